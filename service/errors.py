@@ -1,0 +1,41 @@
+"""Fanline's own errors.
+
+FanlineError
+├── SettleError            a settling transaction did not commit
+│   ├── FencedError        not by a current member of the group: the work belongs to somebody else
+│   ├── TransactorLostError  this transactor can do nothing more; a new one with the same id can
+│   └── RefusedError       the broker will not take what the lane must write: the lane stops
+└── StartError             the service cannot start; the message says what to do
+"""
+
+
+class FanlineError(Exception):
+    """The root of our own errors."""
+
+
+class SettleError(FanlineError):
+    """A settling transaction did not commit, as far as we know."""
+
+
+class FencedError(SettleError):
+    """The group coordinator does not take offsets from this membership any more."""
+
+
+class TransactorLostError(SettleError):
+    """The outcome of the transaction is unknown or it was aborted; a new transactor finds out."""
+
+
+class RefusedError(SettleError):
+    """The broker refused a record, an offset or a right; sending it again changes nothing.
+
+    ``what`` names the topic, group or transactional id.
+    """
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+        self.what = what
+        self.why = why
+
+
+class StartError(FanlineError):
+    """The service cannot start."""

@@ -1,0 +1,36 @@
+"""The private names of aiokafka on which the fence stands, in one place; a test checks that they exist."""
+
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """What the group coordinator knows a member by, captured once at assignment.
+
+    It travels with the work of that assignment and is never looked up again at commit time: a process that
+    was frozen and has meanwhile joined anew would otherwise commit its old work with its new papers.
+    """
+
+    group_id: str
+    generation: int
+    member_id: str
+    instance_id: str | None
+
+
+def membership(consumer: AIOKafkaConsumer, group_id: str) -> Membership:
+    """The membership of this moment; to be called in ``on_partitions_assigned`` before its first await."""
+    coordinator: Any = consumer._coordinator
+    return Membership(
+        group_id=group_id,
+        generation=coordinator.generation,
+        member_id=coordinator.member_id,
+        instance_id=coordinator._group_instance_id,
+    )
+
+
+def request_rejoin(consumer: AIOKafkaConsumer) -> None:
+    """Ask for a rebalance. With unchanged member metadata the coordinator answers it without one."""
+    coordinator: Any = consumer._coordinator
+    coordinator.request_rejoin()

@@ -1,0 +1,60 @@
+"""Record batches of a settling transaction, split at the broker's limit, with their sequence numbers in order."""
+
+from collections.abc import Sequence
+
+import msgspec
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+# (timestamp in ms, key, value, headers)
+Record = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+
+NO_COMPRESSION = 0
+LZ4 = 3
+# A batch with one record larger than this goes alone; the topic's max.message.bytes decides about it.
+BATCH_BYTES = 512 * 1024
+
+
+class PartitionWrite(msgspec.Struct, gc=False):
+    """Records for one partition, in order."""
+
+    topic: str
+    partition: int
+    records: list[Record]
+
+
+class Batch(msgspec.Struct, gc=False):
+    """One encoded record batch: ``count`` records from sequence number ``base_sequence`` on."""
+
+    data: bytes
+    base_sequence: int
+    count: int
+
+
+def build(
+    records: Sequence[Record],
+    *,
+    producer_id: int,
+    producer_epoch: int,
+    base_sequence: int,
+    transactional: bool,
+    compression: int = LZ4,
+    max_bytes: int = BATCH_BYTES,
+) -> list[Batch]:
+    """Encode ``records`` into as few batches as ``max_bytes`` (uncompressed) allows."""
+    batches: list[Batch] = []
+    position, total = 0, len(records)
+    while position < total:
+        builder = DefaultRecordBatchBuilder(
+            2, compression, int(transactional), producer_id, producer_epoch, base_sequence, max_bytes
+        )
+        append = builder.append
+        count = 0
+        while position + count < total:
+            timestamp, key, value, headers = records[position + count]
+            if append(count, timestamp, key, value, headers) is None:
+                break
+            count += 1
+        batches.append(Batch(bytes(builder.build()), base_sequence, count))
+        base_sequence = (base_sequence + count) & 0x7FFFFFFF
+        position += count
+    return batches
