@@ -1,0 +1,71 @@
+"""The calls to NP6, as requests relative to the account's base URL. Pure: nothing is sent here.
+
+Each part of a path is percent-encoded, so that no target can name another resource. What encoding cannot
+make safe is refused by :func:`addressable`: a part that is empty, and ``.`` or ``..`` as a whole or between
+slashes. RFC 3986 takes ``%2E`` for a dot, so that a client, a proxy or the server may walk up the path with
+it, and some servers decode ``%2F`` before they look for dots.
+"""
+
+from urllib.parse import quote
+
+from handlers.base import Request
+
+KEY_HEADER = "X-Key"
+
+# Without it the platform answers 411 to a POST that has no body.
+_NO_BODY = (("Content-Length", "0"),)
+_READ = (("Accept", "application/json"),)
+
+
+def credentials(secret: str) -> tuple[tuple[str, str], ...]:
+    """The headers that carry the account's key, for every call.
+
+    Raises ValueError, without the secret, if it cannot stand in a header.
+    """
+    if not secret or not secret.isascii() or not secret.isprintable() or secret != secret.strip():
+        raise ValueError("an NP6 key is printable ASCII, not empty, without blanks around it")
+    return ((KEY_HEADER, secret),)
+
+
+def addressable(part: str) -> bool:
+    """Whether ``part`` can stand in a path as what it is."""
+    if part.isascii() and part.isalnum():
+        return True
+    if not part or (not part.isascii() and not _is_unicode(part)):
+        return False
+    return "." not in part or not _walks(part)
+
+
+def join_segment(target: str, segment: str) -> Request:
+    """Assigns a target to a segment: 204. Raises ValueError for a part that is not :func:`addressable`."""
+    return Request("POST", f"/targets/{_encoded(target)}/segments/{_encoded(segment)}", _NO_BODY)
+
+
+def leave_segment(target: str, segment: str) -> Request:
+    """Takes a target out of a segment: 204. Raises ValueError for a part that is not :func:`addressable`."""
+    return Request("DELETE", f"/targets/{_encoded(target)}/segments/{_encoded(segment)}")
+
+
+def segments_of(target: str) -> Request:
+    """Reads the segments of a target: 200, a list of int. Raises ValueError like :func:`join_segment`."""
+    return Request("GET", f"/targets/{_encoded(target)}/segments", _READ)
+
+
+def _encoded(part: str) -> str:
+    if part.isascii() and part.isalnum():
+        return part
+    if not addressable(part):
+        raise ValueError("a part of the path is empty, climbs the path or is no Unicode text")
+    return quote(part, safe="")
+
+
+def _is_unicode(part: str) -> bool:
+    try:
+        part.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _walks(part: str) -> bool:
+    return any(piece in (".", "..") for piece in part.replace("\\", "/").split("/"))

@@ -1,0 +1,160 @@
+"""``np6.segments``: joins targets to segments and takes them out."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from contracts.events import Event
+from contracts.outcomes import Outcome, Reason
+from contracts.results import Operation
+from handlers.base import Expression, ExpressionError, Refusal, Reply, Request, Verdict
+from handlers.expressions import Expr
+from handlers.np6 import client, verdicts
+
+JOIN = "segment.join"
+LEAVE = "segment.leave"
+
+# Our own bound: what one event may ask for, so that no event occupies its key and the memory without end.
+MAX_OPERATIONS = 1_000
+
+_INT32_LOW, _INT32_HIGH = -(2**31), 2**31 - 1
+_NOTHING_TO_DO = Refusal(Outcome.SKIPPED, Reason.NOTHING_TO_DO)
+
+
+class SegmentsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of a lane that are this handler's own."""
+
+    target: Expr  # NP6's id of the target
+    join: Expr = "null"  # an int, a list of ints or null
+    leave: Expr = "null"  # an int, a list of ints or null
+    confirm_conflicts: bool = True  # False: a 409 counts as delivered
+
+    def __post_init__(self) -> None:
+        if self.join == "null" and self.leave == "null":
+            raise ValueError("at least one of join and leave is needed")
+
+
+class SegmentsHandler:
+    """Plans one call per segment and judges by ``verdicts``. Implements ``handlers.base.Handler``.
+
+    An event is checked in this order: both lists empty → skipped/nothing_to_do; a segment in both →
+    invalid/contradictory; the target null, empty or not fit to stand in a path (``client.addressable``) →
+    invalid/unresolved; more than ``MAX_OPERATIONS`` operations → invalid/contract. Leaves come before joins,
+    each in list order, without duplicates.
+    """
+
+    name: ClassVar[str] = "np6.segments"
+    platform: ClassVar[str] = "np6"
+
+    def __init__(
+        self, target: Expression, join: Expression, leave: Expression, confirm_conflicts: bool = True
+    ) -> None:
+        self._target = target
+        self._join = join
+        self._leave = leave
+        self._confirm_conflicts = confirm_conflicts
+
+    def plan(self, event: Event, key: bytes | None) -> Sequence[Operation] | Refusal:
+        """The calls for an event, or why there are none. Raises ExpressionError, also for a wrong type."""
+        joins = _segments(self._join, "join", event, key)
+        leaves = _segments(self._leave, "leave", event, key)
+        if not joins and not leaves:
+            return _NOTHING_TO_DO
+        if joins and leaves and (both := set(leaves).intersection(joins)):
+            return _contradiction(both)
+        target = self._target(event, key)
+        if type(target) is not str:
+            if target is not None:
+                raise _wrong_value(self._target, "target", "must give a string or null")
+            return _unresolved(self._target, "gives null")
+        if not client.addressable(target):
+            return _unresolved(self._target, "cannot stand in a path" if target else "gives an empty string")
+        if len(joins) + len(leaves) > MAX_OPERATIONS:
+            return _too_many(len(joins) + len(leaves))
+        operations = [Operation(LEAVE, target, str(segment)) for segment in leaves]
+        for segment in joins:
+            operations.append(Operation(JOIN, target, str(segment)))  # noqa: PERF401 (extend is slower for one)
+        return operations
+
+    def merges_with(self, operation: Operation, earlier: Operation) -> bool:
+        """Equal neighbours of one target are one call; a leave between two joins makes them three calls."""
+        return (
+            operation.entity == earlier.entity
+            and operation.kind == earlier.kind
+            and operation.target == earlier.target
+        )
+
+    def batch_of(self, operation: Operation) -> Hashable:
+        """All operations of the lane may share a batch."""
+        return None
+
+    def request(self, operation: Operation) -> Request:
+        """The call that carries the operation."""
+        target, segment = _address(operation)
+        if operation.kind == JOIN:
+            return client.join_segment(target, segment)
+        return client.leave_segment(target, segment)
+
+    def judge(self, operation: Operation, reply: Reply) -> Verdict:
+        """What the answer to :meth:`request` means."""
+        if operation.kind == JOIN:
+            return verdicts.judge_join(reply, confirm_conflicts=self._confirm_conflicts)
+        return verdicts.judge_leave(reply, confirm_conflicts=self._confirm_conflicts)
+
+    def confirmation(self, operation: Operation) -> Request:
+        """The call that reads which segments the target is in."""
+        return client.segments_of(_address(operation)[0])
+
+    def judge_confirmation(self, operation: Operation, reply: Reply) -> Verdict:
+        """What the answer to :meth:`confirmation` means."""
+        segment = int(_address(operation)[1])
+        return verdicts.judge_confirmation(reply, segment=segment, member=operation.kind == JOIN)
+
+
+def _segments(expression: Expression, name: str, event: Event, key: bytes | None) -> Sequence[int]:
+    """The segments that an expression gives, without duplicates. Raises ExpressionError for a wrong value."""
+    value = expression(event, key)
+    if value is None:
+        return ()
+    if type(value) is int:
+        value = (value,)
+    elif not isinstance(value, list | tuple):
+        raise _wrong_value(expression, name, "must give an int, a list of ints or null")
+    for segment in value:
+        if type(segment) is not int:  # a bool is none, and neither is 7.0
+            raise _wrong_value(expression, name, "must give an int, a list of ints or null")
+        if not _INT32_LOW <= segment <= _INT32_HIGH:
+            raise _wrong_value(expression, name, "gives a segment beyond int32")
+    return value if len(value) < 2 else tuple(dict.fromkeys(value))
+
+
+def _address(operation: Operation) -> tuple[str, str]:
+    target, segment = operation.target, operation.entity
+    if target is None or segment is None:
+        raise ValueError("not an operation that this handler planned")
+    return target, segment
+
+
+def _place(expression: Expression, name: str) -> str:
+    """Where an expression stands in the configuration, if it tells; its key else."""
+    place: Any = getattr(expression, "place", None)
+    return place if isinstance(place, str) else name
+
+
+def _wrong_value(expression: Expression, name: str, fault: str) -> ExpressionError:
+    return ExpressionError(f"{_place(expression, name)}: {fault}")
+
+
+def _unresolved(expression: Expression, fault: str) -> Refusal:
+    return Refusal(Outcome.INVALID, Reason.UNRESOLVED, f"{_place(expression, 'target')}: {fault}")
+
+
+def _contradiction(segments: Iterable[int]) -> Refusal:
+    named = ", ".join(map(str, sorted(segments)[:5]))
+    return Refusal(Outcome.INVALID, Reason.CONTRADICTORY, f"to be joined and left at once: segment {named}")
+
+
+def _too_many(count: int) -> Refusal:
+    detail = f"{count} operations in one event; at most {MAX_OPERATIONS} are carried out"
+    return Refusal(Outcome.INVALID, Reason.CONTRACT, detail)

@@ -1,0 +1,66 @@
+"""What NP6 answers, as far as it is read. Everything else in an answer is passed over."""
+
+from typing import Any
+
+import msgspec
+
+# A body that is no JSON of the shape that was asked for; RecursionError is msgspec's for deep nesting.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_segments = msgspec.json.Decoder(list[int])
+
+
+class ErrorBody(msgspec.Struct):
+    """The fields of an error that older clients of the platform know. Any JSON may stand in each of them."""
+
+    exception_message: Any = msgspec.field(default=None, name="ExceptionMessage")
+    message: Any = msgspec.field(default=None, name="Message")
+    error_type: Any = msgspec.field(default=None, name="errorType")
+    error_data: Any = msgspec.field(default=None, name="errorData")
+
+
+_error = msgspec.json.Decoder(ErrorBody)
+
+
+def segment_list(body: bytes) -> list[int] | None:
+    """The ids in the answer to ``GET /targets/{id}/segments``; None if the body is nothing of the kind."""
+    try:
+        return _segments.decode(body)
+    except _UNREADABLE:
+        return None
+
+
+def platform_text(body: bytes) -> str | None:
+    """The platform's own words in an error, on one line; None if there are none in a known field.
+
+    A body that is not understood is never copied: it may hold anything. The text is not cut here, because it
+    is masked before it is cut; its length is bounded as the body's is.
+    """
+    try:
+        error = _error.decode(body)
+    except _UNREADABLE:
+        return None
+    for text in (error.exception_message, error.message):
+        if isinstance(text, str) and (line := _one_line(text)):
+            return line
+    texts = (_text(error.error_type), ", ".join(filter(None, map(_value, _items(error.error_data)))))
+    return ": ".join(filter(None, texts)) or None
+
+
+def _items(data: Any) -> list[Any]:
+    return data if isinstance(data, list) else []
+
+
+def _value(item: Any) -> str:
+    return _text(item.get("value")) if isinstance(item, dict) else ""
+
+
+def _text(value: Any) -> str:
+    """A string or a number as text; anything else is not for reading."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return _one_line(str(value))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
