@@ -1,0 +1,1 @@
+"""What of each partition is finished, and what may be committed."""

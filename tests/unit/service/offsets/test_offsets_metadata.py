@@ -1,0 +1,173 @@
+"""The codec of finished ranges in a commit's metadata."""
+
+import base64
+import random
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.offsets import metadata
+from service.offsets.metadata import MAX_BITMAP_OFFSETS, MAX_BYTES, MetadataFault, decode, encode, fits
+
+Ranges = list[tuple[int, int]]
+
+
+@st.composite
+def based_ranges(draw: st.DrawFn, most: int = 60, widest: int = 3000) -> tuple[int, Ranges]:
+    base = draw(st.integers(0, 2**62))
+    steps = draw(st.lists(st.tuples(st.integers(1, widest), st.integers(1, widest)), max_size=most))
+    ranges: Ranges = []
+    end = base
+    for gap, length in steps:
+        start = end + gap
+        end = start + length
+        ranges.append((start, end))
+    return base, ranges
+
+
+@given(based_ranges())
+def test_what_is_written_is_read(case: tuple[int, Ranges]) -> None:
+    """Any ranges come back as they were."""
+    base, ranges = case
+    text = encode(base, ranges)
+    assert text.isascii()
+    assert decode(base, text) == (ranges, None)
+
+
+@given(based_ranges(most=400, widest=3))
+def test_dense_windows_are_read_back(case: tuple[int, Ranges]) -> None:
+    """Windows that are written as bitmaps come back as they were."""
+    base, ranges = case
+    assert decode(base, encode(base, ranges)) == (ranges, None)
+
+
+def test_nothing_finished_is_nothing_written() -> None:
+    """A commit without finished offsets beyond it has no metadata, and none is no fault."""
+    assert encode(5, []) == ""
+    assert decode(5, "") == ([], None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_pattern_of_the_largest_bitmap_fits(seed: int) -> None:
+    """A window of the promised size fits whatever is finished in it, also what cannot be compressed."""
+    chance = random.Random(seed)
+    finished = [chance.random() < 0.5 for _ in range(MAX_BITMAP_OFFSETS)]
+    finished[0], finished[-1] = False, True
+    ranges: Ranges = []
+    for index, done in enumerate(finished):
+        if done:
+            if ranges and ranges[-1][1] == 1000 + index:
+                ranges[-1] = (ranges[-1][0], 1000 + index + 1)
+            else:
+                ranges.append((1000 + index, 1000 + index + 1))
+    text = encode(1000, ranges)
+    assert fits(text)
+    assert decode(1000, text) == (ranges, None)
+
+
+def test_alternating_offsets_of_a_window_are_short() -> None:
+    """What repeats is deflated: 10,000 runs in a regular pattern take few bytes."""
+    ranges = [(offset, offset + 1) for offset in range(1, 20_001, 2)]
+    assert len(encode(0, ranges)) < 100
+
+
+def test_few_runs_in_a_wide_window_are_short() -> None:
+    """The window may be of any width where the runs are few."""
+    ranges = [(10**9 * n, 10**9 * n + 5) for n in range(1, 100)]
+    text = encode(3, ranges)
+    assert len(text) < 1000
+    assert decode(3, text) == (ranges, None)
+
+
+def test_too_many_runs_do_not_fit() -> None:
+    """What is too long says so, instead of being cut."""
+    chance = random.Random(1)
+    ranges: Ranges = []
+    end = 0
+    for _ in range(5000):
+        start = end + chance.randrange(1, 100)
+        end = start + chance.randrange(1, 100)
+        ranges.append((start, end))
+    assert not fits(encode(0, ranges))
+
+
+@given(st.integers(0, 2**40), st.text(max_size=200) | st.text(max_size=60).map(lambda text: "fl1r" + text))
+def test_no_text_makes_the_reader_fail(base: int, text: str) -> None:
+    """Whatever somebody else wrote: no ranges and a fault, never an exception."""
+    ranges, fault = decode(base, text)
+    assert (fault is None and text == "") or (ranges == [] and fault is not None)
+
+
+@given(based_ranges(most=200), st.data())
+@settings(max_examples=50)
+def test_a_changed_character_is_damage(case: tuple[int, Ranges], data: st.DataObject) -> None:
+    """One changed character makes all of it unusable: better delivered again than taken as finished."""
+    base, ranges = case
+    text = encode(base, ranges)
+    if not text:
+        return
+    place = data.draw(st.integers(4, len(text) - 1))
+    other = data.draw(st.sampled_from("ABab01+/=-").filter(lambda letter: letter != text[place]))
+    damaged = text[:place] + other + text[place + 1 :]
+    assert decode(base, damaged) == ([], MetadataFault.DAMAGED)
+
+
+def test_metadata_of_another_offset_is_damage() -> None:
+    """A tool that copies metadata to another offset must not make us skip records there."""
+    text = encode(100, [(110, 120)])
+    assert decode(100, text) == ([(110, 120)], None)
+    assert decode(99, text) == ([], MetadataFault.DAMAGED)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("fl2rAAAA", MetadataFault.UNKNOWN_VERSION),
+        ("flink", MetadataFault.FOREIGN),
+        ('{"lag": 3}', MetadataFault.FOREIGN),
+        ("fl1", MetadataFault.DAMAGED),
+        ("fl1r", MetadataFault.DAMAGED),
+        ("fl1zAAAAAAAA", MetadataFault.DAMAGED),
+        ("fl1r€", MetadataFault.DAMAGED),
+    ],
+)
+def test_the_fault_is_named(text: str, fault: MetadataFault) -> None:
+    """Foreign text, a newer version and damage are told apart for the log."""
+    assert decode(0, text) == ([], fault)
+
+
+def sealed(base: int, form: str, payload: bytes) -> str:
+    body = metadata._checksum(base, form, payload) + payload
+    return "fl1" + form + base64.b64encode(body).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        sealed(0, "r", b""),
+        sealed(0, "r", b"\x01"),
+        sealed(0, "r", b"\x01\x00"),
+        sealed(0, "r", b"\x00\x01"),
+        sealed(0, "r", b"\x80"),
+        sealed(0, "r", b"\xff" * 200),
+        sealed(0, "r", b"\xff" * 8 + b"\x7f\x01"),
+        sealed(0, "b", b""),
+        sealed(0, "b", b"\x00"),
+        sealed(0, "b", b"\x01"),
+        sealed(0, "B", b"no zlib"),
+        sealed(0, "B", zlib.compress(bytes(10_000_000))),
+        sealed(0, "B", zlib.compress(b"\x02") + b"more"),
+        sealed(0, "R", zlib.compress(b"\x01\x01")[:-2]),
+    ],
+)
+def test_a_valid_checksum_over_nonsense_is_damage(text: str) -> None:
+    """What another version of ours could have written wrongly is still no exception, and bounded in memory.
+    """
+    assert decode(0, text) == ([], MetadataFault.DAMAGED)
+
+
+def test_text_beyond_the_bound_is_not_parsed() -> None:
+    """Kafka would not have kept it, so it is not ours."""
+    assert decode(0, "fl1r" + "A" * MAX_BYTES) == ([], MetadataFault.DAMAGED)
