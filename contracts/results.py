@@ -1,4 +1,5 @@
 """``sync.result.v1``: what became of one event in one lane."""
+
 import msgspec
 
 from .outcomes import Outcome, Reason
