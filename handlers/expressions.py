@@ -1,0 +1,15 @@
+"""How a handler's configuration marks the keys whose values are expressions.
+
+``service/config`` checks each value so marked when the configuration is read, and turns a bare int or bool of the
+file into its text. The handler itself is given compiled expressions (``handlers.base.Expression``).
+"""
+
+from typing import Annotated
+
+import msgspec
+
+# The text of a CEL expression over ``data``, ``event`` and ``key``; it may give any value.
+Expr = Annotated[str, msgspec.Meta(extra={"expression": "value"})]
+
+# The text of a CEL expression that must give a bool; a missing field makes it false.
+Condition = Annotated[str, msgspec.Meta(extra={"expression": "bool"})]

@@ -1,0 +1,37 @@
+"""The configuration: read with :func:`load`, refused as a whole with every fault and its place."""
+
+from service.config.accounts import Account, Np6Account
+from service.config.faults import ConfigurationError, Fault
+from service.config.kafka import Kafka, Security
+from service.config.lanes import Guard, HandlerKind, Kinds, Lane, Retry, Start, kinds_of
+from service.config.loading import check_drain, check_secrets, load, loads, secrets_of
+from service.config.model import Configuration, Http, Log, Results, config_fingerprint
+from service.config.secrets import Secret, SecretError
+
+__all__ = [
+    "Account",
+    "Configuration",
+    "ConfigurationError",
+    "Fault",
+    "Guard",
+    "HandlerKind",
+    "Http",
+    "Kafka",
+    "Kinds",
+    "Lane",
+    "Log",
+    "Np6Account",
+    "Results",
+    "Retry",
+    "Secret",
+    "SecretError",
+    "Security",
+    "Start",
+    "check_drain",
+    "check_secrets",
+    "config_fingerprint",
+    "kinds_of",
+    "load",
+    "loads",
+    "secrets_of",
+]
