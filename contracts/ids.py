@@ -1,0 +1,78 @@
+"""Deterministic ids: the same however often they are computed. All are UUIDs of version 5 in one namespace."""
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+
+NAMESPACE = uuid.UUID("a06f0ca3-e230-4067-9938-b01c7eb393a8")
+
+_SEED = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+# The first digit of the fourth group carries the variant in its two upper bits.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+class ResultIds:
+    """The result ids of one lane, of the records that were read.
+
+    An id is the UUID of ``lane\\ntopic\\npartition\\noffset\\ntimestamp_ms``. The hash of what the records of a
+    partition share is kept (one entry for each partition ever read), which is what makes it cheap.
+    """
+
+    def __init__(self, lane: str) -> None:
+        self._lane = lane
+        self._prefixes: dict[tuple[str, int], hashlib._Hash] = {}
+
+    def of(self, topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
+        """The result id of a record. ``timestamp_ms`` is -1 where the record could not be parsed."""
+        prefix = self._prefixes.get((topic, partition))
+        if prefix is None:
+            prefix = _SEED.copy()
+            prefix.update(f"{self._lane}\n{topic}\n{partition}\n".encode())
+            self._prefixes[topic, partition] = prefix
+        state = prefix.copy()
+        state.update(b"%d\n%d" % (offset, timestamp_ms))
+        text = state.hexdigest()
+        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
+
+
+def result_id(lane: str, topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
+    """The id of the result of one record in one lane."""
+    return _uuid(f"{lane}\n{topic}\n{partition}\n{offset}\n{timestamp_ms}")
+
+
+def batch_id(lane: str, starts: Iterable[tuple[str, int, int]]) -> str:
+    """The id of a batch: the lane, and the first offset of each (topic, partition) in it.
+
+    The lines ``topic/partition/first offset`` are sorted as text.
+    """
+    lines = sorted(f"{topic}/{partition}/{offset}" for topic, partition, offset in starts)
+    return _uuid("\n".join(["batch", lane, *lines]))
+
+
+def execution_id(result: str) -> str:
+    """The id of a workflow execution, from the result id of its event."""
+    return _uuid(f"execution\n{result}")
+
+
+def stamp_id(result: str) -> str:
+    """The id of a stamp, from the result id of its event."""
+    return _uuid(f"stamp\n{result}")
+
+
+def thread_id(event_source: str, event_id: str) -> str:
+    """The id of the stamp thread of an event: the same in each lane and for each replay."""
+    return _uuid(f"thread\n{event_source}\n{event_id}")
+
+
+def notification_id(account: str, notification_key: int, target: str, action: str, time: str) -> str:
+    """The event id of a happening that was read from the platform and published."""
+    return _uuid(f"notification\n{account}\n{notification_key}\n{target}\n{action}\n{time}")
+
+
+def hashed_key(key: bytes) -> bytes:
+    """The record key of a result where the lane publishes hashed keys: SHA-256 in lower-case hexadecimal."""
+    return hashlib.sha256(key).hexdigest().encode()
+
+
+def _uuid(name: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, name))
