@@ -47,9 +47,7 @@ class SegmentsHandler:
     name: ClassVar[str] = "np6.segments"
     platform: ClassVar[str] = "np6"
 
-    def __init__(
-        self, target: Expression, join: Expression, leave: Expression, confirm_conflicts: bool = True
-    ) -> None:
+    def __init__(self, target: Expression, join: Expression, leave: Expression, confirm_conflicts: bool = True) -> None:
         self._target = target
         self._join = join
         self._leave = leave
@@ -80,9 +78,7 @@ class SegmentsHandler:
     def merges_with(self, operation: Operation, earlier: Operation) -> bool:
         """Equal neighbours of one target are one call; a leave between two joins makes them three calls."""
         return (
-            operation.entity == earlier.entity
-            and operation.kind == earlier.kind
-            and operation.target == earlier.target
+            operation.entity == earlier.entity and operation.kind == earlier.kind and operation.target == earlier.target
         )
 
     def batch_of(self, operation: Operation) -> Hashable:

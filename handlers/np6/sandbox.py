@@ -1,0 +1,223 @@
+"""NP6's segments, imitated with their quirks. What is known of them, and how surely, stands in README.md.
+
+By default every key, target and segment is taken for known, so that demonstrations need no preparation.
+"""
+
+from collections.abc import Mapping
+from itertools import count
+from math import ceil
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import msgspec
+
+from handlers.sandbox.calls import KeyState
+from handlers.sandbox.platform import PlatformAnswer, Subject
+
+_OTHER = Subject("other")
+_UNSUPPORTED = Subject("unsupported")
+# By method and number of pieces of the path.
+_KINDS = {("POST", 5): "join", ("DELETE", 5): "leave", ("GET", 4): "get"}
+_JSON = {"Content-Type": "application/json"}
+
+
+class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """So many calls per window of an account, then 429. The platform does not say what ``reset`` counts."""
+
+    requests: int
+    window_s: float = 1.0
+    reset: Literal["seconds", "epoch"] = "seconds"  # of X-RateLimit-Reset
+    headers: bool = True  # X-RateLimit-* on every answer
+    retry_after: bool = False  # Retry-After on a 429
+
+
+class Rules(msgspec.Struct, forbid_unknown_fields=True):
+    """What holds for an account. None: everything is known."""
+
+    keys: set[str] | None = None  # None: any that is not empty
+    targets: set[str] | None = None
+    unknown_targets: set[str] = set()
+    segments: set[int] | None = None
+    unknown_segments: set[int] = set()
+    dynamic_segments: set[int] = set()  # joins and leaves get an empty 409
+    limit: RateLimit | None = None
+    errors: Literal["ExceptionMessage", "Message", "errorType", "text", "empty"] = "ExceptionMessage"
+
+
+class Np6Sandbox:
+    """The platform for any number of accounts. With ``remember=False`` each join and leave is 204, for
+    benchmarks: assignments are neither kept nor found to be there already."""
+
+    def __init__(self, rules: Mapping[str, Rules] | None = None, *, remember: bool = True) -> None:
+        self._accounts = {name: _Account(given) for name, given in (rules or {}).items()}
+        self._remember = remember
+        self._requests = count(1)
+
+    def subject(self, method: str, path: str) -> Subject:
+        """``join``, ``leave`` or ``get`` with target and segment; ``unsupported`` for another method there."""
+        parts = path.split("/")
+        if len(parts) not in (4, 5) or parts[1] != "targets" or parts[3] != "segments":
+            return _OTHER
+        target = unquote(parts[2]) if "%" in parts[2] else parts[2]
+        if target in ("", ".", ".."):
+            return _OTHER
+        kind = _KINDS.get((method, len(parts)))
+        if kind is None:
+            return _UNSUPPORTED
+        return Subject(kind, target, parts[4] if len(parts) == 5 else None)
+
+    def key_state(self, account: str, headers: Mapping[str, str]) -> KeyState:
+        """Whether ``X-Key`` is one of the account's."""
+        key = headers.get("X-Key")
+        if not key:
+            return KeyState.NONE
+        keys = self._account(account).rules.keys
+        return KeyState.RIGHT if keys is None or key in keys else KeyState.WRONG
+
+    def answer(
+        self, account: str, method: str, subject: Subject, headers: Mapping[str, str], body: bytes, now: float
+    ) -> PlatformAnswer:
+        """Checks in the order key, rate, address, form, existence, state; only the last can take effect."""
+        known = self._account(account)
+        added = {"x-request-id": f"sandbox-{next(self._requests)}"}
+        if self.key_state(account, headers) is not KeyState.RIGHT:
+            return known.error(401, "The key is missing or unknown", added)
+        if known.rules.limit is not None and not known.admit(known.rules.limit, now, added):
+            return known.error(429, "Too many requests", added)
+        fault = _fault_of_form(method, subject, headers, body)
+        if fault is not None:
+            return known.error(*fault, added)
+        segment = _segment(subject.entity)
+        if not known.knows(subject, segment):
+            return known.error(404, "Target or segment unknown", added)
+        if subject.kind == "get":
+            return PlatformAnswer(200, {**added, **_JSON}, known.list_of(subject.target))
+        if not self._remember:
+            return PlatformAnswer(204, added, effect=True)
+        return known.change(subject, segment, added)
+
+    def configure(self, account: str, rules: Mapping[str, Any]) -> None:
+        """Replaces those rules that are given. Raises ValueError."""
+        known = self._account(account)
+        try:
+            known.rules = msgspec.convert({**msgspec.to_builtins(known.rules), **rules}, Rules)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+        known.window_end = 0.0
+
+    def state(self, account: str | None) -> dict[str, Any]:
+        """How many assignments there are; of one account, which, and its rules but for the keys."""
+        if account is None:
+            return {"accounts": {name: known.counts() for name, known in self._accounts.items()}}
+        return self._account(account).state()
+
+    def reset(self) -> None:
+        """Nobody is in a segment any more; rules stay."""
+        for known in self._accounts.values():
+            known.segments.clear()
+            known.window_end = 0.0
+
+    def _account(self, name: str) -> "_Account":
+        known = self._accounts.get(name)
+        if known is None:
+            known = self._accounts[name] = _Account(Rules())
+        return known
+
+
+class _Account:
+    """An account's rules and what it holds."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.segments: dict[str, set[int]] = {}
+        self.window_end = 0.0
+        self._window_left = 0
+
+    def knows(self, subject: Subject, segment: int | None) -> bool:
+        rules, target = self.rules, subject.target
+        if target in rules.unknown_targets or (rules.targets is not None and target not in rules.targets):
+            return False
+        if subject.kind == "get":
+            return True
+        if segment is None or segment in rules.unknown_segments:
+            return False
+        return rules.segments is None or segment in rules.segments
+
+    def list_of(self, target: str | None) -> bytes:
+        return msgspec.json.encode(sorted(self.segments.get(target or "", ())))
+
+    def change(self, subject: Subject, segment: int | None, added: dict[str, str]) -> PlatformAnswer:
+        """Joins or leaves. The conflicts have empty bodies, and do not say which of them they are."""
+        target = subject.target or ""
+        if segment is None or segment in self.rules.dynamic_segments:
+            return PlatformAnswer(409, added)
+        members = self.segments.setdefault(target, set())
+        if subject.kind == "join":
+            if segment in members:
+                return PlatformAnswer(409, added)
+            members.add(segment)
+        elif segment in members:
+            members.remove(segment)
+        else:
+            return self.error(404, "The target is not in the segment", added)
+        return PlatformAnswer(204, added, effect=True)
+
+    def admit(self, limit: RateLimit, now: float, added: dict[str, str]) -> bool:
+        """Counts a call in its window and puts what is left of it into ``added``."""
+        if now >= self.window_end:
+            self.window_end = now + limit.window_s
+            self._window_left = limit.requests
+        admitted = self._window_left > 0
+        self._window_left -= admitted
+        left_s = ceil(self.window_end - now)
+        if limit.headers:
+            added["X-RateLimit-Limit"] = str(limit.requests)
+            added["X-RateLimit-Remaining"] = str(self._window_left)
+            reset = left_s if limit.reset == "seconds" else ceil(self.window_end)
+            added["X-RateLimit-Reset"] = str(reset)
+        if limit.retry_after and not admitted:
+            added["Retry-After"] = str(left_s)
+        return admitted
+
+    def error(self, status: int, text: str, added: dict[str, str]) -> PlatformAnswer:
+        """An error in one of the forms that older clients parse; which one is used today is not known."""
+        match self.rules.errors:
+            case "empty":
+                return PlatformAnswer(status, added)
+            case "text":
+                return PlatformAnswer(status, {**added, "Content-Type": "text/plain"}, text.encode())
+            case "errorType":
+                body: dict[str, Any] = {"errorType": str(status), "errorData": [{"value": text}]}
+            case form:
+                body = {form: text}
+        return PlatformAnswer(status, {**added, **_JSON}, msgspec.json.encode(body))
+
+    def counts(self) -> dict[str, int]:
+        return {"targets": len(self.segments), "assignments": sum(map(len, self.segments.values()))}
+
+    def state(self) -> dict[str, Any]:
+        rules = msgspec.to_builtins(self.rules)
+        rules["keys"] = None if self.rules.keys is None else len(self.rules.keys)
+        held = {target: sorted(members) for target, members in self.segments.items() if members}
+        return {"segments": held, "rules": rules}
+
+
+def _fault_of_form(method: str, subject: Subject, headers: Mapping[str, str], body: bytes) -> tuple[int, str] | None:
+    """What is wrong with the request itself: status and text."""
+    if subject.kind == "other":
+        return 404, "No such resource"
+    if subject.kind == "unsupported":
+        return 405, "Method not allowed"
+    if method == "POST" and "Content-Length" not in headers:
+        return 411, "Length required"
+    if body and headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        return 415, "Unsupported media type"
+    return None
+
+
+def _segment(entity: str | None) -> int | None:
+    """The segment's id; None if it is no int32, which the platform answers like an unknown one."""
+    if entity is None or not entity.removeprefix("-").isdecimal() or len(entity) > 11:
+        return None
+    segment = int(entity)
+    return segment if -(2**31) <= segment < 2**31 else None
