@@ -163,8 +163,7 @@ def sealed(base: int, form: str, payload: bytes) -> str:
     ],
 )
 def test_a_valid_checksum_over_nonsense_is_damage(text: str) -> None:
-    """What another version of ours could have written wrongly is still no exception, and bounded in memory.
-    """
+    """What another version of ours could have written wrongly is still no exception, and bounded in memory."""
     assert decode(0, text) == ([], MetadataFault.DAMAGED)
 
 
