@@ -17,14 +17,14 @@ _NO_BODY = (("Content-Length", "0"),)
 _READ = (("Accept", "application/json"),)
 
 
-def credentials(secret: str) -> tuple[tuple[str, str], ...]:
+def credentials(secret: str) -> dict[str, str]:
     """The headers that carry the account's key, for every call.
 
     Raises ValueError, without the secret, if it cannot stand in a header.
     """
     if not secret or not secret.isascii() or not secret.isprintable() or secret != secret.strip():
         raise ValueError("an NP6 key is printable ASCII, not empty, without blanks around it")
-    return ((KEY_HEADER, secret),)
+    return {KEY_HEADER: secret}
 
 
 def addressable(part: str) -> bool:

@@ -1,9 +1,9 @@
 """``np6.segments``: joins targets to segments and takes them out."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-import msgspec
+from msgspec import Meta, Struct
 
 from contracts.events import Event
 from contracts.outcomes import Outcome, Reason
@@ -22,13 +22,32 @@ _INT32_LOW, _INT32_HIGH = -(2**31), 2**31 - 1
 _NOTHING_TO_DO = Refusal(Outcome.SKIPPED, Reason.NOTHING_TO_DO)
 
 
-class SegmentsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SegmentsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The keys of a lane that are this handler's own."""
 
-    target: Expr  # NP6's id of the target
-    join: Expr = "null"  # an int, a list of ints or null
-    leave: Expr = "null"  # an int, a list of ints or null
-    confirm_conflicts: bool = True  # False: a 409 counts as delivered
+    target: Annotated[
+        Expr,
+        Meta(
+            description="NP6's id of the target. Null, an empty string and what cannot stand in a path "
+            "(`.`, `..`) are invalid/unresolved."
+        ),
+    ]
+    join: Annotated[
+        Expr,
+        Meta(
+            description=f"The segments to join: an int, a list of ints or null. One event may join and leave "
+            f"{MAX_OPERATIONS} segments together; more is invalid/contract."
+        ),
+    ] = "null"
+    leave: Annotated[Expr, Meta(description="The segments to leave, likewise; left before any is joined.")] = "null"
+    confirm_conflicts: Annotated[
+        bool,
+        Meta(
+            description="A 409 is settled by reading the target's segments; false: it counts as delivered. A "
+            "leave's 404 is always settled by reading.",
+            extra={"hurts": "With `false` a missing right or a dynamic segment, which get a 409 too, is delivered."},
+        ),
+    ] = True
 
     def __post_init__(self) -> None:
         if self.join == "null" and self.leave == "null":
