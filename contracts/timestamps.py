@@ -35,9 +35,7 @@ def rfc3339_ms(ms: int) -> str:
 
 def instant_text(ms: int | None) -> str | None:
     """Like :func:`rfc3339_ms`, and None for what is no instant: absent, -1 of Kafka, beyond the year 9999."""
-    if ms is None or not 0 <= ms < _END_MS:
-        return None
-    return rfc3339_ms(ms)
+    return None if ms is None or not 0 <= ms < _END_MS else rfc3339_ms(ms)
 
 
 def parse_rfc3339_ms(text: str) -> int | None:
