@@ -199,6 +199,9 @@ class _Builder:
         text: str = node.value
         tag: str = node.tag.removeprefix(_TAG)
         if tag == "str":
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                self._fault(path, place, "has an escape that is no character")
+                return None
             return text
         if tag in _PATTERNS and _PATTERNS[tag].fullmatch(text):
             return _CONSTRUCT[tag](text)

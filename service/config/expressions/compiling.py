@@ -1,0 +1,285 @@
+"""From the text of an expression to what evaluates it on an event.
+
+What is missing (a field, a key of a map) makes a condition false and any other expression None; every other failure
+is an ExpressionError, whose message names the place in the file and never holds a value of the event.
+"""
+
+import datetime
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import cel
+
+from contracts.events import ContactChanged, Event, NotificationOccurred, Segments
+from contracts.timestamps import instant_text
+from handlers.base import Expression, ExpressionError
+from service.config.expressions import accessors, contract
+from service.config.expressions.accessors import MISSING, UNUSUAL, Accessor
+from service.config.expressions.syntax import (
+    Call,
+    Const,
+    ExpressionFault,
+    Index,
+    Items,
+    Name,
+    Operation,
+    Select,
+    Tree,
+    parse,
+)
+
+MAX_TEXT_BYTES = 4 * 1024
+MAX_RESULT_BYTES = 1024 * 1024
+# A text of at most this many characters is within the bound without being encoded: UTF-8 has 1 to 4 bytes each.
+_SHORT = MAX_RESULT_BYTES // 4
+# So many ints are within the bound without being counted.
+_FEW = MAX_RESULT_BYTES // 16
+
+Wants = Literal["bool", "value"]
+
+
+def check_expression(text: str, *, wants: Wants = "value") -> None:
+    """Refuse what :func:`compile_expression` would refuse. Raises ExpressionFault."""
+    compile_expression(text, place="", wants=wants)
+
+
+def compile_expression(text: str, *, place: str, wants: Wants = "value") -> Expression:
+    """What evaluates ``text`` on an event and its record's key.
+
+    ``wants="bool"`` is a condition: it gives a bool, false where a field is missing. ``place`` begins the messages
+    of ExpressionError. Raises ExpressionFault if the text is no CEL or asks for what the contracts do not have.
+    Lists may be the event's own, or the same for each event: they are not to be changed.
+    """
+    tree = _checked(text)
+    interpreted = _interpreted(text, tree, place, wants)
+    if not _names(tree):
+        return _constant(interpreted, wants)
+    accessor = accessors.accessor(tree)
+    if accessor is None:
+        return interpreted
+    if wants == "bool":
+        return _condition(accessor, interpreted)
+    return _value(accessor, interpreted, place)
+
+
+def interpret_expression(text: str, *, place: str, wants: Wants = "value") -> Expression:
+    """Like :func:`compile_expression`, by the library alone: what the accessors are measured against."""
+    return _interpreted(text, _checked(text), place, wants)
+
+
+def _checked(text: str) -> Tree:
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        raise ExpressionFault("is longer than 4 KiB")
+    try:
+        cel.compile(text)
+    except ValueError as error:
+        raise ExpressionFault(f"is not CEL: {_first_cause(str(error))}") from None
+    tree = parse(text)
+    contract.check(tree)
+    return tree
+
+
+def _first_cause(message: str) -> str:
+    """The first cause in the library's report, with its column."""
+    if match := re.search(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)", message):
+        cause = match[3].split(" expecting ")[0]
+        return f"{cause} (line {match[1]}, column {match[2]} of the expression)"
+    return message.splitlines()[0]
+
+
+def _constant(interpreted: Expression, wants: Wants) -> Expression:
+    """An expression without variables, evaluated once."""
+    nothing = Event(id="", source="", type="", data=ContactChanged(contact_id="", change="created"))
+    try:
+        value = interpreted(nothing, None)
+    except ExpressionError as error:
+        raise ExpressionFault(str(error).removeprefix(": ")) from None
+    return lambda event, key: value
+
+
+def _condition(accessor: Accessor, interpreted: Expression) -> Expression:
+    def condition(event: Event, key: bytes | None) -> Any:
+        value = accessor(event, key)
+        if value is True or value is False:
+            return value
+        return False if value is MISSING else interpreted(event, key)
+
+    return condition
+
+
+def _value(accessor: Accessor, interpreted: Expression, place: str) -> Expression:
+    def read(event: Event, key: bytes | None) -> Any:
+        value = accessor(event, key)
+        kind = type(value)
+        if kind is str:
+            return value if len(value) <= _SHORT else interpreted(event, key)
+        if value is MISSING:
+            return None
+        if value is UNUSUAL:
+            return interpreted(event, key)
+        if kind is list and value and (len(value) > _FEW or type(value[0]) is not int):
+            _check_result(value, place)
+        return value
+
+    return read
+
+
+def _interpreted(text: str, tree: Tree, place: str, wants: Wants) -> Expression:
+    program = cel.compile(text)
+    names = _names(tree)
+    fields = names.get("data")
+
+    def evaluate(event: Event, key: bytes | None) -> Any:
+        try:
+            value = program.execute(_variables(names, fields, event, key))
+        except KeyError:
+            return False if wants == "bool" else None
+        except BaseException as error:
+            # A panic of the library's Rust code comes as a class that cannot be imported and is no Exception.
+            if not isinstance(error, _LIBRARY_ERRORS) and type(error).__name__ != "PanicException":
+                raise
+            # Without its cause: the library's messages hold values of the event.
+            raise ExpressionError(f"{place}: {_failure(error)}") from None
+        if wants == "bool" and not isinstance(value, bool):
+            raise ExpressionError(f"{place}: must give a bool, not {_kind(value)}")
+        _check_result(value, place)
+        return value
+
+    return evaluate
+
+
+def _names(tree: Tree) -> dict[str, set[str] | None]:
+    """The roots that an expression reads; of ``data`` the fields, or None for the whole."""
+    names: dict[str, set[str] | None] = {}
+    _collect(tree, names)
+    return names
+
+
+def _collect(tree: Tree, names: dict[str, set[str] | None]) -> None:
+    path = accessors.steps(tree)
+    if path is not None and path[0] == "data" and len(path) > 1:
+        fields = names.setdefault("data", set())
+        if fields is not None:
+            fields.add(path[1])
+        return
+    match tree:
+        case Name(name):
+            if name in contract.ROOTS:  # else a variable of a macro: none of them has a root's name
+                names[name] = None
+        case Select(of, _):
+            _collect(of, names)
+        case Index(of, at):
+            _collect_all((of, at), names)
+        case Call(_, target, args):
+            _collect_all(args if target is None else (target, *args), names)
+        case Items(items) | Operation(_, items):
+            _collect_all(items, names)
+        case Const():
+            pass
+
+
+def _collect_all(trees: Iterable[Tree], names: dict[str, set[str] | None]) -> None:
+    for tree in trees:
+        _collect(tree, names)
+
+
+def _variables(
+    names: Mapping[str, set[str] | None], fields: set[str] | None, event: Event, key: bytes | None
+) -> dict[str, Any]:
+    """The event as the library takes it; what is None in a struct is absent."""
+    variables: dict[str, Any] = {}
+    if "data" in names:
+        wanted = contract.DATA if fields is None else fields
+        variables["data"] = _present(event.data, wanted)
+    if "event" in names:
+        attributes = {name: getattr(event, name) for name in contract.EVENT_ATTRIBUTES if name != "time"}
+        attributes["time"] = instant_text(event.time_ms)
+        variables["event"] = {name: value for name, value in attributes.items() if value is not None}
+    if "key" in names:
+        variables["key"] = accessors.key_text(event, key)
+    return variables
+
+
+def _present(data: ContactChanged | NotificationOccurred, wanted: Iterable[str]) -> dict[str, Any]:
+    present: dict[str, Any] = {}
+    for name in wanted:
+        value = getattr(data, name, None)
+        if value is None:
+            continue
+        if type(value) is Segments:
+            value = {
+                list_name: segments
+                for list_name, segments in (("join", value.join), ("leave", value.leave))
+                if segments is not None
+            }
+        elif name == "consents":
+            value = [{"channel": c.channel, "topic": c.topic, "status": c.status} for c in value]
+        present[name] = value
+    return present
+
+
+_LIBRARY_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError)
+
+
+def _failure(error: BaseException) -> str:
+    match error:
+        case IndexError():
+            return "an index lies beyond its list"
+        case ZeroDivisionError():
+            return "division by zero"
+        case OverflowError():
+            return "a number is out of range"
+        case TypeError():
+            return "types that do not go together"
+    if match := re.match(r"Function '(\w+)' error", str(error)):
+        return f"{match[1]} cannot take this value"
+    return "cannot be evaluated"
+
+
+_KINDS = {bool: "a bool", int: "an int", float: "a double", str: "a string", list: "a list", dict: "a map"}
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else _KINDS.get(type(value), f"a {type(value).__name__}")
+
+
+def _check_result(value: Any, place: str) -> None:
+    try:
+        size = _size(value)
+    except TypeError:
+        raise ExpressionError(f"{place}: gives {_result_kind(value)}; use string(…)") from None
+    except ValueError:
+        raise ExpressionError(f"{place}: gives a double that is no finite number") from None
+    if size > MAX_RESULT_BYTES:
+        raise ExpressionError(f"{place}: gives more than 1 MiB")
+
+
+def _result_kind(value: Any) -> str:
+    match value:
+        case datetime.datetime():
+            return "a timestamp"
+        case datetime.timedelta():
+            return "a duration"
+        case bytes():
+            return "bytes"
+    return "what is no JSON"
+
+
+def _size(value: Any) -> int:
+    """The bytes of a result, about as JSON counts them. Raises TypeError and ValueError for what JSON has not."""
+    match value:
+        case None | bool() | int():
+            return 8
+        case float():
+            if not math.isfinite(value):
+                raise ValueError("not finite")
+            return 8
+        case str():
+            return len(value.encode())
+        case list():
+            return sum(map(_size, value)) + len(value)
+        case dict():
+            return sum(map(_size, value.values())) + sum(map(_size, value)) + 2 * len(value)
+    raise TypeError(type(value).__name__)
