@@ -1,0 +1,185 @@
+"""The records of a lane's journal, a compacted topic that nobody subscribes to.
+
+Keys: ``delivery/<id>`` (a delivery begun that must not be repeated blindly), ``contact/<key>`` (the open dead
+letters of a contact), ``start/<topic>`` (where a lane began with a topic, and what it has lost), ``held-time``
+(the intervals in which a deadline does not count). A null value takes an entry out. Each value carries a version:
+whoever meets a newer one than its own holds the lane rather than guess.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+VERSION = 1
+
+# Partition, first offset, the offset after the last.
+Range = tuple[int, int, int]
+
+
+class JournalError(ValueError):
+    """A journal record that cannot be read. The message names its kind, never its content."""
+
+
+class StartKey(Struct, frozen=True, gc=False):
+    """``start/<topic>``"""
+
+    topic: str
+
+
+class DeliveryKey(Struct, frozen=True, gc=False):
+    """``delivery/<id>``"""
+
+    id: str
+
+
+class ContactKey(Struct, frozen=True, gc=False):
+    """``contact/<key>``: the bytes of the record key, as they are."""
+
+    key: bytes
+
+
+class HeldTimeKey(Struct, frozen=True, gc=False):
+    """``held-time``"""
+
+
+Key = StartKey | DeliveryKey | ContactKey | HeldTimeKey
+
+
+class Newer(Struct, frozen=True, gc=False):
+    """A record of a later version than this code knows: the lane holds."""
+
+    version: int
+
+
+class Lost(Struct, frozen=True, array_like=True, gc=False):
+    """Offsets that were given up, written as ``[from, to, by, at]``: ``from`` to before ``to``, by whom, when."""
+
+    from_offset: int
+    to_offset: int
+    by: str
+    at_ms: int
+
+
+class Start(Struct, frozen=True, gc=False):
+    """Where a lane began with a partition of a topic. Written with the partition's first commit.
+
+    ``policy`` is ``earliest``, ``latest`` or the configured time, as it was written in the configuration.
+    ``partitions`` is the topic's partition count then: a partition added later starts at its beginning.
+    """
+
+    policy: str
+    resolved_at_ms: int
+    partitions: Annotated[int, Meta(ge=1)]
+    first_offset: int | None = None  # of the partition that the record lies in
+    lost: tuple[Lost, ...] = ()
+    version: int = VERSION
+
+
+class HeldTime(Struct, frozen=True, gc=False):
+    """Intervals ``[from_ms, to_ms]`` in which a partition of the lane was held; ``to_ms`` null: still is."""
+
+    intervals: tuple[tuple[int, int | None], ...] = ()
+    version: int = VERSION
+
+
+class DeliveryState(StrEnum):
+    """How far a delivery had come when it was written. Begun -> sent -> removed, or begun -> removed."""
+
+    BEGUN = "begun"  # written before the call: it may have started
+    SENT = "sent"  # the platform has it; its end is learnt by asking
+
+
+class Delivery(Struct, frozen=True, gc=False):
+    """A delivery that must not be repeated blindly.
+
+    ``ranges`` are ``{topic: [[partition, from, to], ...]}``: all of the delivery's records. It has an entry in
+    each partition of its lane that it has records of, and each of these names all ranges.
+    """
+
+    kind: str
+    state: DeliveryState
+    ranges: dict[str, tuple[Range, ...]]
+    begun_at_ms: int
+    reference: str | None = None  # the platform's id of it
+    version: int = VERSION
+
+
+class Open(Struct, frozen=True, array_like=True, gc=False):
+    """The first source record of an open dead letter, written as ``[topic, partition, offset, timestamp_ms]``."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int | None
+
+
+class Contact(Struct, frozen=True, gc=False):
+    """The open dead letters of one record key."""
+
+    open: tuple[Open, ...]
+    version: int = VERSION
+
+
+Entry = Start | HeldTime | Delivery | Contact
+
+
+class _Versioned(Struct, gc=False):
+    version: int
+
+
+_START, _DELIVERY, _CONTACT, _HELD_TIME = b"start/", b"delivery/", b"contact/", b"held-time"
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_read_version = msgspec.json.Decoder(_Versioned).decode
+_DECODERS: dict[type[Key], msgspec.json.Decoder[Entry]] = {
+    StartKey: msgspec.json.Decoder(Start),
+    DeliveryKey: msgspec.json.Decoder(Delivery),
+    ContactKey: msgspec.json.Decoder(Contact),
+    HeldTimeKey: msgspec.json.Decoder(HeldTime),
+}
+
+
+def encode_key(key: Key) -> bytes:
+    """The record key of an entry."""
+    match key:
+        case StartKey(topic):
+            return _START + topic.encode()
+        case DeliveryKey(delivery_id):
+            return _DELIVERY + delivery_id.encode()
+        case ContactKey(contact):
+            return _CONTACT + contact
+        case HeldTimeKey():
+            return _HELD_TIME
+
+
+def decode_key(key: bytes | None) -> Key | None:
+    """What kind of entry a record is; None if it is none that this version knows."""
+    if key == _HELD_TIME:
+        return HeldTimeKey()
+    if key is None:
+        return None
+    if key.startswith(_CONTACT):
+        return ContactKey(key[len(_CONTACT) :])
+    try:
+        if key.startswith(_START):
+            return StartKey(key[len(_START) :].decode())
+        if key.startswith(_DELIVERY):
+            return DeliveryKey(key[len(_DELIVERY) :].decode())
+    except UnicodeDecodeError:
+        return None
+    return None
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The record value of an entry: the same bytes for the same entry."""
+    return _encode(entry)
+
+
+def decode_entry(key: Key, value: bytes) -> Entry | Newer:
+    """Read the value of an entry. Raises JournalError if it is damaged."""
+    try:
+        version = _read_version(value).version
+        return Newer(version) if version > VERSION else _DECODERS[type(key)].decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise JournalError(f"a journal record that cannot be read: {type(key).__name__}") from None
