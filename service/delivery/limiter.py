@@ -1,0 +1,249 @@
+"""The pace of an account in this process: requests in flight, requests per second, and what the platform
+says.
+
+Shared by all lanes on the account. The platform's ``X-RateLimit-*`` headers are obeyed before a 429 comes; a
+429 or 503 stops the whole account for as long as it asks, for the limit is the account's and not one
+request's.
+"""
+
+from collections.abc import Mapping
+from math import inf
+
+import msgspec
+
+from .retry import MAX_RETRY_AFTER_S, plain_number, retry_after_s
+
+THROTTLED = frozenset({429, 503})
+
+# Within these bounds the account waits after a 429 or 503 that does not say for how long; doubled each time.
+_FIRST_PAUSE_S = 1.0
+_MAX_PAUSE_S = 30.0
+# What may start at once although requests_per_second would spread it.
+_BURST_S = 0.1
+_LEAST_REQUESTS_PER_S = 0.1
+# A Reset above this is an epoch, below it seconds that are left.
+_EPOCH_FROM = 1_000_000_000
+# Two answers that differ by less in when the window ends tell of the same window.
+_SAME_WINDOW_S = 2.0
+
+
+class LimiterPolicy(msgspec.Struct, frozen=True, gc=False):
+    """What the operator chose for the account; None is no limit of ours. ``adaptive`` lowers the requests in
+    flight while the platform answers 429 or 503, and raises them again.
+    """
+
+    max_in_flight: int | None = None
+    requests_per_second: float | None = None
+    adaptive: bool = True
+
+
+class Quota(msgspec.Struct, gc=False):
+    """What one answer said of the platform's own limit. ``resets_at`` is monotonic, in seconds."""
+
+    limit: int | None
+    remaining: int
+    resets_at: float
+
+
+def read_quota(headers: Mapping[str, str], now: float, now_wall_s: float) -> Quota | None:
+    """The ``x-ratelimit-*`` headers (lower-case names); None unless remaining and reset are readable numbers.
+
+    A reset of more than 300 s is taken as 300: the unit is the platform's guess and ours.
+    """
+    remaining = _number(headers.get("x-ratelimit-remaining", ""))
+    reset = _number(headers.get("x-ratelimit-reset", ""))
+    if remaining is None or reset is None:
+        return None
+    left_s = reset - now_wall_s if reset > _EPOCH_FROM else reset
+    limit = _number(headers.get("x-ratelimit-limit", ""))
+    return Quota(
+        limit=None if limit is None else int(limit),
+        remaining=int(remaining),
+        resets_at=now + min(max(left_s, 0.0), MAX_RETRY_AFTER_S),
+    )
+
+
+def _number(text: str) -> float | None:
+    # Of a list ("100, 100;w=60") the first number counts.
+    return plain_number(text.partition(",")[0].partition(";")[0])
+
+
+class AccountLimiter:
+    """Who may send now. ``now`` is monotonic, in seconds.
+
+    ``admit`` gives 0.0 and takes a place in flight, or says how long to wait for the next ``release``: at
+    most so many seconds, inf for "as long as it takes". A waiting caller asks again; nothing is reserved for
+    it. Each admitted request is released once, and its answer observed after that.
+    """
+
+    __slots__ = (
+        "_blocked_until",
+        "_burst_s",
+        "_ceiling",
+        "_concurrency",
+        "_in_flight",
+        "_interval_s",
+        "_lowered_at",
+        "_next_at",
+        "_pause_s",
+        "_policy",
+        "_quota",
+        "_spread_next_at",
+        "_unlimited",
+    )
+
+    def __init__(self, policy: LimiterPolicy) -> None:
+        self._policy = policy
+        self._in_flight = 0
+        self._blocked_until = -inf
+        self._next_at = -inf
+        self._spread_next_at = -inf
+        self._lowered_at = -inf
+        self._pause_s = 0.0
+        self._quota: Quota | None = None
+        self._ceiling = self._concurrency = inf
+        self._interval_s = self._burst_s = 0.0
+        self._unlimited = True
+        self.set_share(1.0)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were admitted and not released."""
+        return self._in_flight
+
+    @property
+    def concurrency_limit(self) -> float:
+        """How many may be in flight now (inf: any number)."""
+        return self._concurrency
+
+    @property
+    def remaining(self) -> int | None:
+        """What the platform said is left in its window; None if it said nothing, or that window is over."""
+        return None if self._quota is None else self._quota.remaining
+
+    def blocked_until(self, now: float) -> float | None:
+        """Until when the platform wants to hear nothing; None if it does not."""
+        return self._blocked_until if now < self._blocked_until else None
+
+    def set_share(self, share: float) -> None:
+        """The part of the account's limits that this process has: at least one in flight, 0.1 requests/s."""
+        policy = self._policy
+        lowered = self._concurrency / self._ceiling if self._ceiling < inf else 1.0
+        self._ceiling = inf if policy.max_in_flight is None else max(1, int(policy.max_in_flight * share))
+        self._concurrency = max(1.0, self._ceiling * lowered)
+        if policy.requests_per_second is not None:
+            rate = max(_LEAST_REQUESTS_PER_S, policy.requests_per_second * share)
+            self._interval_s = 1.0 / rate
+            self._burst_s = max(0.0, _BURST_S - self._interval_s)
+        self._note_limits()
+
+    def admit(self, now: float) -> float:
+        """0.0: go, and ``release`` when it has ended. Else ask again after so many seconds or the next
+        release.
+        """
+        if self._unlimited:
+            self._in_flight += 1
+            return 0.0
+        return self._admit_limited(now)
+
+    def release(self) -> None:
+        """An admitted request has ended, however."""
+        self._in_flight -= 1
+
+    def observe(self, headers: Mapping[str, str], status: int, now: float, now_wall_s: float) -> None:
+        """What an answer says of the pace. Headers have lower-case names."""
+        if status in THROTTLED:
+            self._throttle(headers, now, now_wall_s)
+        elif self._blocked_until > -inf or self._concurrency < self._ceiling:
+            self._recover(now)
+        if "x-ratelimit-remaining" in headers:
+            quota = read_quota(headers, now, now_wall_s)
+            if quota is not None:
+                self._take_quota(quota, now)
+
+    def _admit_limited(self, now: float) -> float:
+        if now < self._blocked_until:
+            return self._blocked_until - now
+        if self._in_flight + 1 > self._concurrency:
+            return inf
+        start_at = max(self._next_at, now - self._burst_s) if self._interval_s else now
+        if start_at > now:
+            return start_at - now
+        if self._quota is not None:
+            wait_s = self._wait_for_quota(now)
+            if wait_s:
+                return wait_s
+        self._next_at = start_at + self._interval_s
+        self._in_flight += 1
+        return 0.0
+
+    def _wait_for_quota(self, now: float) -> float:
+        """What is left of the platform's window, spread over it once half of it is used.
+
+        Whatever is in flight may not have been counted by the platform yet.
+        """
+        quota = self._quota
+        assert quota is not None
+        if now >= quota.resets_at:
+            self._begin_window(quota)
+            quota = self._quota
+            if quota is None:
+                return 0.0
+        left = quota.remaining - self._in_flight
+        if left < 1:
+            return quota.resets_at - now
+        if quota.resets_at < inf and (quota.limit is None or 2 * left <= quota.limit):
+            if now < self._spread_next_at:
+                return min(self._spread_next_at, quota.resets_at) - now
+            self._spread_next_at = now + (quota.resets_at - now) / left
+        return 0.0
+
+    def _begin_window(self, quota: Quota) -> None:
+        """No more than its limit starts in a new window before an answer tells how long it lasts."""
+        self._spread_next_at = -inf
+        if quota.limit is None:
+            self._quota = None
+            self._note_limits()
+        else:
+            self._quota = Quota(limit=quota.limit, remaining=max(1, quota.limit), resets_at=inf)
+
+    def _take_quota(self, quota: Quota, now: float) -> None:
+        """Answers overtake each other: within a window what is left only falls, an old window is no news."""
+        known = self._quota
+        if known is not None and now < known.resets_at < inf:
+            later_s = quota.resets_at - known.resets_at
+            if abs(later_s) < _SAME_WINDOW_S:
+                known.remaining = min(known.remaining, quota.remaining)
+                return
+            if later_s < 0 and quota.remaining <= known.remaining:
+                return
+        self._quota = quota
+        self._spread_next_at = -inf
+        self._note_limits()
+
+    def _throttle(self, headers: Mapping[str, str], now: float, now_wall_s: float) -> None:
+        asked_s = retry_after_s(headers, now_wall_s)
+        if asked_s is None and now >= self._blocked_until:
+            # The first of those that were in flight together; the others tell nothing new.
+            self._pause_s = min(max(self._pause_s * 2, _FIRST_PAUSE_S), _MAX_PAUSE_S)
+            asked_s = self._pause_s
+        if asked_s is not None:
+            self._blocked_until = max(self._blocked_until, now + asked_s)
+        if self._policy.adaptive and self._ceiling < inf and now - self._lowered_at >= 1.0:
+            self._lowered_at = now
+            self._concurrency = max(1.0, self._concurrency / 2)
+        self._note_limits()
+
+    def _recover(self, now: float) -> None:
+        """An answer that was not throttled: no pause doubles any more, one more may be in flight per round.
+        """
+        if now >= self._blocked_until:
+            self._pause_s = 0.0
+            self._blocked_until = -inf
+        self._concurrency = min(self._ceiling, self._concurrency + 1.0 / self._concurrency)
+        self._note_limits()
+
+    def _note_limits(self) -> None:
+        self._unlimited = (
+            self._ceiling == inf and not self._interval_s and self._quota is None and self._blocked_until == -inf
+        )

@@ -1,0 +1,70 @@
+"""When an operation is tried again: exponential delays with full jitter, and what the platform asks for."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+MAX_RETRY_AFTER_S = 300.0
+
+# 2.0 ** n beyond this is far over any delay, and far under what a float holds.
+_MAX_DOUBLINGS = 64
+
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, gc=False):
+    """What the operator chose. ``max_attempts`` counts the first try too."""
+
+    first_delay_s: float = 0.5
+    max_delay_s: float = 60.0
+    max_attempts: int = 10
+
+    def delay_s(self, attempt: int, random: Callable[[], float]) -> float:
+        """How long to wait after the failure of attempt number ``attempt`` (1 is the first).
+
+        Full jitter: anything between nothing and the exponential bound, so that what failed together does not
+        come back together. ``random`` gives a float from 0 to 1.
+        """
+        bound_s = self.first_delay_s * 2.0 ** min(max(attempt, 1) - 1, _MAX_DOUBLINGS)
+        return min(bound_s, self.max_delay_s) * random()
+
+    def exhausted(self, attempts: int) -> bool:
+        """Whether the counted attempts are used up."""
+        return attempts >= self.max_attempts
+
+
+def plain_number(text: str) -> float | None:
+    """A number as headers carry it; None for signs, exponents, "inf", "nan" and anything else.
+
+    Fractions are not in RFC 9110, but are sent.
+    """
+    text = text.strip()
+    return float(text) if _PLAIN_NUMBER.fullmatch(text) else None
+
+
+def retry_after_s(headers: Mapping[str, str], now_wall_s: float) -> float | None:
+    """Seconds to wait by ``Retry-After`` (seconds, or an HTTP date), at most 300; None if absent or
+    unreadable.
+
+    ``headers`` have lower-case names; ``now_wall_s`` is in seconds since the epoch.
+    """
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    seconds = plain_number(text)
+    if seconds is None:
+        seconds = _seconds_until(text, now_wall_s)
+    return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+
+
+def _seconds_until(text: str, now_wall_s: float) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:  # the obsolete forms are in UTC too
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp() - now_wall_s
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

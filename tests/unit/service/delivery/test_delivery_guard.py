@@ -1,0 +1,92 @@
+"""The guard of a lane."""
+
+import random
+
+import pytest
+
+from contracts.outcomes import Reason
+from service.delivery.guard import GUARDED, Guard, GuardPolicy
+
+
+def test_more_than_the_share_trips() -> None:
+    """At 20 % of 200, the forty-first refusal in the window trips, the fortieth does not."""
+    guard = Guard(GuardPolicy(dead_letters=0.2, of_last=200))
+    for _ in range(160):
+        guard.record(None)
+    for _ in range(40):
+        guard.record(Reason.NOT_FOUND)
+    assert not guard.tripped
+    guard.record(Reason.NOT_FOUND)
+    assert guard.tripped
+    assert guard.describe() == "guard: 41 of the last 200 operations were refused or not found"
+
+
+def test_it_is_judged_once_fifty_have_ended() -> None:
+    """Forty-nine refusals in a row are not enough, the fiftieth operation is, whatever its own end."""
+    guard = Guard(GuardPolicy())
+    assert not any(guard.record(Reason.REFUSED) for _ in range(49))
+    assert guard.record(None)
+
+
+def test_a_window_smaller_than_fifty_is_judged_from_fifty_on() -> None:
+    """A small window still waits for fifty ends."""
+    guard = Guard(GuardPolicy(dead_letters=0.5, of_last=10))
+    assert not any(guard.record(Reason.UNCONFIRMED) for _ in range(49))
+    assert guard.record(Reason.UNCONFIRMED)
+
+
+def test_what_has_left_the_window_is_forgotten() -> None:
+    """Old refusals do not trip the guard later."""
+    guard = Guard(GuardPolicy(dead_letters=0.2, of_last=200))
+    for _ in range(10):
+        for _ in range(161):
+            guard.record(None)
+        for _ in range(39):
+            guard.record(Reason.REFUSED)
+    assert not guard.tripped
+
+
+def test_resume_empties_the_window() -> None:
+    """After a resume fifty ends are needed again; until then a tripped guard stays tripped."""
+    guard = Guard(GuardPolicy())
+    for _ in range(60):
+        guard.record(Reason.REFUSED)
+    for _ in range(500):
+        guard.record(None)
+    assert guard.tripped
+    guard.resume()
+    assert not guard.tripped
+    assert not any(guard.record(Reason.REFUSED) for _ in range(49))
+    assert guard.record(Reason.REFUSED)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason not in GUARDED])
+def test_other_ends_are_no_refusals(reason: Reason) -> None:
+    """Only not_found, refused and unconfirmed count."""
+    guard = Guard(GuardPolicy())
+    assert not any(guard.record(reason) for _ in range(300))
+
+
+def test_percentages_are_meant_as_written() -> None:
+    """29 % of 100 is 29, also in floating point."""
+    guard = Guard(GuardPolicy(dead_letters=0.29, of_last=100))
+    for _ in range(71):
+        guard.record(None)
+    for _ in range(29):
+        guard.record(Reason.REFUSED)
+    assert not guard.tripped
+    assert guard.record(Reason.REFUSED)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_it_counts_like_a_list(seed: int) -> None:
+    """The running counts agree with counting the window each time."""
+    chance = random.Random(seed)
+    policy = GuardPolicy(dead_letters=chance.choice((0.05, 0.2, 0.5)), of_last=chance.randrange(1, 300))
+    guard, ends, expected = Guard(policy), [], False
+    for _ in range(600):
+        reason = chance.choice((None, None, None, Reason.REFUSED, Reason.EXHAUSTED))
+        ends.append(reason in GUARDED)
+        window = ends[-policy.of_last :]
+        expected |= len(ends) >= 50 and sum(window) > policy.dead_letters * len(window) + 1e-9
+        assert guard.record(reason) == expected

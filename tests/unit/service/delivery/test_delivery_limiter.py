@@ -1,0 +1,333 @@
+"""The pace of an account."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.delivery.limiter import AccountLimiter, LimiterPolicy, read_quota
+
+NOW = 1_000.0
+WALL_S = 1_767_225_600.0
+
+
+def rate(limit: int | None, remaining: int, reset: float) -> dict[str, str]:
+    headers = {"x-ratelimit-remaining": str(remaining), "x-ratelimit-reset": f"{reset:.0f}"}
+    return headers if limit is None else headers | {"x-ratelimit-limit": str(limit)}
+
+
+def answered(limiter: AccountLimiter, now: float, status: int = 204, headers: dict[str, str] | None = None) -> None:
+    limiter.release()
+    limiter.observe(headers or {}, status, now, WALL_S + now - NOW)
+
+
+def admitted_within(limiter: AccountLimiter, seconds: float, step_s: float = 0.01) -> int:
+    """How many start in this time, each answered at once and without headers."""
+    count = 0
+    for step in range(round(seconds / step_s)):
+        while limiter.admit(NOW + step * step_s) == 0.0:
+            limiter.release()
+            count += 1
+            assert count < 100_000
+    return count
+
+
+def test_without_limits_all_start() -> None:
+    """No limit configured, none told: everything goes at once."""
+    limiter = AccountLimiter(LimiterPolicy())
+    assert [limiter.admit(NOW) for _ in range(1000)] == [0.0] * 1000
+    assert limiter.in_flight == 1000
+
+
+def test_no_more_than_max_in_flight() -> None:
+    """The next one waits until one is released."""
+    limiter = AccountLimiter(LimiterPolicy(max_in_flight=2))
+    assert [limiter.admit(NOW) for _ in range(3)] == [0.0, 0.0, inf]
+    limiter.release()
+    assert [limiter.admit(NOW) for _ in range(2)] == [0.0, inf]
+
+
+@pytest.mark.parametrize(("per_second", "most_at_once"), [(0.1, 1), (1.0, 1), (50.0, 5), (1000.0, 100)])
+def test_requests_per_second(per_second: float, most_at_once: int) -> None:
+    """The rate holds over 20 seconds, and no more start at once than a tenth of a second's."""
+    limiter = AccountLimiter(LimiterPolicy(requests_per_second=per_second))
+    at_once = 0
+    while limiter.admit(NOW) == 0.0:
+        at_once += 1
+    assert at_once == pytest.approx(most_at_once, abs=1)
+    limiter = AccountLimiter(LimiterPolicy(requests_per_second=per_second))
+    expected = 20 * per_second
+    assert expected - 1 <= admitted_within(limiter, 20) <= expected + most_at_once + 1
+
+
+def test_the_wait_is_as_long_as_it_says() -> None:
+    """Who waits as long as it was told goes on then."""
+    limiter = AccountLimiter(LimiterPolicy(requests_per_second=2.0))
+    assert limiter.admit(NOW) == 0.0
+    wait_s = limiter.admit(NOW)
+    assert wait_s == pytest.approx(0.5)
+    assert limiter.admit(NOW + wait_s) == 0.0
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_stops_the_account(status: int) -> None:
+    """As long as the platform asks nothing starts, then all goes on."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.admit(NOW)
+    answered(limiter, NOW, status, {"retry-after": "7"})
+    assert limiter.admit(NOW + 6) == pytest.approx(1.0)
+    assert limiter.blocked_until(NOW + 6) == NOW + 7
+    assert limiter.admit(NOW + 7) == 0.0
+    assert limiter.blocked_until(NOW + 7) is None
+
+
+def test_a_longer_wait_is_not_cut_by_a_shorter_one() -> None:
+    """Of several that were refused together the longest counts."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe({"retry-after": "30"}, 429, NOW, WALL_S)
+    limiter.observe({"retry-after": "5"}, 429, NOW, WALL_S)
+    assert limiter.admit(NOW) == pytest.approx(30.0)
+
+
+def test_without_retry_after_the_pause_doubles_per_round() -> None:
+    """1, 2, 4 ... 30 seconds; those that were in flight together count once; a success begins anew."""
+    limiter = AccountLimiter(LimiterPolicy())
+    now, pauses = NOW, []
+    for _ in range(7):
+        for _ in range(20):
+            limiter.observe({}, 429, now, WALL_S)
+        pauses.append(limiter.admit(now))
+        now += pauses[-1]
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    limiter.observe({}, 204, now, WALL_S)
+    limiter.observe({}, 429, now, WALL_S)
+    assert limiter.admit(now) == 1.0
+
+
+def test_retry_after_of_other_answers_is_not_obeyed() -> None:
+    """A 201 or a 500 that carries the header does not stop the account."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe({"retry-after": "30"}, 500, NOW, WALL_S)
+    assert limiter.admit(NOW) == 0.0
+
+
+def test_fewer_in_flight_while_throttled() -> None:
+    """A 429 halves what may be in flight, once per second; answers raise it again, to the limit and no
+    further.
+    """
+    limiter = AccountLimiter(LimiterPolicy(max_in_flight=32))
+    for _ in range(10):
+        limiter.observe({"retry-after": "0"}, 429, NOW, WALL_S)
+    assert limiter.concurrency_limit == 16
+    limiter.observe({"retry-after": "0"}, 429, NOW + 1, WALL_S)
+    assert limiter.concurrency_limit == 8
+    for _ in range(9):
+        limiter.observe({}, 204, NOW + 2, WALL_S)
+    assert 8.9 < limiter.concurrency_limit < 9.1
+    for _ in range(2000):
+        limiter.observe({}, 204, NOW + 2, WALL_S)
+    assert limiter.concurrency_limit == 32
+    for second in range(100):
+        limiter.observe({"retry-after": "0"}, 429, NOW + 3 + second, WALL_S)
+    assert limiter.concurrency_limit == 1
+
+
+def test_not_adaptive_keeps_its_limit() -> None:
+    """With ``adaptive: false`` a 429 changes only when the next may start."""
+    limiter = AccountLimiter(LimiterPolicy(max_in_flight=32, adaptive=False))
+    limiter.observe({"retry-after": "0"}, 429, NOW, WALL_S)
+    assert limiter.concurrency_limit == 32
+
+
+@pytest.mark.parametrize(
+    ("reset", "left_s"),
+    [("30", 30), ("0", 0), ("1767225630", 30), ("1767225000", 0), ("86400", 300), ("1767999999", 300), ("2.5", 2.5)],
+)
+def test_both_readings_of_reset(reset: str, left_s: float) -> None:
+    """Seconds left, or an epoch above 1,000,000,000; in the past is now, far ahead is five minutes."""
+    quota = read_quota({"x-ratelimit-remaining": "5", "x-ratelimit-reset": reset}, NOW, WALL_S)
+    assert quota is not None
+    assert quota.resets_at == pytest.approx(NOW + left_s)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-ratelimit-limit": "100"},
+        {"x-ratelimit-remaining": "5"},
+        {"x-ratelimit-remaining": "-1", "x-ratelimit-reset": "10"},
+        {"x-ratelimit-remaining": "many", "x-ratelimit-reset": "10"},
+        {"x-ratelimit-remaining": "5", "x-ratelimit-reset": "soon"},
+    ],
+)
+def test_unreadable_rate_headers_say_nothing(headers: dict[str, str]) -> None:
+    """Half of the headers, or nonsense in them, changes no pace."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(headers, 204, NOW, WALL_S)
+    assert [limiter.admit(NOW) for _ in range(100)] == [0.0] * 100
+    assert limiter.remaining is None
+
+
+def test_lists_in_rate_headers() -> None:
+    """Some send the window behind the number."""
+    headers = {"x-ratelimit-limit": "100, 100;w=60", "x-ratelimit-remaining": "5;w=60", "x-ratelimit-reset": "10"}
+    quota = read_quota(headers, NOW, WALL_S)
+    assert quota is not None
+    assert (quota.limit, quota.remaining) == (100, 5)
+
+
+def test_nothing_left_stops_before_the_429() -> None:
+    """With none left nothing starts before the reset; then no more than the limit until an answer tells more.
+    """
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.admit(NOW)
+    answered(limiter, NOW, 204, rate(10, 0, 20))
+    assert limiter.remaining == 0
+    assert limiter.admit(NOW) == pytest.approx(20)
+    assert [limiter.admit(NOW + 20) for _ in range(11)] == [0.0] * 10 + [inf]
+    answered(limiter, NOW + 20, 204, rate(10, 9, 20))
+    assert limiter.remaining == 9
+
+
+def test_what_is_in_flight_is_not_counted_by_the_platform_yet() -> None:
+    """Four are left and four in flight: a fifth would be the 429."""
+    limiter = AccountLimiter(LimiterPolicy())
+    for _ in range(5):
+        assert limiter.admit(NOW) == 0.0
+    answered(limiter, NOW, 204, rate(100, 4, 20))
+    assert limiter.admit(NOW) == pytest.approx(20)
+    limiter.release()
+    assert limiter.admit(NOW) == 0.0
+
+
+def test_the_second_half_of_a_window_is_spread() -> None:
+    """Above one half all goes at once; below, what is left is spread over what is left of the window."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(100, 80, 60), 204, NOW, WALL_S)
+    assert [limiter.admit(NOW) for _ in range(30)] == [0.0] * 30
+    for _ in range(30):
+        limiter.release()
+    limiter.observe(rate(100, 10, 60), 204, NOW, WALL_S)
+    assert limiter.admit(NOW) == 0.0
+    limiter.release()
+    assert limiter.admit(NOW) == pytest.approx(6.0)
+    assert limiter.admit(NOW + 6.0) == 0.0
+
+
+def test_without_a_limit_header_all_is_spread() -> None:
+    """Where the platform does not tell how much there was, what is left is spread at once."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(None, 100, 50), 204, NOW, WALL_S)
+    assert limiter.admit(NOW) == 0.0
+    assert limiter.admit(NOW) == pytest.approx(0.5)
+    assert limiter.admit(NOW + 50) == 0.0
+    assert limiter.remaining is None
+
+
+def test_answers_that_overtake_each_other() -> None:
+    """An older answer of the same window does not give back what was used since."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(100, 3, 30), 204, NOW, WALL_S)
+    limiter.observe(rate(100, 9, 30), 204, NOW, WALL_S)
+    assert limiter.remaining == 3
+
+
+def test_a_straggler_of_the_old_window_does_not_shut_the_new_one() -> None:
+    """The last answer of a window may come behind the first of the next."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(100, 99, WALL_S + 60), 204, NOW, WALL_S)
+    limiter.observe(rate(100, 0, WALL_S), 204, NOW, WALL_S)
+    assert limiter.remaining == 99
+
+
+def test_a_new_window_is_believed() -> None:
+    """A later reset is a new window, with what is left in it."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(100, 0, 10), 204, NOW, WALL_S)
+    limiter.observe(rate(100, 99, 70), 204, NOW, WALL_S)
+    assert limiter.remaining == 99
+
+
+def test_answers_without_headers_in_a_new_window_do_not_stop_it() -> None:
+    """After a reset the platform may time out or stop sending headers: the account must not stand still for
+    ever.
+    """
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(4, 0, 1), 204, NOW, WALL_S)
+    for second in range(1, 50):
+        assert limiter.admit(NOW + second) == 0.0
+        limiter.release()
+
+
+def test_a_platform_with_a_window_never_has_to_refuse() -> None:
+    """20 requests per 10 seconds, 8 in flight, an answer after 0.2 s: the headers alone keep us under it."""
+    limiter = AccountLimiter(LimiterPolicy(max_in_flight=8))
+    used = served = 0
+    window = int(NOW // 10)
+    running: list[tuple[float, dict[str, str]]] = []
+    for step in range(10_000):
+        now = NOW + step / 100
+        if int(now // 10) != window:
+            window, used = int(now // 10), 0
+        while running and running[0][0] <= now:
+            answered(limiter, now, 204, running.pop(0)[1])
+        while limiter.admit(now) == 0.0:
+            used += 1
+            assert used <= 20
+            served += 1
+            running.append((now + 0.2, rate(20, 20 - used, WALL_S - NOW + (window + 1) * 10)))
+    assert served >= 150  # of 200
+
+
+def test_a_share_keeps_at_least_one_request() -> None:
+    """However small the share: one in flight, and one request in ten seconds."""
+    limiter = AccountLimiter(LimiterPolicy(max_in_flight=8, requests_per_second=50.0))
+    limiter.set_share(0.5)
+    assert limiter.concurrency_limit == 4
+    limiter.set_share(0.0001)
+    assert limiter.concurrency_limit == 1
+    assert limiter.admit(NOW) == 0.0
+    limiter.release()
+    assert limiter.admit(NOW) == pytest.approx(10.0)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["admit", "answer", "lost"]),
+            st.sampled_from([204, 429, 500, 503]),
+            st.integers(0, 3),
+            st.integers(0, 40),
+            st.floats(0, 3),
+        ),
+        max_size=80,
+    )
+)
+def test_it_never_stands_still_for_ever(
+    steps: list[tuple[str, int, int, int, float]],
+) -> None:
+    """Whatever the platform says: with nothing in flight a request starts within the longest wait there is.
+    """
+    limiter = AccountLimiter(LimiterPolicy(max_in_flight=4, requests_per_second=10.0))
+    now, running = NOW, 0
+    for step, status, remaining, reset, pause_s in steps:
+        now += pause_s
+        if step == "admit":
+            running += limiter.admit(now) == 0.0
+        elif running:
+            running -= 1
+            limiter.release()
+            if step == "answer":
+                limiter.observe(rate(3, remaining, reset), status, now, WALL_S)
+        assert limiter.in_flight == running <= 4
+    for _ in range(running):
+        limiter.release()
+    for _ in range(5):
+        wait_s = limiter.admit(now)
+        if wait_s == 0.0:
+            return
+        assert wait_s <= 300
+        now += wait_s
+    raise AssertionError("told to wait again and again")
