@@ -5,7 +5,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,10 +17,11 @@ from typing import Self
 
 import msgspec
 
-from service.localkafka import jars
+from service.localkafka import aot, jars
 from service.localkafka.errors import LocalKafkaError
+from service.localkafka.ports import NodePorts, free_ports
 from service.localkafka.process import BrokerProcess, java_command
-from service.localkafka.properties import NodePorts, Security, render, server_properties
+from service.localkafka.properties import Security, render, server_properties
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
@@ -65,6 +65,7 @@ class Cluster:
     def __init__(self, options: Options | None = None) -> None:
         self._options = options or Options()
         self._class_path: Sequence[Path] = ()
+        self._java_options: Sequence[str] = ()
         self._temporary = self._options.data_dir is None
         self._dir = self._options.data_dir
         self._ports: list[NodePorts] = []
@@ -90,8 +91,24 @@ class Cluster:
         return self._brokers[node].pid
 
     def fetch(self, progress: jars.Progress | None = None) -> None:
-        """Sees to the jars: verifies them, downloads what is missing. Blocks; any thread may do it."""
+        """Sees to the jars: verifies them, downloads what is missing, makes Java's cache of their classes.
+
+        Blocks: 50 ms, the first time some 15 s. Any thread may do it.
+        """
         self._class_path = jars.class_path(progress=progress)
+        self._java_options = aot.options(self._class_path, self._one_life)
+
+    def _one_life(self, java_options: Sequence[str]) -> None:
+        trainee = Cluster()
+        trainee._class_path = self._class_path
+        deadline = time.monotonic() + START_TIMEOUT_S
+        try:
+            trainee._await_formatted(deadline)
+            trainee._java_options = java_options
+            trainee._await_ready(deadline)
+        finally:
+            # Java writes the cache at the end of its life.
+            trainee.close(kill=False, timeout_s=START_TIMEOUT_S)
 
     def prepare(self) -> list[subprocess.Popen[bytes]]:
         """Chooses directory and ports, writes the configuration, and starts the formatting of new data.
@@ -109,7 +126,7 @@ class Cluster:
             if len(known) != self._options.brokers:
                 raise LocalKafkaError(f"{self._dir} holds a Kafka of {len(known)} brokers: start as many")
             wanted = [port or before for port, before in zip(wanted, known, strict=True)]
-        self._ports = _free_ports(wanted, required=self._options.port)
+        self._ports = free_ports(wanted, required=self._options.port)
         memory.write_bytes(msgspec.json.encode(Remembered([ports.client for ports in self._ports])))
         return [self._format(node) for node in self.nodes if self._configure(node)]
 
@@ -137,7 +154,7 @@ class Cluster:
             arguments += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         with (directory / "format.log").open("wb") as log:
             return subprocess.Popen(
-                java_command(self._class_path, "kafka.tools.StorageTool", arguments),
+                self._java("kafka.tools.StorageTool", arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -157,8 +174,11 @@ class Cluster:
         if broker and broker.running:
             raise LocalKafkaError(f"broker {node} is running")
         directory = self._node_dir(node)
-        command = java_command(self._class_path, "kafka.Kafka", [str(directory / "server.properties")])
+        command = self._java("kafka.Kafka", [str(directory / "server.properties")])
         self._brokers[node] = BrokerProcess(command, directory / "server.log")
+
+    def _java(self, main: str, arguments: Sequence[str]) -> list[str]:
+        return java_command(self._class_path, main, arguments, java_options=self._java_options)
 
     def is_ready(self, node: int | None = None) -> bool:
         """Whether a broker (None: every one) serves clients. Raises LocalKafkaError if it has ended."""
@@ -191,7 +211,7 @@ class Cluster:
         self.terminate(node)
         self._brokers[node].wait(STOP_TIMEOUT_S)
 
-    def close(self, *, kill: bool | None = None) -> None:
+    def close(self, *, kill: bool | None = None, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ends all brokers and removes temporary data.
 
         ``kill`` (default: with temporary data, which need no good order) ends them at once.
@@ -202,7 +222,7 @@ class Cluster:
             for broker in self._brokers.values():
                 broker.signal(signal.SIGKILL if kill else signal.SIGTERM)
                 broker.signal(signal.SIGCONT)
-                stack.callback(broker.wait, STOP_TIMEOUT_S)
+                stack.callback(broker.wait, timeout_s)
 
     def _remove(self) -> None:
         if self._temporary and self._dir is not None:
@@ -213,11 +233,17 @@ class Cluster:
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Starts all brokers and waits until they serve clients. Raises LocalKafkaError."""
-        deadline = time.monotonic() + timeout_s
         self.fetch()
+        deadline = time.monotonic() + timeout_s
+        self._await_formatted(deadline)
+        self._await_ready(deadline)
+
+    def _await_formatted(self, deadline: float) -> None:
         formatters = self.prepare()
         while not self.check_formatted(formatters):
             _wait(deadline)
+
+    def _await_ready(self, deadline: float) -> None:
         for node in self.nodes:
             self.spawn(node)
         while not self.is_ready():
@@ -251,29 +277,3 @@ def _wait(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise LocalKafkaError("the local Kafka was not ready in time")
     time.sleep(POLL_S)
-
-
-def _free_ports(wanted: Sequence[int], *, required: int) -> list[NodePorts]:
-    """Three ports for each broker, all free now; a client port is the wanted one if that is free.
-
-    Raises LocalKafkaError if ``required`` (0: none) is taken.
-    """
-    with ExitStack() as held:
-
-        def bind(port: int) -> int:
-            listener = held.enter_context(socket.socket())
-            # As the broker itself binds: connections of a predecessor that linger do not hold the port.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
-            number: int = listener.getsockname()[1]
-            return number
-
-        def client(port: int) -> int:
-            try:
-                return bind(port)
-            except OSError as error:
-                if port == required:
-                    raise LocalKafkaError(f"port {port} of 127.0.0.1 is taken: {error.strerror}") from error
-                return bind(0)
-
-        return [NodePorts(client=client(port), internal=bind(0), controller=bind(0)) for port in wanted]

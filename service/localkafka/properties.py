@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from service.localkafka.ports import NodePorts
+
 
 class Protocol(StrEnum):
     """How clients connect."""
@@ -51,15 +53,6 @@ class Security:
             raise ValueError("ACLs need clients with a name: SASL, or SSL with client certificates")
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodePorts:
-    """The loopback ports of one broker: for clients, for the other brokers, for the controllers."""
-
-    client: int
-    internal: int
-    controller: int
-
-
 # One small cluster on one machine, for demo, tests and benchmarks: quick to start, small, and with the short
 # times that let a test see a member or a transaction expire.
 SMALL = {
@@ -71,7 +64,6 @@ SMALL = {
     "share.coordinator.state.topic.num.partitions": "8",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
     "broker.heartbeat.interval.ms": "500",
-    "broker.session.timeout.ms": "4000",
     "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
     "num.network.threads": "2",
     "num.io.threads": "4",
@@ -92,6 +84,9 @@ def server_properties(
     protocols = {"CLIENT": security.protocol, "INTERNAL": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
     properties = {
         "process.roles": "broker,controller",
+        # A broker that was killed is let in again when its former session is over; one broker alone is
+        # fenced by nobody else's doing.
+        "broker.session.timeout.ms": "2000" if len(ports) == 1 else "4000",
         "node.id": str(node + 1),
         "log.dirs": str(log_dir),
         "controller.quorum.voters": ",".join(
