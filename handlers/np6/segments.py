@@ -134,7 +134,7 @@ def _segments(expression: Expression, name: str, event: Event, key: bytes | None
         return ()
     if type(value) is int:
         value = (value,)
-    elif not isinstance(value, list | tuple):
+    elif not isinstance(value, (list, tuple)):
         raise _wrong_value(expression, name, "must give an int, a list of ints or null")
     for segment in value:
         if type(segment) is not int:  # a bool is none, and neither is 7.0

@@ -63,11 +63,11 @@ _REFERENCE_CHARACTERS = 200
 
 def row_of(status: int) -> Row:
     """The row of any status. What is no final HTTP status (1xx, 600 and more) is not NP6 answering."""
+    if 200 <= status < 300:
+        return Row.DONE
     row = _ROWS.get(status)
     if row is not None:
         return row
-    if 200 <= status < 300:
-        return Row.DONE
     if 400 <= status < 500:
         return Row.REFUSED
     if 500 <= status < 600:
