@@ -8,8 +8,7 @@ class Clock(Protocol):
     """What time it is, for measuring and for stamping."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment; never goes back. For delays, windows and deadlines within the process.
-        """
+        """Seconds since some moment; never goes back. For delays, windows and deadlines in the process."""
 
     def wall_ms(self) -> int:
         """Milliseconds since the epoch. For what leaves the process, and for comparing with record

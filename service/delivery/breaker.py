@@ -1,5 +1,4 @@
-"""The breaker of an account: when the platform fails as a whole, its lanes hold instead of counting attempts.
-"""
+"""The breaker of an account: when a platform fails as a whole, its lanes hold; no attempts are counted."""
 
 from enum import StrEnum
 
@@ -114,8 +113,7 @@ class Breaker:
             self._judge_probe(now, failed)
 
     def abandon_probe(self, now: float) -> None:
-        """The probe ended without telling anything (cancelled, never sent by us): another may start at once.
-        """
+        """The probe ended without telling anything (cancelled, not sent by us): another may start at once."""
         if self._state is BreakerState.PROBING:
             self._move(BreakerState.OPEN)
             self._until = now

@@ -235,8 +235,7 @@ class AccountLimiter:
         self._note_limits()
 
     def _recover(self, now: float) -> None:
-        """An answer that was not throttled: no pause doubles any more, one more may be in flight per round.
-        """
+        """An answer that was not throttled: pauses begin anew, one more may be in flight per round."""
         if now >= self._blocked_until:
             self._pause_s = 0.0
             self._blocked_until = -inf

@@ -46,10 +46,10 @@ def plain_number(text: str) -> float | None:
 
 
 def retry_after_s(headers: Mapping[str, str], now_wall_s: float) -> float | None:
-    """Seconds to wait by ``Retry-After`` (seconds, or an HTTP date), at most 300; None if absent or
-    unreadable.
+    """Seconds to wait by ``Retry-After`` (seconds, or an HTTP date), at most 300.
 
-    ``headers`` have lower-case names; ``now_wall_s`` is in seconds since the epoch.
+    None if it is absent or unreadable. ``headers`` have lower-case names; ``now_wall_s`` is in seconds since
+    the epoch.
     """
     text = headers.get("retry-after")
     if text is None:

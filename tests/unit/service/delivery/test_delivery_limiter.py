@@ -179,8 +179,7 @@ def test_lists_in_rate_headers() -> None:
 
 
 def test_nothing_left_stops_before_the_429() -> None:
-    """With none left nothing starts before the reset; then no more than the limit until an answer tells more.
-    """
+    """With none left nothing starts before the reset; then no more than the limit until an answer comes."""
     limiter = AccountLimiter(LimiterPolicy())
     limiter.admit(NOW)
     answered(limiter, NOW, 204, rate(10, 0, 20))
@@ -308,8 +307,7 @@ def test_a_share_keeps_at_least_one_request() -> None:
 def test_it_never_stands_still_for_ever(
     steps: list[tuple[str, int, int, int, float]],
 ) -> None:
-    """Whatever the platform says: with nothing in flight a request starts within the longest wait there is.
-    """
+    """Whatever the platform says: with nothing in flight a request starts within the longest wait."""
     limiter = AccountLimiter(LimiterPolicy(max_in_flight=4, requests_per_second=10.0))
     now, running = NOW, 0
     for step, status, remaining, reset, pause_s in steps:

@@ -1,6 +1,8 @@
 """Delays between tries, and what ``Retry-After`` asks for."""
 
 import random
+import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -67,6 +69,21 @@ def test_retry_after_is_read(text: str, seconds: float) -> None:
 def test_an_unreadable_retry_after_is_none(text: str) -> None:
     """What cannot be read asks for nothing."""
     assert retry_after_s({"retry-after": text}, NOW_S) is None
+
+
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "XXX-9")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
+def test_a_date_without_a_zone_is_in_utc() -> None:
+    """Wherever the process runs: the obsolete form names no zone and means UTC."""
+    assert retry_after_s({"retry-after": "Thu Jan  1 00:00:42 2026"}, NOW_S) == 42.0
 
 
 def test_no_retry_after_is_none() -> None:

@@ -38,7 +38,7 @@ def test_null_keys_keep_their_records_partition(keys: list[bytes | None], count:
     assert partitions(keys, inputs, count) == expected
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 252, 255, 256, 257, 259, 1000, 65_537])
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 252, 255, 256, 257, 259, 261, 262, 1004, 65_537])
 def test_lengths_at_the_edges(length: int) -> None:
     """Alone, and among short ones."""
     chance = random.Random(length)
