@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
@@ -27,23 +26,13 @@ from aiokafka.protocol.transaction import (
 from aiokafka.structs import TopicPartition
 
 from service.errors import FencedError, RefusedError, TransactorLostError
-from service.kafka.codes import COORDINATOR_MOVED, FENCED, LEADER_MOVED, REFUSED, Code, name_of
+from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, Code, name_of
 from service.kafka.private import Membership
 from service.kafka.requests import TxnOffsetCommit
 from service.settling.batches import Batch, PartitionWrite, build
+from service.settling.producing import Backoff, BatchSender, TransactorPolicy
 
 SEQUENCE_MASK = 0x7FFFFFFF
-
-
-class TransactorPolicy(msgspec.Struct, frozen=True):
-    """How long a transaction may take and how a step is tried again; all in seconds."""
-
-    transaction_timeout_s: float = 15.0
-    settle_deadline_s: float = 10.0
-    open_deadline_s: float = 60.0
-    # 51 and 19 end within milliseconds: a growing delay would cost more than it spares.
-    short_backoff_s: float = 0.015
-    max_backoff_s: float = 0.2
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -51,22 +40,6 @@ class Committed(msgspec.Struct, frozen=True):
 
     offset: int
     metadata: str
-
-
-class _Backoff:
-    """The delays between the tries of one step."""
-
-    def __init__(self, policy: TransactorPolicy) -> None:
-        self._short_s = policy.short_backoff_s
-        self._max_s = policy.max_backoff_s
-        self._next_s = policy.short_backoff_s
-
-    async def wait(self, *, short: bool) -> None:
-        if short:
-            await asyncio.sleep(self._short_s)
-            return
-        await asyncio.sleep(self._next_s)
-        self._next_s = min(self._next_s * 2, self._max_s)
 
 
 class Transactor:
@@ -84,6 +57,7 @@ class Transactor:
         self._producer_id = -1
         self._epoch = -1
         self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
+        self._sender = BatchSender(client, transactional_id, policy)
         self.healthy = False
 
     async def open(self) -> None:
@@ -191,7 +165,7 @@ class Transactor:
             instance_id=membership.instance_id,
             topics=list(topics.items()),
         )
-        backoff = _Backoff(self._policy)
+        backoff = Backoff(self._policy)
         while True:
             try:
                 node = await self._group_coordinator(membership.group_id)
@@ -213,70 +187,18 @@ class Transactor:
             await backoff.wait(short=False)
 
     async def _produce(self, writes: Sequence[PartitionWrite]) -> None:
-        pending: dict[TopicPartition, list[Batch]] = {}
+        batches: dict[TopicPartition, list[Batch]] = {}
         for write in writes:
             tp = TopicPartition(write.topic, write.partition)
-            pending[tp] = build(
+            batches[tp] = build(
                 write.records,
                 producer_id=self._producer_id,
                 producer_epoch=self._epoch,
                 base_sequence=self._sequences[tp],
                 transactional=True,
             )
-        backoff = _Backoff(self._policy)
-        while pending:
-            # One batch of a partition at a time keeps the sequence numbers in order whatever is tried again.
-            answers = await self._send_batches({tp: batches[0] for tp, batches in pending.items()})
-            short = True
-            waiting = False
-            for tp, code in answers.items():
-                if code in (Code.NONE, Code.DUPLICATE_SEQUENCE_NUMBER):
-                    done = pending[tp].pop(0)
-                    self._sequences[tp] = (done.base_sequence + done.count) & SEQUENCE_MASK
-                    if not pending[tp]:
-                        del pending[tp]
-                elif code in REFUSED:
-                    raise RefusedError(tp.topic, name_of(code))
-                elif code in LEADER_MOVED or code == Code.CONCURRENT_TRANSACTIONS:
-                    waiting = True
-                    short = short and code in (Code.NOT_ENOUGH_REPLICAS, Code.CONCURRENT_TRANSACTIONS)
-                else:
-                    raise TransactorLostError(f"{tp.topic}-{tp.partition}: {name_of(code)}")
-            if waiting:
-                if not short:
-                    self._client.force_metadata_update()
-                await backoff.wait(short=short)
-
-    async def _send_batches(self, batches: Mapping[TopicPartition, Batch]) -> dict[TopicPartition, int]:
-        """Send one batch to each partition; its error code, NETWORK_EXCEPTION without an answer."""
-        by_leader: dict[int, list[TopicPartition]] = {}
-        answers: dict[TopicPartition, int] = {}
-        for tp in batches:
-            leader = self._client.cluster.leader_for_partition(tp)
-            if leader is None or leader == -1:
-                self._client.add_topic(tp.topic)
-                answers[tp] = Code.LEADER_NOT_AVAILABLE
-            else:
-                by_leader.setdefault(leader, []).append(tp)
-        sends = [self._send_to_leader(leader, {tp: batches[tp] for tp in tps}) for leader, tps in by_leader.items()]
-        for part in await asyncio.gather(*sends):
-            answers.update(part)
-        return answers
-
-    async def _send_to_leader(self, leader: int, batches: Mapping[TopicPartition, Batch]) -> dict[TopicPartition, int]:
-        topics: dict[str, list[tuple[int, bytes]]] = {}
-        for tp, batch in batches.items():
-            topics.setdefault(tp.topic, []).append((tp.partition, batch.data))
-        timeout_ms = int(self._policy.settle_deadline_s * 1000)
-        answers = dict.fromkeys(batches, int(Code.NETWORK_EXCEPTION))
-        try:
-            response = await self._client.send(leader, ProduceRequest(self._id, -1, timeout_ms, list(topics.items())))
-        except KafkaError:
-            return answers
-        for topic, parts in response.topics:
-            for partition, code, *_ in parts:
-                answers[TopicPartition(topic, partition)] = code
-        return answers
+            self._sequences[tp] = (self._sequences[tp] + len(write.records)) & SEQUENCE_MASK
+        await self._sender.send(batches)
 
     async def _end(self, *, commit: bool) -> None:
         await self._ask_coordinator(
@@ -304,7 +226,7 @@ class Transactor:
 
         An EndTxn or AddOffsets that is sent again after a lost answer is answered alike by the coordinator.
         """
-        backoff = _Backoff(self._policy)
+        backoff = Backoff(self._policy)
         while True:
             try:
                 if self._coordinator is None:

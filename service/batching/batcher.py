@@ -1,0 +1,130 @@
+"""Key-ordered micro-batches.
+
+A key is in at most one batch at a time. Records of a key whose batch is under way wait here, in the order read, and
+go into the next batch together; other keys never wait for them. Linger counts from the first record in a batch.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from enum import StrEnum
+
+import msgspec
+
+from service.intake.item import OVERHEAD_BYTES, Item
+
+
+class BatchPolicy(msgspec.Struct, frozen=True):
+    """When a batch is closed: by whichever is reached first."""
+
+    max_events: int
+    max_bytes: int
+    linger_s: float
+
+
+class Cause(StrEnum):
+    """Why a batch was closed; the label of ``fanline_batch_events``."""
+
+    SIZE = "size"
+    BYTES = "bytes"
+    LINGER = "linger"
+    DRAIN = "drain"
+
+
+class OpenBatch:
+    """Records that will be delivered together. ``opened`` is when its first record came, on the caller's clock."""
+
+    __slots__ = ("bytes", "group", "items", "opened")
+
+    def __init__(self, group: Hashable, opened: float) -> None:
+        self.group = group
+        self.opened = opened
+        self.items: list[Item] = []
+        self.bytes = 0
+
+
+# The records of a key that wait, with the group of the batch that each belongs into.
+_Waiting = deque[tuple[Item, Hashable]]
+
+
+class Batcher:
+    """Collects planned records into batches; hands closed ones to ``dispatch``. Pure but for that call.
+
+    Invariant: per key, records are dispatched in the order added, and none while an earlier one is under way.
+    """
+
+    def __init__(self, policy: BatchPolicy, dispatch: Callable[[OpenBatch, Cause], None]) -> None:
+        self._policy = policy
+        self._dispatch = dispatch
+        self._open: dict[Hashable, OpenBatch] = {}
+        # A key's place: the group of the open batch that holds it, or its queue while its batch is under way.
+        self._claimed: dict[bytes, Hashable] = {}
+        self._under_way: dict[bytes, _Waiting] = {}
+
+    def add(self, item: Item, group: Hashable, now: float) -> None:
+        """Take a planned record; may dispatch a batch that it fills."""
+        key = item.record.key
+        if key is not None:
+            waiting = self._under_way.get(key)
+            if waiting is not None:
+                waiting.append((item, group))
+                return
+            claimed = self._claimed.setdefault(key, group)
+            if claimed != group:
+                # An earlier record of the key sits in another open batch: that one goes first, now.
+                self._close(self._open[claimed], Cause.SIZE)
+                self._under_way[key].append((item, group))
+                return
+        batch = self._open.get(group)
+        if batch is None:
+            batch = self._open[group] = OpenBatch(group, now)
+        batch.items.append(item)
+        batch.bytes += item.size - OVERHEAD_BYTES
+        if len(batch.items) >= self._policy.max_events:
+            self._close(batch, Cause.SIZE)
+        elif batch.bytes >= self._policy.max_bytes:
+            self._close(batch, Cause.BYTES)
+
+    def release(self, key: bytes | None, now: float) -> None:
+        """The key's records of a batch have all ended; what waited goes into the next batch."""
+        if key is None:
+            return
+        waiting = self._under_way.pop(key)
+        while waiting:
+            item, group = waiting.popleft()
+            self.add(item, group, now)
+            queue = self._under_way.get(key)
+            if queue is not None:
+                # The batch was filled and dispatched: the rest waits on, in front of nobody newer.
+                queue.extend(waiting)
+                return
+
+    def due(self, now: float) -> float | None:
+        """Dispatch what has lingered long enough; seconds until the next batch has, None if none is open."""
+        linger = self._policy.linger_s
+        for batch in [batch for batch in self._open.values() if now - batch.opened >= linger]:
+            self._close(batch, Cause.LINGER)
+        return min((batch.opened + linger - now for batch in self._open.values()), default=None)
+
+    def flush(self) -> None:
+        """Dispatch every open batch."""
+        for batch in list(self._open.values()):
+            self._close(batch, Cause.DRAIN)
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait for an earlier one of their key."""
+        return sum(len(queue) for queue in self._under_way.values())
+
+    def is_waiting(self, item: Item) -> bool:
+        """Whether the record waits for an earlier one of its key."""
+        key = item.record.key
+        return key is not None and any(entry is item for entry, _ in self._under_way.get(key, ()))
+
+    def _close(self, batch: OpenBatch, cause: Cause) -> None:
+        del self._open[batch.group]
+        for item in batch.items:
+            key = item.record.key
+            if key is not None and key not in self._under_way:
+                self._claimed.pop(key, None)
+                self._under_way[key] = deque()
+        self._dispatch(batch, cause)

@@ -1,0 +1,370 @@
+"""Carries batches out: workers that take the chain of one key at a time and bring each of its calls to an end.
+
+A lane has as many workers as it may have requests in flight; nothing is created per event. A chain that waits for a
+retry is parked and gives its worker free, so that other keys go on. Only an item's own fault ends it: everything
+else is waited for, by the account (pace, breaker, credentials) or by the lane (its hold).
+"""
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import assert_never
+
+import msgspec
+
+from contracts.masking import mask_detail, personal_strings
+from contracts.outcomes import Outcome, Reason
+from handlers.base import (
+    Answer,
+    Confirm,
+    Failure,
+    FailureKind,
+    Forbidden,
+    Handler,
+    Hold,
+    HoldScope,
+    Reply,
+    Retry,
+    RetryCause,
+    Settle,
+    Verdict,
+)
+from service.clock import Clock
+from service.delivery.chain import Chain, Stage, Unit, close
+from service.delivery.guard import Guard
+from service.delivery.holding import HoldPolicy, LaneHold
+from service.delivery.retry import RetryPolicy
+from service.delivery.success import Successes
+from service.intake.assignment import Assignment
+from service.intake.item import Item
+from service.transport.account import Account, Permit, is_success
+
+# Only what may have been the item's own doing uses up its attempts.
+_EXHAUSTING = frozenset({RetryCause.TIMED_OUT, RetryCause.RESET, RetryCause.SERVER_ERROR})
+_GATE_POLL_S = 1.0
+_NO_REPLY = Failure(FailureKind.RESET, "handler error")
+
+
+class DeliveryPolicy(msgspec.Struct, frozen=True):
+    """What the operator chose about delivery."""
+
+    concurrency: int
+    retry: RetryPolicy
+    hold: HoldPolicy = HoldPolicy()
+
+
+class DeliveryHooks(msgspec.Struct, frozen=True):
+    """What the lane does when something ends."""
+
+    item_ended: Callable[[Item], None]
+    chain_ended: Callable[[Chain], None]
+    unit_ended: Callable[[Unit], None]
+    retried: Callable[[RetryCause], None]
+    hold_changed: Callable[[], None]
+    expires_at_ms: Callable[[Item], float | None]
+    fault: Callable[[BaseException], None]  # a handler's own error, after the plan
+
+
+class Dispatcher:
+    """The lane's workers, the chains that are ready, and those that are parked until their retry."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        account: Account,
+        policy: DeliveryPolicy,
+        guard: Guard | None,
+        hooks: DeliveryHooks,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._handler = handler
+        self._account = account
+        self._policy = policy
+        self._guard = guard
+        self._hooks = hooks
+        self._clock = clock
+        self._random = random
+        self._ready: deque[Chain] = deque()
+        self._parked: list[tuple[float, int, Chain]] = []
+        self._order = itertools.count()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._successes = Successes()
+        self._lane_changed = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self.hold: LaneHold | None = None
+        self.in_flight = 0
+
+    # -- what the lane calls
+
+    def dispatch(self, chains: list[Chain]) -> None:
+        """Take the chains of a batch."""
+        self._ready.extend(chains)
+        for _ in range(min(len(chains), len(self._idle))):
+            self._wake_one()
+
+    async def run(self) -> None:
+        """Work until cancelled. A worker that dies takes all down, and so the lane."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._policy.concurrency):
+                group.create_task(self._work())
+
+    async def quiet(self) -> None:
+        """Return once no request is in flight. The caller has ended or drained the assignment, and bounds the time."""
+        await self._quiet.wait()
+
+    def forget(self) -> None:
+        """Drop chains of assignments that have ended."""
+        self._ready = deque(chain for chain in self._ready if _assignment(chain).active)
+        self._parked = [entry for entry in self._parked if _assignment(entry[2]).active]
+        heapq.heapify(self._parked)
+
+    def resume(self) -> None:
+        """An operator has mended the cause: the guard begins anew and calls may start."""
+        if self._guard is not None:
+            self._guard.resume()
+        self._release_hold()
+
+    @property
+    def ready(self) -> int:
+        """Chains that wait for a worker."""
+        return len(self._ready)
+
+    @property
+    def retrying(self) -> int:
+        """Chains that wait for their retry."""
+        return len(self._parked)
+
+    def parked_chains(self) -> list[tuple[float, Chain]]:
+        """When each parked chain is due (monotonic), for a person who asks."""
+        return [(due, chain) for due, _, chain in self._parked]
+
+    # -- the workers
+
+    async def _work(self) -> None:
+        while True:
+            while not self._ready:
+                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._idle.append(waiter)
+                await waiter
+            await self._carry(self._ready.popleft())
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            waiter = self._idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def _carry(self, chain: Chain) -> None:
+        """Make the chain's calls until it ends, is parked, or its assignment gives its partitions back."""
+        assignment = _assignment(chain)
+        while assignment.may_start():
+            unit = chain.current
+            if self._expired(unit):
+                self._settle(chain, unit, Settle(Outcome.EXPIRED, Reason.DEADLINE), None)
+            else:
+                trial = False
+                if self.hold is not None:
+                    trial = await self._pass_hold(assignment)
+                    if not assignment.may_start():
+                        self._untried(trial)
+                        return
+                permit = await self._account.enter(assignment.may_start)
+                if permit is None:
+                    self._untried(trial)
+                    return
+                if not assignment.may_start() or (self.hold is not None and not trial):
+                    # It was waiting in line when the lane began to hold or to drain.
+                    self._account.abandon(permit)
+                    continue
+                reply, verdict = await self._try_call(unit, permit)
+                if not assignment.active:
+                    return
+                if not self._act(chain, unit, reply, verdict, trial=trial):
+                    return
+            if chain.position >= len(chain.units):
+                self._hooks.chain_ended(chain)
+                return
+
+    async def _try_call(self, unit: Unit, permit: Permit) -> tuple[Reply, Verdict]:
+        """A call whose handler may err: our own fault counts as an attempt, so that it ends, and is reported."""
+        try:
+            return await self._call(unit, permit)
+        except Exception as error:  # noqa: BLE001 - one event must not stop the lane again and again
+            self._hooks.fault(error)
+            unit.counted += 1
+            name = type(error).__name__
+            if self._policy.retry.exhausted(unit.counted):
+                return _NO_REPLY, Settle(Outcome.REJECTED, Reason.EXHAUSTED, f"handler error: {name}")
+            return _NO_REPLY, Retry(RetryCause.SERVER_ERROR, name)
+
+    async def _call(self, unit: Unit, permit: Permit) -> tuple[Reply, Verdict]:
+        """One request and its verdict. From here on the items count as called."""
+        handler, operation = self._handler, unit.operation
+        acting = unit.stage is Stage.ACT
+        self.in_flight += 1
+        self._quiet.clear()
+        try:
+            try:
+                request = handler.request(operation) if acting else handler.confirmation(operation)
+            except BaseException:
+                self._account.abandon(permit)
+                raise
+            unit.attempts += 1
+            for item, _ in unit.members:
+                item.called = True
+            reply = await self._account.send(request, permit)
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self._quiet.set()
+        verdict = handler.judge(operation, reply) if acting else handler.judge_confirmation(operation, reply)
+        if is_success(reply):
+            self._account.successes.record(unit, self._clock.monotonic())
+        return reply, verdict
+
+    def _act(self, chain: Chain, unit: Unit, reply: Reply, verdict: Verdict, *, trial: bool) -> bool:
+        """Carry the verdict out; whether this worker goes on with the chain."""
+        if trial and not isinstance(verdict, Hold | Forbidden):
+            self._release_hold()
+        match verdict:
+            case Settle():
+                self._settle(chain, unit, verdict, reply.status if isinstance(reply, Answer) else None)
+            case Confirm():
+                unit.stage = Stage.CONFIRM
+            case Retry():
+                return self._retry(chain, unit, verdict, reply)
+            case Hold():
+                if verdict.scope is HoldScope.ACCOUNT:
+                    self._account.refuse(verdict.reason)
+                else:
+                    self._hold_lane(verdict.reason)
+            case Forbidden():
+                if self._successes.others_succeed(unit, self._clock.monotonic()):
+                    end = Settle(Outcome.REJECTED, Reason.REFUSED, verdict.detail, verdict.reference)
+                    self._settle(chain, unit, end, 403)
+                    if trial:
+                        self._release_hold()
+                else:
+                    self._hold_lane(f"forbidden (403) by account {self._account.name}")
+            case _:
+                assert_never(verdict)
+        return True
+
+    def _retry(self, chain: Chain, unit: Unit, verdict: Retry, reply: Reply) -> bool:
+        """Park the chain, or end the unit whose attempts are used up; whether the worker goes on with it."""
+        now = self._clock.monotonic()
+        unit.last = f"{verdict.cause.value}" if isinstance(reply, Failure) else f"HTTP {reply.status}"
+        if verdict.cause in _EXHAUSTING and self._account.successes.others_succeed(unit, now):
+            unit.counted += 1
+            if self._policy.retry.exhausted(unit.counted):
+                status = reply.status if isinstance(reply, Answer) else None
+                self._settle(chain, unit, Settle(Outcome.REJECTED, Reason.EXHAUSTED, verdict.detail), status)
+                return True
+        self._hooks.retried(verdict.cause)
+        delay_s = self._policy.retry.delay_s(unit.attempts, self._random.random)
+        heapq.heappush(self._parked, (now + delay_s, next(self._order), chain))
+        self._set_alarm(now)
+        return False
+
+    def _settle(self, chain: Chain, unit: Unit, end: Settle, status: int | None) -> None:
+        detail = end.detail
+        if detail is not None:
+            detail = self._masked(unit, detail)
+        done = unit.settle(end, status, detail)
+        chain.position += 1
+        self._hooks.unit_ended(unit)
+        if end.outcome is Outcome.DELIVERED:
+            self._successes.record(unit, self._clock.monotonic())
+        if self._guard is not None and end.outcome is not Outcome.EXPIRED and self._guard.record(end.reason):
+            self._hold_lane(self._guard.describe(), forever=True)
+        for item in done:
+            close(item)
+            self._hooks.item_ended(item)
+
+    def _masked(self, unit: Unit, detail: str) -> str:
+        secrets: list[str] = []
+        for item, _ in unit.members:
+            if item.event is not None:
+                secrets.extend(personal_strings(item.event))
+        return mask_detail(detail, secrets)
+
+    def _expired(self, unit: Unit) -> bool:
+        """Whether the deadline of every member has passed: one that may still be delivered keeps the call alive."""
+        if unit.stage is not Stage.ACT:
+            return False
+        now_ms: int | None = None
+        for item, _ in unit.members:
+            expires_at = self._hooks.expires_at_ms(item)
+            if expires_at is None:
+                return False
+            if now_ms is None:
+                now_ms = self._clock.wall_ms()
+            if now_ms <= expires_at:
+                return False
+        return True
+
+    # -- retries
+
+    def _set_alarm(self, now: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._parked:
+            delay_s = max(0.0, self._parked[0][0] - now)
+            self._alarm = asyncio.get_running_loop().call_later(delay_s, self._unpark)
+
+    def _unpark(self) -> None:
+        now = self._clock.monotonic()
+        while self._parked and self._parked[0][0] <= now:
+            # In front: what was tried before is older than what waits.
+            self._ready.appendleft(heapq.heappop(self._parked)[2])
+            self._wake_one()
+        self._alarm = None
+        self._set_alarm(now)
+
+    # -- the lane's own hold
+
+    def _hold_lane(self, reason: str, *, forever: bool = False) -> None:
+        now = self._clock.monotonic()
+        tries_at = None if forever else now + self._policy.hold.try_every_s
+        if self.hold is None or forever:
+            self.hold = LaneHold(reason, tries_at)
+        else:
+            self.hold.reason, self.hold.trying = reason, False
+            if self.hold.tries_at is not None:
+                self.hold.tries_at = tries_at
+        self._lane_changed.clear()
+        self._hooks.hold_changed()
+
+    def _release_hold(self) -> None:
+        self.hold = None
+        self._lane_changed.set()
+        self._hooks.hold_changed()
+
+    def _untried(self, trial: bool) -> None:
+        if trial and self.hold is not None:
+            self.hold.trying = False
+
+    async def _pass_hold(self, assignment: Assignment) -> bool:
+        """Wait until the lane does not hold, or this worker may try for it; whether it is the one that tries."""
+        while self.hold is not None and assignment.may_start():
+            if self.hold.may_try(self._clock.monotonic()):
+                self.hold.trying = True
+                return True
+            try:
+                async with asyncio.timeout(_GATE_POLL_S):
+                    await self._lane_changed.wait()
+            except TimeoutError:
+                continue
+        return False
+
+
+def _assignment(chain: Chain) -> Assignment:
+    return chain.items[0].partition.assignment

@@ -1,0 +1,59 @@
+"""What a lane holds of one generation of its consumer group: partitions, their ledgers, and the right to commit.
+
+Everything that is read, planned, delivered and settled belongs to one assignment. At the next rebalance it ends as a
+whole: what is unfinished then is unfinished work, to be read again by whoever owns the partition.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka.structs import TopicPartition
+
+from service.kafka.private import Membership
+from service.offsets.ledger import PartitionLedger
+
+if TYPE_CHECKING:
+    from service.intake.item import Item
+
+
+class PartitionState:
+    """One assigned partition: its ledger and its unfinished records by offset, oldest first."""
+
+    __slots__ = ("assignment", "crowded", "is_replay", "items", "ledger", "tp")
+
+    def __init__(self, assignment: Assignment, tp: TopicPartition, ledger: PartitionLedger, *, is_replay: bool) -> None:
+        self.assignment = assignment
+        self.tp = tp
+        self.ledger = ledger
+        self.is_replay = is_replay
+        # Intake of this partition waits: what has finished would no longer fit into its commit.
+        self.crowded = False
+        # Read and not settled, in the order read: the first is what the commit waits for.
+        self.items: dict[int, Item] = {}
+
+
+class Assignment:
+    """One generation's worth of work.
+
+    ``active`` is True until the partitions are given back or lost; it never becomes True again, and whoever holds
+    work of an assignment that is not active drops it. ``ready`` is set once offsets are known and reading goes on.
+    """
+
+    def __init__(self, membership: Membership, partitions: frozenset[TopicPartition]) -> None:
+        self.membership = membership
+        self.tps = partitions
+        self.partitions: dict[TopicPartition, PartitionState] = {}
+        self.active = True
+        self.ready = False
+        self.draining = False
+
+    def may_start(self) -> bool:
+        """Whether new calls may begin."""
+        return self.active and not self.draining
+
+    def end(self) -> None:
+        """The partitions are somebody else's now; unfinished work is dropped."""
+        self.active = False
+        for state in self.partitions.values():
+            state.items.clear()

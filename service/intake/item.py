@@ -1,0 +1,59 @@
+"""One record in a lane, from its reading to its settlement."""
+
+from aiokafka.structs import ConsumerRecord
+
+from contracts.deadletters import ReplayRecord
+from contracts.envelope import Undecodable
+from contracts.events import Event
+from contracts.outcomes import Outcome, Reason
+from contracts.results import Operation
+from service.intake.assignment import PartitionState
+
+# What a held record costs beside its own bytes: the objects made of it.
+OVERHEAD_BYTES = 1024
+
+
+class Item:
+    """A record, its plan and its progress. It belongs to one assignment and dies with it.
+
+    ``outcome`` is None until every operation has reached its end; ``remaining`` counts those that have not.
+    """
+
+    __slots__ = (
+        "batch_id",
+        "called",
+        "detail",
+        "event",
+        "offset",
+        "operations",
+        "outcome",
+        "partition",
+        "reason",
+        "received_ms",
+        "record",
+        "remaining",
+        "replay",
+        "size",
+        "undecodable",
+    )
+
+    def __init__(
+        self, partition: PartitionState, record: ConsumerRecord[bytes, bytes], offset: int, received_ms: int
+    ) -> None:
+        self.partition = partition
+        self.record = record
+        self.offset = offset
+        self.received_ms = received_ms
+        value = record.value
+        key = record.key
+        self.size = OVERHEAD_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
+        self.event: Event | None = None
+        self.operations: list[Operation] = []
+        self.remaining = 0
+        self.outcome: Outcome | None = None
+        self.reason: Reason | None = None
+        self.detail: str | None = None
+        self.batch_id: str | None = None
+        self.called = False
+        self.replay: ReplayRecord | None = None
+        self.undecodable: Undecodable | None = None

@@ -1,0 +1,111 @@
+"""From a record to its operations: decode, ``where``, plan. No call is made here, and nothing waits."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+from contracts.deadletters import read_replay
+from contracts.envelope import Undecodable, UndecodableKind, decode
+from contracts.outcomes import Outcome, Reason
+from handlers.base import Expression, ExpressionError, Handler, Refusal
+from service.intake.item import Item
+
+_UNDECODABLE: dict[UndecodableKind, tuple[Outcome, Reason]] = {
+    UndecodableKind.TOMBSTONE: (Outcome.SKIPPED, Reason.TOMBSTONE),
+    UndecodableKind.MALFORMED: (Outcome.INVALID, Reason.MALFORMED),
+    UndecodableKind.CONTRACT: (Outcome.INVALID, Reason.CONTRACT),
+    UndecodableKind.OTHER_TYPE: (Outcome.INVALID, Reason.CONTRACT),
+}
+
+# Called with the kind of an error that is our own fault, and the lines of its stack, without any value.
+Report = Callable[[str, Sequence[str]], None]
+
+
+class PlanningPolicy(msgspec.Struct, frozen=True):
+    """What the operator chose about planning."""
+
+    other_types_skipped: bool
+    deadline_s: float | None
+    deadline_from_time: bool
+
+
+class Planner:
+    """Gives each item either its operations or its outcome."""
+
+    def __init__(self, handler: Handler, where: Expression | None, policy: PlanningPolicy, report: Report) -> None:
+        self._handler = handler
+        self._where = where
+        self._policy = policy
+        self._report = report
+
+    def plan(self, item: Item) -> None:
+        """Set ``operations``, or ``outcome`` with reason and detail. Never raises for what a record holds."""
+        record = item.record
+        event = decode(record.value, record.headers)
+        if item.partition.is_replay:
+            item.replay = read_replay(record.headers)
+        if isinstance(event, Undecodable):
+            self._undecodable(item, event)
+            return
+        item.event = event
+        try:
+            if self._where is not None and not self._where(event, record.key):
+                item.outcome, item.reason = Outcome.SKIPPED, Reason.WHERE
+                return
+            planned = self._handler.plan(event, record.key)
+        except ExpressionError as error:
+            item.outcome, item.reason, item.detail = Outcome.INVALID, Reason.UNRESOLVED, str(error)
+            return
+        except Exception as error:  # noqa: BLE001 - our own fault must not stop the partition; it is reported
+            self._report(type(error).__name__, stack_of(error.__traceback__))
+            item.outcome, item.reason = Outcome.INVALID, Reason.HANDLER_ERROR
+            item.detail = type(error).__name__
+            return
+        if type(planned) is Refusal:
+            item.outcome, item.reason, item.detail = planned.outcome, planned.reason, planned.detail
+            return
+        item.operations = planned  # type: ignore[assignment] # a Sequence by contract, and not a Refusal here
+        item.remaining = len(item.operations)
+
+    def expires_at_ms(self, item: Item) -> float | None:
+        """When the item's deadline passes, in wall milliseconds; None without one."""
+        if self._policy.deadline_s is None:
+            return None
+        began: int = item.record.timestamp
+        if self._policy.deadline_from_time and not item.partition.is_replay and item.event is not None:
+            began = item.event.time_ms if item.event.time_ms is not None else began
+        return began + self._policy.deadline_s * 1000
+
+    def _undecodable(self, item: Item, fault: Undecodable) -> None:
+        item.undecodable = fault
+        if fault.kind is UndecodableKind.OTHER_TYPE and self._policy.other_types_skipped:
+            item.outcome, item.reason = Outcome.SKIPPED, Reason.OTHER_TYPE
+            return
+        item.outcome, item.reason = _UNDECODABLE[fault.kind]
+        if item.outcome is Outcome.INVALID:
+            item.detail = fault.detail
+
+
+def stack_of(trace: TracebackType | None) -> list[str]:
+    """Where an error arose, without its message: a message can quote what the record holds."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+
+
+def unparsable_record(topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes]:
+    """Stands for a record that the Kafka client cannot parse: where it lies is all that is known of it."""
+    return ConsumerRecord(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        timestamp=-1,
+        timestamp_type=0,
+        key=None,
+        value=None,
+        checksum=None,
+        serialized_key_size=-1,
+        serialized_value_size=-1,
+        headers=(),
+    )

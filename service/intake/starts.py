@@ -1,0 +1,63 @@
+"""Where reading begins: after the committed offset, or, where there is none, where the lane's ``start`` says.
+
+A committed offset that retention has passed is a loss, and said with its exact offsets.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from service.config import Start
+from service.kafka.offsets import CommittedOffset
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """Where one partition is read from. ``lost`` are offsets that retention removed before they were read."""
+
+    offset: int
+    metadata: str
+    fresh: bool = False
+    lost: tuple[int, int] | None = None
+
+
+async def begins(
+    consumer: AIOKafkaConsumer,
+    partitions: frozenset[TopicPartition],
+    committed: Mapping[TopicPartition, CommittedOffset],
+    start: Start,
+    replay_topic: str,
+) -> dict[TopicPartition, Begin]:
+    """Where each partition begins. Raises KafkaError."""
+    first = await consumer.beginning_offsets(list(partitions))
+    fresh = [tp for tp in partitions if tp not in committed]
+    chosen = await _chosen(consumer, [tp for tp in fresh if tp.topic != replay_topic], start, first)
+    result: dict[TopicPartition, Begin] = {}
+    for tp in partitions:
+        found = committed.get(tp)
+        if found is None:
+            # A replay topic is the lane's own: nothing in it is older than the lane.
+            result[tp] = Begin(chosen.get(tp, first[tp]), "", fresh=True)
+        elif found.offset < first[tp]:
+            result[tp] = Begin(first[tp], "", lost=(found.offset, first[tp]))
+        else:
+            result[tp] = Begin(found.offset, found.metadata)
+    return result
+
+
+async def _chosen(
+    consumer: AIOKafkaConsumer, fresh: list[TopicPartition], start: Start, first: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    if not fresh:
+        return {}
+    match start.policy:
+        case "earliest":
+            return {tp: first[tp] for tp in fresh}
+        case "latest":
+            return dict(await consumer.end_offsets(fresh))
+        case "time":
+            assert start.time_ms is not None
+            found = await consumer.offsets_for_times(dict.fromkeys(fresh, start.time_ms))
+            ends = await consumer.end_offsets([tp for tp in fresh if found.get(tp) is None])
+            return {tp: found[tp].offset if found.get(tp) is not None else ends[tp] for tp in fresh}

@@ -1,0 +1,27 @@
+"""The names of a lane's topics and group."""
+
+import msgspec
+
+
+class LaneNames(msgspec.Struct, frozen=True):
+    """Names of one lane. The lane's name is its identity: another name is another lane."""
+
+    group: str
+    dead_letters: str
+    replay: str
+    journal: str
+    dead_letters_log: str
+    transactional_prefix: str
+
+
+def lane_names(prefix: str, lane: str) -> LaneNames:
+    """All names of a lane under a topic prefix."""
+    base = f"{prefix}.{lane}"
+    return LaneNames(
+        group=base,
+        dead_letters=f"{base}.dead-letters",
+        replay=f"{base}.replay",
+        journal=f"{base}.journal",
+        dead_letters_log=f"{base}.dead-letters.log",
+        transactional_prefix=f"{base}.",
+    )

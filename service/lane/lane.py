@@ -1,0 +1,670 @@
+"""A lane: reads its partitions, plans, batches, delivers and settles, and gives its partitions back in order.
+
+The order of steps at an assignment is the one that was measured to be safe: pause and capture the membership before
+the first await; open the transactor, which ends what a predecessor left open; read stable offsets; only then seek and
+resume. Work carries the assignment that it was read under and is dropped with it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from contracts.ids import batch_id
+from contracts.outcomes import Outcome, Reason
+from handlers.base import Expression, Handler
+from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
+from service.clock import Clock
+from service.delivery.chain import Chain, chains_of, close
+from service.delivery.dispatcher import DeliveryHooks, DeliveryPolicy, Dispatcher
+from service.delivery.guard import Guard, GuardPolicy
+from service.delivery.holding import HeldTime
+from service.errors import FencedError, RefusedError, TransactorLostError
+from service.intake.assignment import Assignment, PartitionState
+from service.intake.assignor import LaneAssignor, assignor_for
+from service.intake.item import Item
+from service.intake.planner import Planner, PlanningPolicy, stack_of, unparsable_record
+from service.intake.starts import Begin, begins
+from service.intake.unparsable import find_unparsable
+from service.kafka.names import LaneNames
+from service.kafka.offsets import CommittedOffset, read_committed_offsets
+from service.kafka.private import membership, request_rejoin
+from service.lane.observer import BatchLine, LaneObserver
+from service.lane.starting import start_writes
+from service.lifecycle import LaneState, StateBoard
+from service.offsets.ledger import PartitionLedger
+from service.offsets.metadata import decode as decode_metadata
+from service.settling.documents import Documents
+from service.settling.settler import Committer, SettleHooks, SettlePolicy, Settler
+from service.settling.transactor import Committed
+from service.transport.account import Account
+
+_POLL_S = 0.2
+_FULL_POLL_S = 0.02
+_ONE_BY_ONE_S = 5.0
+_MAX_RECORDS = 500
+_TICK_S = 0.25
+_VIEW_CHECK_S = 60.0
+_RETRY_S = 0.5
+_CLOSE_S = 5.0
+# Intake begins again once the buffer has this much room, so that it does not stop and start with each record.
+_REFILL = 0.8
+
+
+class LaneSetup(msgspec.Struct, frozen=True):
+    """Everything a lane is told at start; times in seconds."""
+
+    name: str
+    names: LaneNames
+    topics: tuple[str, ...]
+    start: Any
+    hold_on_gap: bool
+    batch: BatchPolicy
+    delivery: DeliveryPolicy
+    planning: PlanningPolicy
+    guard: GuardPolicy | None
+    settle: SettlePolicy
+    buffer_bytes: int
+    dry_run: bool
+    drain_s: float
+    instance_id: str | None
+    session_timeout_s: float
+    rebalance_timeout_s: float
+
+
+class Lane:
+    """One lane. ``run`` works until ``stop`` has been called and everything has been given back."""
+
+    def __init__(
+        self,
+        setup: LaneSetup,
+        *,
+        handler: Handler,
+        where: Expression | None,
+        account: Account,
+        documents: Documents,
+        committer: Committer,
+        client: AIOKafkaClient,
+        connection: dict[str, Any],
+        observer: LaneObserver,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self.setup = setup
+        self.account = account
+        self.handler = handler
+        self._documents = documents
+        self._committer = committer
+        self._client = client
+        self._connection = connection
+        self._observer = observer
+        self._clock = clock
+        self.board = StateBoard(clock.wall_ms())
+        self.held_time = HeldTime()
+        self._planner = Planner(handler, where, setup.planning, self._handler_fault)
+        self._assignor: type[LaneAssignor] = assignor_for(setup.name, setup.instance_id)
+        self._guard = Guard(setup.guard) if setup.guard is not None else None
+        self._batcher = self._new_batcher()
+        self._batches: dict[str, BatchLine] = {}
+        self._held_bytes = 0
+        self._paused_full = False
+        self._kafka_lost: str | None = None
+        self._gap: str | None = None
+        self._draining = False
+        self._stopped_for: str | None = None
+        self._stopping = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._preparing: asyncio.Task[None] | None = None
+        self.assignment: Assignment | None = None
+        self.settler = Settler(
+            committer,
+            documents,
+            setup.settle,
+            SettleHooks(
+                settled=self._settled,
+                fenced=self._fenced,
+                refused=self._refused,
+                lost=self._lost,
+                recovered=self._recovered,
+            ),
+            clock,
+            self._committed_of,
+        )
+        self.dispatcher = Dispatcher(
+            handler,
+            account,
+            setup.delivery,
+            self._guard,
+            DeliveryHooks(
+                item_ended=self._item_ended,
+                chain_ended=self._chain_ended,
+                unit_ended=observer.unit_ended,
+                retried=observer.retried,
+                hold_changed=self.refresh_state,
+                expires_at_ms=self._expires_at_ms,
+                fault=self._delivery_fault,
+            ),
+            clock,
+            random,
+        )
+
+    # -- life
+
+    async def run(self) -> None:
+        """Work until ``stop``, or until the broker refuses what the lane must write."""
+        await self._client.bootstrap()
+        consumer = self._new_consumer()
+        await consumer.start()
+        # Kept only now: a consumer whose start was cancelled waits for ever.
+        self._consumer = consumer
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.settler.run()),
+                    group.create_task(self.dispatcher.run()),
+                    group.create_task(self._poll()),
+                    group.create_task(self._tick()),
+                ]
+                consumer.subscribe([*self.setup.topics, self.setup.names.replay], listener=_Listener(self))
+                await self._stopping.wait()
+                if self._stopped_for is None:
+                    await self._give_back()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._close()
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self._stopping.set()
+
+    async def _close(self) -> None:
+        if self.assignment is not None:
+            self.assignment.end()
+        if self._preparing is not None:
+            self._preparing.cancel()
+        self._set_state(LaneState.STOPPED, self._stopped_for)
+        for closing in (self._consumer.stop() if self._consumer else None, self._client.close()):
+            if closing is None:
+                continue
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await closing
+            except (TimeoutError, KafkaError) as error:
+                self._observer.kafka_error(type(error).__name__)
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        setup = self.setup
+        instance = f"{setup.instance_id}-{setup.name}" if setup.instance_id is not None else None
+        return AIOKafkaConsumer(
+            **self._connection,
+            group_id=setup.names.group,
+            group_instance_id=instance,
+            partition_assignment_strategy=(self._assignor,),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=int(setup.session_timeout_s * 1000),
+            heartbeat_interval_ms=max(100, min(3000, int(setup.session_timeout_s * 1000 / 5))),
+            rebalance_timeout_ms=int(setup.rebalance_timeout_s * 1000),
+            max_partition_fetch_bytes=1024 * 1024,
+            fetch_max_bytes=16 * 1024 * 1024,
+        )
+
+    def _new_batcher(self) -> Batcher:
+        return Batcher(self.setup.batch, self._dispatch)
+
+    # -- assignment
+
+    def partitions_assigned(self, tps: frozenset[TopicPartition]) -> None:
+        """A new generation. Nothing here awaits: records are handed out as soon as the caller does."""
+        consumer = self._consumer
+        assert consumer is not None
+        consumer.pause(*tps)
+        if self.assignment is not None:
+            self.assignment.end()
+        assignment = Assignment(membership(consumer, self.setup.names.group), tps)
+        self.assignment = assignment
+        self._reset()
+        if self._preparing is not None:
+            self._preparing.cancel()
+        self._preparing = asyncio.get_running_loop().create_task(self._prepare(assignment))
+        self._preparing.add_done_callback(self._prepared)
+        self.refresh_state()
+
+    async def partitions_revoked(self) -> None:
+        """Drain and let go. The old generation may still commit until all members have joined again."""
+        await self._give_back()
+
+    async def _give_back(self) -> None:
+        assignment = self.assignment
+        if assignment is None or not assignment.active:
+            return
+        began = self._clock.monotonic()
+        assignment.draining = True
+        self._draining = True
+        self.refresh_state()
+        try:
+            async with asyncio.timeout(self.setup.drain_s):
+                # What has not been called yet is left to the next owner; what has been is brought home.
+                await self.dispatcher.quiet()
+                await self.settler.drained()
+        except TimeoutError:
+            pass
+        finally:
+            self._draining = False
+            unfinished = sum(len(state.items) for state in assignment.partitions.values())
+            assignment.end()
+            self._observer.revoked(unfinished, self._clock.monotonic() - began)
+
+    def _reset(self) -> None:
+        """Nothing of an earlier assignment goes on."""
+        self.settler.forget()
+        self.dispatcher.forget()
+        self._batcher = self._new_batcher()
+        self._batches.clear()
+        self._held_bytes = 0
+        self._paused_full = False
+        self._gap = None
+
+    def _prepared(self, task: asyncio.Task[None]) -> None:
+        """A preparation that died of our own fault takes the lane down: an error in a callback would be lost."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._observer.handler_fault(type(error).__name__, stack_of(error.__traceback__), Reason.HANDLER_ERROR)
+            self._halt(f"internal error: {type(error).__name__}")
+
+    async def _prepare(self, assignment: Assignment) -> None:
+        """Offsets, ledgers, seek, resume; tried again for as long as the assignment lasts."""
+        while assignment.active and not assignment.ready and self._gap is None:
+            try:
+                await self._prepare_once(assignment)
+            except FencedError:
+                self._fenced(assignment)
+            except (KafkaError, TransactorLostError) as error:
+                self._lost(str(error) or type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+            except RefusedError as error:
+                self._refused(error)
+                return
+        self.refresh_state()
+
+    async def _prepare_once(self, assignment: Assignment) -> None:
+        names = self.setup.names
+        async with self.settler.lock:
+            await self.settler.reopen(lambda: assignment.active)
+        if not assignment.active:
+            return
+        committed = await self._committed_of(assignment)
+        assert self._consumer is not None
+        found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay)
+        if not assignment.active:
+            return
+        if self._lost_ranges(found):
+            return
+        fresh = {tp: begin for tp, begin in found.items() if begin.fresh}
+        if fresh:
+            counts = self._assignor.view.topics
+            writes = start_writes(names.journal, fresh, self.setup.start, counts, self._clock.wall_ms(), names.replay)
+            offsets = {tp: Committed(begin.offset, "") for tp, begin in fresh.items()}
+            async with self.settler.lock:
+                await self._committer.commit(writes, offsets, assignment.membership)
+        if assignment.active:
+            self._begin(assignment, found)
+            self._observer.assigned(len(found), len(fresh))
+            self._recovered()
+
+    def _lost_ranges(self, found: dict[TopicPartition, Begin]) -> bool:
+        """Tell of what retention removed unread; whether the lane has to hold for it."""
+        lost = {tp: begin.lost for tp, begin in sorted(found.items()) if begin.lost is not None}
+        for tp, (first, end) in lost.items():
+            self._observer.records_lost(tp.topic, tp.partition, first, end)
+        if lost and self.setup.hold_on_gap:
+            self._gap = "lost: " + ", ".join(
+                f"{tp.topic}-{tp.partition} offsets {first} to {end - 1}" for tp, (first, end) in lost.items()
+            )
+            return True
+        return False
+
+    def _begin(self, assignment: Assignment, found: dict[TopicPartition, Begin]) -> None:
+        consumer = self._consumer
+        assert consumer is not None
+        for tp, begin in found.items():
+            finished, fault = decode_metadata(begin.offset, begin.metadata)
+            if fault is not None:
+                self._observer.metadata_ignored(tp.topic, tp.partition, fault)
+            ledger = PartitionLedger(begin.offset, finished)
+            is_replay = tp.topic == self.setup.names.replay
+            assignment.partitions[tp] = PartitionState(assignment, tp, ledger, is_replay=is_replay)
+            consumer.seek(tp, begin.offset)
+        assignment.ready = True
+        consumer.resume(*assignment.tps)
+
+    async def _committed_of(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
+        return await read_committed_offsets(self._client, self.setup.names.group, assignment.tps)
+
+    # -- intake
+
+    async def _poll(self) -> None:
+        """The one loop that asks for records; it never waits for a delivery."""
+        consumer = self._consumer
+        assert consumer is not None
+        while True:
+            due_s = self._batcher.due(self._clock.monotonic())
+            wait_s = _FULL_POLL_S if self._paused_full else min(_POLL_S, due_s if due_s is not None else _POLL_S)
+            try:
+                batches = await consumer.getmany(timeout_ms=max(1, int(wait_s * 1000)), max_records=_MAX_RECORDS)
+            except UnicodeDecodeError:
+                await self._pass_unparsable()
+                continue
+            except NoOffsetForPartitionError:
+                # Asked for before the offsets were known; they are sought as soon as they are.
+                continue
+            except OffsetOutOfRangeError:
+                self._prepare_again()
+                continue
+            except KafkaError as error:
+                self._observer.kafka_error(type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            assignment = self.assignment
+            if batches and assignment is not None and assignment.ready and assignment.may_start():
+                for tp, records in batches.items():
+                    state = assignment.partitions.get(tp)
+                    if state is not None:
+                        self._take(state, records)
+            self._regulate()
+            # Records that are at hand are returned without a pause: everybody else gets a turn here.
+            await asyncio.sleep(0)
+
+    def _take(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        read, items = state.ledger.read, state.items
+        plan, add = self._planner.plan, self._batcher.add
+        batch_of, ended = self.handler.batch_of, self.settler.add
+        held = 0
+        for record in records:
+            offset = record.offset
+            if not read(offset):
+                continue
+            item = Item(state, record, offset, now_ms)
+            items[offset] = item
+            held += item.size
+            plan(item)
+            if item.outcome is not None:
+                ended(item)
+            else:
+                add(item, batch_of(item.operations[0]), now)
+        self._held_bytes += held
+
+    def _regulate(self) -> None:
+        """Pause while the buffer is full, or a partition's finished offsets would not fit into its commit."""
+        assignment, consumer = self.assignment, self._consumer
+        if assignment is None or consumer is None or not assignment.ready or not assignment.active:
+            return
+        bound = self.setup.buffer_bytes
+        full = self._held_bytes >= bound or (self._paused_full and self._held_bytes >= bound * _REFILL)
+        try:
+            if full != self._paused_full:
+                self._paused_full = full
+                if full:
+                    consumer.pause(*assignment.tps)
+                else:
+                    consumer.resume(*assignment.tps)
+                self.refresh_state()
+            if not full:
+                for tp, state in assignment.partitions.items():
+                    room = state.ledger.room(_MAX_RECORDS)
+                    if room == state.crowded:
+                        state.crowded = not room
+                        if room:
+                            consumer.resume(tp)
+                        else:
+                            consumer.pause(tp)
+        except IllegalStateError:
+            # A rebalance is taking the partitions away at this moment.
+            return
+
+    async def _pass_unparsable(self) -> None:
+        """One partition holds a record that the client cannot parse: settle it as such, and read on behind it.
+
+        Whatever the failed call had taken from other partitions is lost with it, so all are read from the ledger on.
+        """
+        assignment, consumer = self.assignment, self._consumer
+        assert consumer is not None
+        if assignment is None or not assignment.ready or not assignment.may_start():
+            await asyncio.sleep(_FULL_POLL_S)
+            return
+        try:
+            for tp, state in assignment.partitions.items():
+                consumer.seek(tp, state.ledger.position)
+            for tp, state in assignment.partitions.items():
+                offset = await find_unparsable(self._client, tp, state.ledger.position)
+                if offset is not None:
+                    await self._read_up_to(consumer, state, offset)
+                if not assignment.may_start():
+                    return
+        except (KafkaError, IllegalStateError) as error:
+            self._observer.kafka_error(type(error).__name__)
+        # Until the next call raises again, should nothing have been found.
+        await asyncio.sleep(_FULL_POLL_S)
+
+    async def _read_up_to(self, consumer: AIOKafkaConsumer, state: PartitionState, offset: int) -> None:
+        """Take the good records in front of the one at ``offset`` one by one, then settle that one and pass it."""
+        tp = state.tp
+        consumer.resume(tp)
+        try:
+            async with asyncio.timeout(_ONE_BY_ONE_S):
+                while state.assignment.may_start():
+                    record = await consumer.getone(tp)
+                    self._take(state, [record])
+        except TimeoutError:
+            return
+        except UnicodeDecodeError:
+            pass
+        if not state.assignment.may_start():
+            return
+        item = Item(state, unparsable_record(tp.topic, tp.partition, offset), offset, self._clock.wall_ms())
+        if state.ledger.read(offset):
+            item.outcome, item.reason = Outcome.INVALID, Reason.MALFORMED
+            item.detail = "the Kafka client cannot parse this record: a header key is not UTF-8"
+            state.items[offset] = item
+            self._held_bytes += item.size
+            self._observer.unparsable(tp.topic, tp.partition, offset)
+            self.settler.add(item)
+        consumer.seek(tp, offset + 1)
+
+    def _prepare_again(self) -> None:
+        """The next offset is gone from a partition: look at all of them again, from the committed offsets on."""
+        consumer, assignment = self._consumer, self.assignment
+        if consumer is not None and assignment is not None and assignment.active and assignment.ready:
+            self.partitions_assigned(assignment.tps)
+
+    # -- delivery
+
+    def _dispatch(self, batch: OpenBatch, cause: Cause) -> None:
+        items = batch.items
+        starts: dict[TopicPartition, int] = {}
+        operations = 0
+        for item in items:
+            starts.setdefault(item.partition.tp, item.offset)
+            operations += len(item.operations)
+        # Records of a key that waited come behind newer ones of other keys: the first is not always the lowest.
+        if len(items) > 1:
+            for item in items:
+                if item.offset < starts[item.partition.tp]:
+                    starts[item.partition.tp] = item.offset
+        name = batch_id(self.setup.name, [(tp.topic, tp.partition, offset) for tp, offset in starts.items()])
+        line = BatchLine(name, cause, len(items), operations, self._clock.monotonic())
+        self._batches[name] = line
+        for item in items:
+            item.batch_id = name
+        self._observer.batch_dispatched(cause, len(items))
+        if self.setup.dry_run:
+            self._report_only(items)
+        else:
+            self.dispatcher.dispatch(chains_of(items, self.handler))
+
+    def _report_only(self, items: list[Item]) -> None:
+        """A dry run: everything but the calls."""
+        now = self._clock.monotonic()
+        for item in items:
+            for operation in item.operations:
+                operation.outcome = Outcome.DELIVERED
+            item.remaining = 0
+            close(item)
+            self._item_ended(item)
+        for key in {item.record.key for item in items}:
+            self._batcher.release(key, now)
+
+    def _item_ended(self, item: Item) -> None:
+        if not item.partition.assignment.active:
+            return
+        self.settler.add(item)
+        line = self._batches.get(item.batch_id or "")
+        if line is not None and item.outcome is not None:
+            line.remaining -= 1
+            line.outcomes[item.outcome] = line.outcomes.get(item.outcome, 0) + 1
+            if not line.remaining:
+                del self._batches[line.id]
+                self._observer.batch_ended(line, self._clock.monotonic() - line.began)
+
+    def _chain_ended(self, chain: Chain) -> None:
+        if chain.items[0].partition.assignment.active:
+            self._batcher.release(chain.key, self._clock.monotonic())
+
+    def _expires_at_ms(self, item: Item) -> float | None:
+        expires = self._planner.expires_at_ms(item)
+        if expires is None or self.setup.planning.deadline_s is None:
+            return None
+        began = expires - self.setup.planning.deadline_s * 1000
+        return expires + self.held_time.since(began, self._clock.wall_ms())
+
+    def _handler_fault(self, kind: str, stack: Sequence[str]) -> None:
+        self._observer.handler_fault(kind, stack, Reason.HANDLER_ERROR)
+
+    def _delivery_fault(self, error: BaseException) -> None:
+        self._observer.handler_fault(type(error).__name__, stack_of(error.__traceback__), Reason.EXHAUSTED)
+
+    # -- settling
+
+    def _settled(self, items: Sequence[Item], seconds: float) -> None:
+        self._held_bytes -= sum(item.size for item in items)
+        self._observer.settled(items, seconds, self._clock.wall_ms())
+
+    def _fenced(self, assignment: Assignment) -> None:
+        if assignment.active:
+            self._observer.fenced()
+            assignment.end()
+            self.refresh_state()
+
+    def _refused(self, error: RefusedError) -> None:
+        self._halt(f"the broker refused: {error}")
+
+    def _halt(self, reason: str) -> None:
+        """Stop for good: going on would lose or hide something."""
+        if self.assignment is not None:
+            self.assignment.end()
+        self._stopped_for = reason
+        self._set_state(LaneState.STOPPED, reason)
+        self._stopping.set()
+
+    def _lost(self, why: str) -> None:
+        self._kafka_lost = why
+        self._observer.transaction_lost(why)
+        self.refresh_state()
+
+    def _recovered(self) -> None:
+        self._kafka_lost = None
+        self.refresh_state()
+
+    # -- state
+
+    async def _tick(self) -> None:
+        """What has to be looked at from time to time: the state's reason, and whether the group's view still holds."""
+        next_view = self._clock.monotonic() + _VIEW_CHECK_S
+        for topic in [*self.setup.topics, self.setup.names.replay]:
+            self._client.add_topic(topic)
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.refresh_state()
+            if self._clock.monotonic() >= next_view:
+                next_view += _VIEW_CHECK_S
+                self._compare_views()
+
+    def _compare_views(self) -> None:
+        """A static member that restarts with other topics causes no rebalance, and after its leader's restart nobody
+        watches the partition counts: each member compares, and raises its revision to have the group deal anew."""
+        view = self._assignor.view.topics
+        if self._consumer is None or self.assignment is None or not self.assignment.active or not view:
+            return
+        for topic in [*self.setup.topics, self.setup.names.replay]:
+            count = len(self._client.cluster.partitions_for_topic(topic) or ())
+            if count and count != view.get(topic):
+                data = self._assignor.data
+                self._assignor.data = msgspec.structs.replace(data, revision=data.revision + 1)
+                request_rejoin(self._consumer)
+                return
+
+    def refresh_state(self) -> None:
+        """Work out what the lane is doing now, and why."""
+        if self.board.state is LaneState.STOPPED:
+            return
+        state, reason = self._state_now()
+        if state is LaneState.HOLDING and self._counts_as_held():
+            self.held_time.begin(self._clock.wall_ms())
+        else:
+            self.held_time.end(self._clock.wall_ms())
+        if self.board.state is LaneState.DRAINING and state is not LaneState.DRAINING:
+            self._set_state(LaneState.STANDBY, "gave its partitions back")
+        self._set_state(state, reason)
+
+    def _state_now(self) -> tuple[LaneState, str | None]:
+        assignment = self.assignment
+        if self._draining:
+            return LaneState.DRAINING, "giving partitions back"
+        if self._kafka_lost is not None:
+            return LaneState.HOLDING, f"kafka: {self._kafka_lost}"
+        if self._gap is not None:
+            return LaneState.HOLDING, self._gap
+        if assignment is None or not assignment.active:
+            return LaneState.STANDBY, "waiting for partitions"
+        if missing := self._assignor.view.missing:
+            return LaneState.HOLDING, f"topic {missing[0]} has no metadata"
+        if not assignment.tps:
+            return LaneState.STANDBY, "other members have all partitions"
+        if self.dispatcher.hold is not None:
+            return LaneState.HOLDING, self.dispatcher.hold.reason
+        if not self.setup.dry_run and (reason := self.account.holding()) is not None:
+            return LaneState.HOLDING, reason
+        if not assignment.ready:
+            return LaneState.STANDBY, "reading offsets"
+        if self._paused_full:
+            return LaneState.FULL, f"{self._held_bytes} bytes of records held"
+        return LaneState.RUNNING, None
+
+    def _counts_as_held(self) -> bool:
+        """Whether this time is taken off the age of events: not for an outage or a rate limit of the platform."""
+        return self._gap is not None or self.dispatcher.hold is not None or self.account.refused is not None
+
+    def _set_state(self, state: LaneState, reason: str | None) -> None:
+        if self.board.set(state, reason, self._clock.wall_ms()):
+            self._observer.state_changed(state, reason)
+
+
+class _Listener(ConsumerRebalanceListener):
+    """aiokafka's callbacks. An exception here would be logged and swallowed: nothing in them may raise."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._lane.partitions_assigned(frozenset(assigned))
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._lane.partitions_revoked()

@@ -1,0 +1,130 @@
+"""What a settled item leaves behind: its result and, where it is dead, the whole record on the dead-letter topic."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from contracts.deadletters import Position, dead_letter_headers
+from contracts.ids import ResultIds, hashed_key
+from contracts.outcomes import DEAD, Outcome
+from contracts.results import ResultEncoder
+from service.intake.item import Item
+from service.settling.batches import PartitionWrite, Record
+from service.settling.partitioner import partitions
+
+RESULT_HEADERS: list[tuple[str, bytes | None]] = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+
+
+class DocumentPolicy(msgspec.Struct, frozen=True):
+    """Where documents go, and which are written."""
+
+    lane: str
+    results_topic: str
+    results_partitions: int
+    dead_letter_topic: str
+    publish_skipped: bool = True
+    hash_keys: bool = False
+
+
+class Documents:
+    """Builds the records of a settling transaction."""
+
+    def __init__(self, policy: DocumentPolicy, encoder: ResultEncoder, ids: ResultIds) -> None:
+        self._policy = policy
+        self._encoder = encoder
+        self._ids = ids
+
+    def writes(self, items: Sequence[Item], now_ms: int) -> list[PartitionWrite]:
+        """Results and dead letters of ``items``, by partition, in the order of ``items``."""
+        published = items
+        if not self._policy.publish_skipped:
+            published = [item for item in items if item.outcome is not Outcome.SKIPPED]
+        writes = self._results(published, now_ms)
+        dead: dict[int, list[Record]] = {}
+        for item in items:
+            if item.outcome in DEAD:
+                dead.setdefault(self._dead_letter_partition(item), []).append(self._dead_letter(item, now_ms))
+        writes.extend(
+            PartitionWrite(self._policy.dead_letter_topic, partition, records) for partition, records in dead.items()
+        )
+        return writes
+
+    def _results(self, items: Sequence[Item], now_ms: int) -> list[PartitionWrite]:
+        keys = [item.record.key for item in items]
+        numbers = partitions(keys, [item.partition.tp.partition for item in items], self._policy.results_partitions)
+        if self._policy.hash_keys:
+            keys = [None if key is None else hashed_key(key) for key in keys]
+        by_partition: dict[int, list[Record]] = {}
+        encode, result_id = self._encoder.encode, self._ids.of
+        for item, number, key in zip(items, numbers, keys, strict=True):
+            tp = item.partition.tp
+            timestamp = item.record.timestamp
+            assert item.outcome is not None
+            value = encode(
+                result_id(tp.topic, tp.partition, item.offset, timestamp),
+                item.event if item.event is not None else item.undecodable,
+                item.outcome,
+                item.reason,
+                item.detail,
+                item.operations,
+                attempts_of(item),
+                item.batch_id,
+                None,
+                tp.topic,
+                tp.partition,
+                item.offset,
+                timestamp,
+                None if item.replay is None else item.replay.result_replay(),
+                item.outcome in DEAD,
+                item.received_ms,
+                now_ms,
+            )
+            record: Record = (now_ms, key, value, RESULT_HEADERS)
+            group = by_partition.get(number)
+            if group is None:
+                by_partition[number] = [record]
+            else:
+                group.append(record)
+        return [
+            PartitionWrite(self._policy.results_topic, partition, records)
+            for partition, records in by_partition.items()
+        ]
+
+    def _dead_letter_partition(self, item: Item) -> int:
+        """The partition of the first source record: partition n of the replay topic is that of the source too."""
+        return item.partition.tp.partition
+
+    def _dead_letter(self, item: Item, now_ms: int) -> Record:
+        record, tp = item.record, item.partition.tp
+        timestamp = record.timestamp if record.timestamp >= 0 else None
+        assert item.outcome is not None
+        headers = dead_letter_headers(
+            record.headers,
+            lane=self._policy.lane,
+            outcome=item.outcome,
+            reason=item.reason,
+            detail=item.detail,
+            result_id=self._ids.of(tp.topic, tp.partition, item.offset, record.timestamp),
+            read=Position(tp.topic, tp.partition, item.offset, timestamp),
+            attempts=attempts_of(item),
+            failed_at_ms=now_ms,
+            status=status_of(item),
+            is_replay=item.partition.is_replay,
+        )
+        return now_ms, record.key, record.value, headers
+
+
+def attempts_of(item: Item) -> int:
+    """The largest of its operations' attempts."""
+    operations = item.operations
+    if len(operations) == 1:
+        return operations[0].attempts
+    return max((operation.attempts for operation in operations), default=0)
+
+
+def status_of(item: Item) -> int | None:
+    """The HTTP status of the operation that gave the item its outcome."""
+    for operation in item.operations:
+        if operation.outcome is item.outcome and operation.reason is item.reason:
+            return operation.status
+    return None
