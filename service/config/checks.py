@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.config.accounts import Np6Account
+from service.config.accounts import Np6Account, Timeouts
 from service.config.kafka import Kafka, Security
 from service.config.lanes import Kinds, Retry
 from service.config.model import Configuration, Http, Results
@@ -83,9 +83,6 @@ def check_kafka(values: Values) -> Problems:
     transaction_s, session_s = values.get("transaction_timeout_s"), values.get("session_timeout_s")
     if transaction_s and session_s and transaction_s >= session_s:
         yield "transaction_timeout", "must be shorter than session_timeout"
-    rebalance_s = values.get("rebalance_timeout_s")
-    if rebalance_s and session_s and rebalance_s < session_s:
-        yield "rebalance_timeout", "must not be shorter than session_timeout"
 
 
 def check_security(values: Values) -> Problems:
@@ -150,10 +147,18 @@ def check_retry(values: Values) -> Problems:
         yield "first_delay", "must not be longer than max_delay"
 
 
+def check_timeouts(values: Values) -> Problems:
+    """Connecting is a part of the whole."""
+    connect_s, total_s = values.get("connect_s"), values.get("total_s")
+    if connect_s is not None and total_s is not None and connect_s > total_s:
+        yield "connect", "must not be longer than total"
+
+
 CHECKS: Mapping[type, Check] = {
     Kafka: check_kafka,
     Security: check_security,
     Np6Account: check_account,
+    Timeouts: check_timeouts,
     Http: check_http,
     Results: check_results,
     Retry: check_retry,

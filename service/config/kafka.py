@@ -127,7 +127,7 @@ class Kafka(
     ] = 60.0
     transaction_timeout_s: Annotated[
         Duration,
-        Meta(ge=1, le=900),
+        Meta(ge=0.1, le=900),
         about(
             "The broker aborts a settling transaction that is open for longer.",
             hurts="Readers of our topics wait this long for a process that died within a transaction.",

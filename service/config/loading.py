@@ -82,7 +82,7 @@ def _configuration(document: Document, kinds: Kinds, folder: Path) -> Configurat
 def _read(reader: Reader, root: Node, kinds: Kinds) -> dict[str, Any]:
     keys = shape.keys_of(Configuration)
     entries = reader.mapping(root)
-    if not entries:
+    if not isinstance(root.value, dict):
         return {}
     reader.refuse_unknown(root, [key.name for key in keys])
     values = reader.values([key for key in keys if key.name in _SECTIONS], root)
@@ -144,7 +144,10 @@ def _account(reader: Reader, name: str, node: Node) -> Any:
         return reader.fault(join(node.path, "platform"), f"{problem}; platforms of this version: {known}")
     keys = shape.keys_of(cls)
     reader.refuse_unknown(node, [key.name for key in keys])
-    return reader.build(cls, {**reader.values(keys, node), "name": name}, node.path)
+    values = reader.values(keys, node)
+    if "base_url" in values:
+        values["base_url"] = values["base_url"].rstrip("/")  # paths of requests begin with it
+    return reader.build(cls, {**values, "name": name}, node.path)
 
 
 def _lane(reader: Reader, name: str, node: Node, around: checks.Surroundings) -> Any:

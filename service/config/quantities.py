@@ -10,7 +10,7 @@ SIZE = "a size: a whole number and B, KiB, MiB, kB or MB, such as 1MiB"
 FRACTION = "a share in percent, such as 20%"
 
 DURATION_PATTERN = r"^[0-9]{1,12}(ms|s|m|h|d)$"
-SIZE_PATTERN = r"^[0-9]{1,15}(B|KiB|MiB|kB|MB)$"
+SIZE_PATTERN = r"^[0-9]{1,16}(B|KiB|MiB|kB|MB)$"
 FRACTION_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,6})?%$"
 
 _DURATION = re.compile(DURATION_PATTERN, re.ASCII)

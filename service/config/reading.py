@@ -102,6 +102,8 @@ class Reader:
 
     def value_of(self, key: Key, node: Node) -> Any:
         """The value of a key, refused where its function comes with a later version."""
+        if node.value is None and "expression" in key.marks and key.default == "null":
+            return key.default
         value = self.read(key.type, key.marks, node)
         later = key.marks.get("later")
         if value is FAULTY or not later or value == key.default:

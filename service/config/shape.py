@@ -142,7 +142,7 @@ def plain(value: Any, marks: Marks) -> Any:
         case Start():
             return value.policy
         case msgspec.Struct():
-            return {key.name: plain(getattr(value, key.field), _deep(key)) for key in keys_of(type(value))}
+            return {key.name: plain(getattr(value, key.field), deep_marks(key)) for key in keys_of(type(value))}
         case tuple() | list():
             return [plain(item, marks) for item in value]
     return value
@@ -154,7 +154,7 @@ def written(value: Any, marks: Marks) -> str:
     return data if isinstance(data, str) else msgspec.json.encode(data).decode()
 
 
-def _deep(key: Key) -> Marks:
+def deep_marks(key: Key) -> Marks:
     """The key's marks, with the form of a value that may also be null."""
     return {**key.marks, **next((own for _, own in alternatives(key.type, {}) if "form" in own), {})}
 
