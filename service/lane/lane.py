@@ -63,6 +63,7 @@ class LaneSetup(msgspec.Struct, frozen=True):
     name: str
     names: LaneNames
     topics: tuple[str, ...]
+    written: tuple[str, ...]  # the topics that it writes, whose leaders it has to know
     start: Any
     hold_on_gap: bool
     batch: BatchPolicy
@@ -159,6 +160,8 @@ class Lane:
     async def run(self) -> None:
         """Work until ``stop``, or until the broker refuses what the lane must write."""
         await self._client.bootstrap()
+        for topic in self.setup.written:
+            await self._client.add_topic(topic)
         consumer = self._new_consumer()
         await consumer.start()
         # Kept only now: a consumer whose start was cancelled waits for ever.

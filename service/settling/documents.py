@@ -1,6 +1,6 @@
 """What a settled item leaves behind: its result and, where it is dead, the whole record on the dead-letter topic."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -20,7 +20,7 @@ class DocumentPolicy(msgspec.Struct, frozen=True):
 
     lane: str
     results_topic: str
-    results_partitions: int
+    results_partitions: Callable[[], int]  # as the broker has them now
     dead_letter_topic: str
     publish_skipped: bool = True
     hash_keys: bool = False
@@ -51,7 +51,7 @@ class Documents:
 
     def _results(self, items: Sequence[Item], now_ms: int) -> list[PartitionWrite]:
         keys = [item.record.key for item in items]
-        numbers = partitions(keys, [item.partition.tp.partition for item in items], self._policy.results_partitions)
+        numbers = partitions(keys, [item.partition.tp.partition for item in items], self._policy.results_partitions())
         if self._policy.hash_keys:
             keys = [None if key is None else hashed_key(key) for key in keys]
         by_partition: dict[int, list[Record]] = {}

@@ -1,0 +1,267 @@
+"""Wires everything: the one place that names concrete classes."""
+
+import asyncio
+import secrets
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from random import Random
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient
+
+from contracts.ids import ResultIds
+from contracts.results import ResultEncoder
+from handlers.base import Expression, Handler
+from handlers.np6 import client as np6
+from handlers.np6.segments import SegmentsConfig, SegmentsHandler
+from service.batching.batcher import BatchPolicy
+from service.clock import Clock, SystemClock
+from service.config import Account as AccountConfig
+from service.config import Configuration, HandlerKind, Kinds, config_fingerprint, kinds_of
+from service.config import Lane as LaneConfig
+from service.config.expressions import compile_expression
+from service.config.secrets import Secret, SecretError
+from service.delivery.dispatcher import DeliveryPolicy
+from service.delivery.guard import GuardPolicy
+from service.delivery.limiter import AccountLimiter, LimiterPolicy
+from service.delivery.retry import RetryPolicy
+from service.errors import StartError
+from service.intake.planner import PlanningPolicy
+from service.kafka.connection import client_for, connection_arguments
+from service.kafka.names import LaneNames, lane_names
+from service.lane import Lane, LaneSetup
+from service.settling.at_least_once import AcknowledgedCommitter
+from service.settling.documents import DocumentPolicy, Documents
+from service.settling.producing import TransactorPolicy
+from service.settling.settler import Committer, SettlePolicy
+from service.settling.transactor import Transactor
+from service.telemetry import AccountTelemetry, LaneTelemetry, Telemetry
+from service.transport.account import Account
+from service.transport.http import HttpTransport, TransportPolicy
+
+VERSION = "0.1.0"
+
+
+def _segments(options: SegmentsConfig, compile_: Callable[[str, str], Expression]) -> Handler:
+    return SegmentsHandler(
+        target=compile_(options.target, "target"),
+        join=compile_(options.join, "join"),
+        leave=compile_(options.leave, "leave"),
+        confirm_conflicts=options.confirm_conflicts,
+    )
+
+
+KINDS: Kinds = kinds_of([HandlerKind("np6.segments", "np6", SegmentsConfig)])
+_BUILDERS: dict[str, Callable[[Any, Callable[[str, str], Expression]], Handler]] = {"np6.segments": _segments}
+
+
+class KeyCredentials:
+    """A secret as NP6's headers."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def read(self) -> Mapping[str, str]:
+        try:
+            return np6.credentials(self._secret.read())
+        except ValueError as error:
+            raise SecretError(f"{self._secret.source}: {error}") from None
+
+    def changed(self) -> bool:
+        return self._secret.changed()
+
+
+class Application:
+    """The lanes of one process and the accounts that they share. An async context manager; ``run`` works."""
+
+    def __init__(
+        self,
+        config: Configuration,
+        *,
+        lanes: Sequence[str] | None = None,
+        drain_s: float = 25.0,
+        telemetry: Telemetry | None = None,
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.config = config
+        self.drain_s = drain_s
+        self.clock = clock or SystemClock()
+        self.telemetry = telemetry or Telemetry()
+        self.instance = config.kafka.instance_id or f"{secrets.token_hex(4)}"
+        self._random = random or Random()
+        self._stack = AsyncExitStack()
+        self._wanted = list(lanes) if lanes else list(config.lanes)
+        unknown = [name for name in self._wanted if name not in config.lanes]
+        if unknown:
+            known = ", ".join(sorted(config.lanes))
+            raise StartError(f"--lane {unknown[0]}: there is no such lane; the file has: {known}")
+        self.accounts: dict[str, Account] = {}
+        self.lanes: dict[str, Lane] = {}
+
+    async def __aenter__(self) -> "Application":
+        async with AsyncExitStack() as stack:
+            for name in {self.config.lanes[lane].account for lane in self._wanted}:
+                self.accounts[name] = await self._account(stack, self.config.accounts[name])
+            connection = connection_arguments(self.config.kafka)
+            for name in self._wanted:
+                self.lanes[name] = self._lane(self.config.lanes[name], connection)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run the lanes until ``stop`` is set and all have drained. A lane that dies of our own fault takes all down,
+        in order: the others drain."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._run_lane(lane), name=f"lane {name}") for name, lane in self.lanes.items()]
+            stopper = group.create_task(self._stop_all(stop))
+            await asyncio.wait(tasks)
+            stopper.cancel()
+
+    async def _run_lane(self, lane: Lane) -> None:
+        try:
+            await lane.run()
+        except BaseException:
+            for other in self.lanes.values():
+                other.stop()
+            raise
+
+    async def _stop_all(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        for lane in self.lanes.values():
+            lane.stop()
+
+    # -- building
+
+    async def _account(self, stack: AsyncExitStack, config: AccountConfig) -> Account:
+        tls: ssl.SSLContext | None = None
+        if config.ca_file is not None:
+            try:
+                tls = ssl.create_default_context(cafile=str(config.ca_file))
+            except (OSError, ssl.SSLError) as error:
+                raise StartError(f"accounts.{config.name}.ca_file: {error}") from error
+        transport = HttpTransport(
+            TransportPolicy(
+                base_url=config.base_url,
+                connect_s=config.timeouts.connect_s,
+                total_s=config.timeouts.total_s,
+                max_connections=config.limits.max_in_flight,
+                proxy=config.proxy,
+            ),
+            tls,
+        )
+        await stack.enter_async_context(transport)
+        account = Account(
+            config.name,
+            transport=transport,
+            limiter=AccountLimiter(
+                LimiterPolicy(
+                    max_in_flight=config.limits.max_in_flight,
+                    requests_per_second=config.limits.requests_per_second,
+                    adaptive=config.limits.adaptive,
+                )
+            ),
+            credentials=KeyCredentials(config.api_key),
+            clock=self.clock,
+            observer=AccountTelemetry(self.telemetry, config.name),
+        )
+        account.open()
+        return account
+
+    def _lane(self, config: LaneConfig, connection: dict[str, Any]) -> Lane:
+        kafka = self.config.kafka
+        names = lane_names(kafka.topic_prefix, config.name)
+        client = client_for(connection)
+        policy = TransactorPolicy(transaction_timeout_s=kafka.transaction_timeout_s)
+        return Lane(
+            lane_setup(self.config, config, names, self.drain_s),
+            handler=self.handler(config),
+            where=self._where(config),
+            account=self.accounts[config.account],
+            documents=self._documents(config, names, client),
+            committer=self._committer(client, names, policy),
+            client=client,
+            connection=connection,
+            observer=LaneTelemetry(self.telemetry, config.name),
+            clock=self.clock,
+            random=self._random,
+        )
+
+    def handler(self, config: LaneConfig) -> Handler:
+        """The lane's handler, its expressions compiled."""
+
+        def compile_(text: str, key: str) -> Expression:
+            return compile_expression(text, place=self.config.place(f"lanes.{config.name}.{key}"))
+
+        return _BUILDERS[config.handler](config.options, compile_)
+
+    def _where(self, config: LaneConfig) -> Expression | None:
+        if config.where.strip() == "true":
+            return None
+        return compile_expression(config.where, place=self.config.place(f"lanes.{config.name}.where"), wants="bool")
+
+    def _documents(self, config: LaneConfig, names: LaneNames, client: AIOKafkaClient) -> Documents:
+        results = self.config.results
+
+        def partitions() -> int:
+            known = client.cluster.partitions_for_topic(results.topic)
+            return len(known) if known else self.config.kafka.topics.results_partitions
+
+        return Documents(
+            DocumentPolicy(
+                lane=config.name,
+                results_topic=results.topic,
+                results_partitions=partitions,
+                dead_letter_topic=names.dead_letters,
+                publish_skipped=results.skipped,
+                hash_keys=results.key == "hash",
+            ),
+            ResultEncoder(
+                lane=config.name,
+                handler=config.handler,
+                platform=self.config.accounts[config.account].platform,
+                account=config.account,
+                config=config_fingerprint(config),
+                dry_run=config.dry_run,
+            ),
+            ResultIds(config.name),
+        )
+
+    def _committer(self, client: AIOKafkaClient, names: LaneNames, policy: TransactorPolicy) -> Committer:
+        if self.config.kafka.delivery == "at_least_once":
+            return AcknowledgedCommitter(client, policy)
+        return Transactor(client, f"{names.transactional_prefix}{self.instance}", policy)
+
+
+def lane_setup(config: Configuration, lane: LaneConfig, names: LaneNames, drain_s: float) -> LaneSetup:
+    """The lane's policies from its configuration."""
+    return LaneSetup(
+        name=lane.name,
+        names=names,
+        topics=lane.topics,
+        written=(config.results.topic, names.dead_letters, names.journal),
+        start=lane.start,
+        hold_on_gap=lane.on_gap == "hold",
+        batch=BatchPolicy(lane.batch.max_events, lane.batch.max_bytes, lane.batch.linger_s),
+        delivery=DeliveryPolicy(
+            lane.concurrency,
+            RetryPolicy(lane.retry.first_delay_s, lane.retry.max_delay_s, lane.retry.max_attempts),
+        ),
+        planning=PlanningPolicy(
+            other_types_skipped=lane.other_types == "skip",
+            deadline_s=lane.deadline_s,
+            deadline_from_time=lane.deadline_from == "time",
+        ),
+        guard=None if lane.guard is None else GuardPolicy(lane.guard.dead_letters, lane.guard.of_last),
+        settle=SettlePolicy(),
+        buffer_bytes=lane.buffer_bytes,
+        dry_run=lane.dry_run,
+        drain_s=drain_s,
+        instance_id=config.kafka.instance_id,
+        session_timeout_s=config.kafka.session_timeout_s,
+        rebalance_timeout_s=config.kafka.rebalance_timeout_s,
+    )
