@@ -71,7 +71,6 @@ class _Cut(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         await self.write(self._sent + data)
-        self.force_close()
         transport = self._req.transport if self._req is not None else None
         if transport is not None:
             transport.close()

@@ -67,6 +67,12 @@ def test_of_several_the_first_that_was_added_for_the_target() -> None:
     assert statuses(prescriptions, T1, 4) == [502, 503, 501, None]
 
 
+def test_a_targets_own_that_does_not_match_leaves_the_call_to_the_others() -> None:
+    """What is prescribed for a target's leaves does not keep its joins from what is prescribed for all."""
+    prescriptions = of(Prescription([501]), Prescription([502], Match(target="T1", kind="leave")))
+    assert statuses(prescriptions, T1, 2) == [501, None]
+
+
 def test_an_empty_prescription_is_none() -> None:
     """No answers, nothing prescribed."""
     assert of(Prescription([])).left == 0

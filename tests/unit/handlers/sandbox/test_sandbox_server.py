@@ -110,7 +110,7 @@ async def test_reset_before_and_after_taking_effect(stage: Stage, when: Any, eff
     with pytest.raises(aiohttp.ClientOSError, match="reset"):
         await stage.main.join()
     (call,) = await stage.client.calls()
-    assert (call.status, call.effect) == (None, effect)
+    assert (call.status, call.effect, call.client_gone) == (None, effect, False)
     held = (await stage.client.state(platform="np6", account="main"))["platforms"]["np6"]["segments"]
     assert held == ({"T1": [5]} if effect else {})
 
@@ -189,6 +189,8 @@ async def test_the_server_stops_while_calls_hang() -> None:
             await server.__aexit__(None, None, None)
             with pytest.raises(aiohttp.ClientError):
                 await hanging
+    assert server.log.running == 0
+    assert server.log.calls()[0].ended_s is not None
     assert time.monotonic() - started < 5
 
 
