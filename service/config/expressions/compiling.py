@@ -76,8 +76,12 @@ def _checked(text: str) -> Tree:
         cel.compile(text)
     except ValueError as error:
         raise ExpressionFault(f"is not CEL: {_first_cause(str(error))}") from None
-    tree = parse(text)
-    contract.check(tree)
+    try:
+        tree = parse(text)
+        contract.check(tree)
+        _names(tree)
+    except RecursionError:
+        raise ExpressionFault("is nested too deeply, or is too long a chain of operators") from None
     return tree
 
 

@@ -68,12 +68,9 @@ Tree = Const | Name | Select | Index | Call | Items | Operation
 
 
 def parse(text: str) -> Tree:
-    """The tree of an expression that the library has accepted. Raises ExpressionFault."""
+    """The tree of an expression that the library has accepted. Raises ExpressionFault and RecursionError."""
     parser = _Parser(_tokens(text))
-    try:
-        tree = parser.expression()
-    except RecursionError:
-        raise ExpressionFault("is nested too deeply") from None
+    tree = parser.expression()
     parser.expect("")
     return tree
 
