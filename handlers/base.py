@@ -90,6 +90,7 @@ class Retry(msgspec.Struct, frozen=True, gc=False):
 
     cause: RetryCause
     detail: str | None = None
+    reference: str | None = None  # the platform's id of the failed request, should it be the last
 
 
 class HoldScope(StrEnum):

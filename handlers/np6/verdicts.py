@@ -156,7 +156,7 @@ def _judge_row(row: Row, answer: Answer) -> Verdict:
         case Row.THROTTLED:
             return Retry(RetryCause.THROTTLED, platform_text(answer.body))
         case Row.BROKEN:
-            return Retry(RetryCause.SERVER_ERROR, platform_text(answer.body))
+            return Retry(RetryCause.SERVER_ERROR, platform_text(answer.body), request_id(answer))
         case Row.CREDENTIALS:
             return Hold(HoldScope.ACCOUNT, f"credentials refused ({answer.status})")
         case Row.FORBIDDEN:

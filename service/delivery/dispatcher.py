@@ -265,7 +265,9 @@ class Dispatcher:
             unit.counted += 1
             if self._policy.retry.exhausted(unit.counted):
                 status = reply.status if isinstance(reply, Answer) else None
-                self._settle(chain, unit, Settle(Outcome.REJECTED, Reason.EXHAUSTED, verdict.detail), status)
+                self._settle(
+                    chain, unit, Settle(Outcome.REJECTED, Reason.EXHAUSTED, verdict.detail, verdict.reference), status
+                )
                 return True
         self._hooks.retried(verdict.cause)
         delay_s = self._policy.retry.delay_s(unit.attempts, self._random.random)

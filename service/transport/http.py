@@ -48,6 +48,8 @@ class HttpTransport:
             timeout=aiohttp.ClientTimeout(total=self._policy.total_s, connect=self._policy.connect_s),
             auto_decompress=True,
             trust_env=False,
+            # aiohttp would say application/octet-stream of a POST without a body, which a platform may answer with 415.
+            skip_auto_headers=("Content-Type",),
             proxy=self._policy.proxy,
         )
         return self
