@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from .contract_check import READERS, ContractError
 from .events import ContactChanged, Event, NotificationOccurred
-from .fast_decoding import TENANT_MAX, TRACEPARENT_MAX, TRACESTATE_MAX, fast_data, fast_structured
+from .fast_decoding import TENANT_MAX, TRACEPARENT_MAX, TRACESTATE_MAX, FastDecoder, fast_data
 from .json_text import MalformedError, parse
 from .timestamps import parse_rfc3339_ms
 
@@ -64,17 +64,18 @@ def decode(value: bytes | None, headers: Headers) -> Event | Undecodable:
             content_type = content
         elif name == "ce_specversion":
             is_binary = content is not None
-    if value is None or not value:
+    if not value:
         return _empty(value, headers if is_binary else ())
-    media = _Media.ABSENT if content_type is None else _media_of(content_type)
-    if media is _Media.CLOUDEVENT_OTHER:
-        return _malformed("content-type: of CloudEvents in structured mode only +json is read")
-    if is_binary and media is not _Media.CLOUDEVENT_JSON:
-        if media is _Media.OTHER:
-            envelope = _read_attributes(_header_attributes(headers))
-            return _fault(UndecodableKind.MALFORMED, "content-type: in binary mode only JSON is read", envelope)
-        return _decode_binary(value, headers)
-    return _decode_structured(value)
+    if content_type is None:
+        media = _ABSENT
+    else:
+        media = _classify_short(content_type) if len(content_type) <= 64 else _classify(content_type)
+    if media is not _CLOUDEVENT_JSON:
+        if media is _Media.CLOUDEVENT_OTHER:
+            return _malformed("content-type: of CloudEvents in structured mode only +json is read")
+        if is_binary:
+            return _decode_binary(value, headers, media)
+    return _fast.structured(value) or _exact_structured(value)
 
 
 class _Media(Enum):
@@ -85,8 +86,8 @@ class _Media(Enum):
     OTHER = 4
 
 
-def _media_of(content_type: bytes) -> _Media:
-    return _remembered_media(content_type) if len(content_type) <= 128 else _classify(content_type)
+# Looking a member up in its class costs as much as all the rest of a header's judgement.
+_ABSENT, _CLOUDEVENT_JSON = _Media.ABSENT, _Media.CLOUDEVENT_JSON
 
 
 def _classify(content_type: bytes) -> _Media:
@@ -98,7 +99,8 @@ def _classify(content_type: bytes) -> _Media:
     return _Media.JSON if media == b"application/json" or media.endswith(b"+json") else _Media.OTHER
 
 
-_remembered_media = lru_cache(maxsize=64)(_classify)
+_classify_short = lru_cache(maxsize=64)(_classify)
+_fast = FastDecoder()
 
 
 class _Attributes(Struct, gc=False):
@@ -113,10 +115,6 @@ class _Attributes(Struct, gc=False):
     traceparent: str | None
     tracestate: str | None
     time_ms: int | None
-
-
-def _decode_structured(value: bytes) -> Event | Undecodable:
-    return fast_structured(value) or _exact_structured(value)
 
 
 def _exact_structured(value: bytes) -> Event | Undecodable:
@@ -147,8 +145,10 @@ def _exact_structured(value: bytes) -> Event | Undecodable:
     return _read_data(envelope, data)
 
 
-def _decode_binary(value: bytes, headers: Headers) -> Event | Undecodable:
+def _decode_binary(value: bytes, headers: Headers, media: _Media) -> Event | Undecodable:
     envelope = _read_attributes(_header_attributes(headers))
+    if media is _Media.OTHER:
+        return _fault(UndecodableKind.MALFORMED, "content-type: in binary mode only JSON is read", envelope)
     if envelope.fault is not None:
         return _fault(UndecodableKind.MALFORMED, envelope.fault, envelope)
     data = fast_data(value, envelope.type or "")

@@ -2,6 +2,9 @@
 
 A field that is None was absent (or null, which is the same). The structs are what a valid record is decoded
 into (:func:`contracts.envelope.decode`); the bounds on their fields are the contract.
+
+The contracts tolerate unknown fields. That the structs forbid them is how the decoder notices them
+(:mod:`contracts.fast_decoding`); use :func:`contracts.envelope.decode`, not a decoder of your own.
 """
 
 from typing import Annotated, Any, Literal
@@ -19,14 +22,14 @@ Int64 = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
 Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
-class Segments(Struct, gc=False):
+class Segments(Struct, gc=False, forbid_unknown_fields=True):
     """Deltas, not a snapshot: the segments that the contact joins and leaves."""
 
     join: list[Int32] | None = None
     leave: list[Int32] | None = None
 
 
-class Consent(Struct, gc=False):
+class Consent(Struct, gc=False, forbid_unknown_fields=True):
     """What the contact consents to, on one channel and topic."""
 
     channel: str
@@ -34,7 +37,7 @@ class Consent(Struct, gc=False):
     status: Literal["opt-in", "opt-out"]
 
 
-class ContactChanged(Struct, gc=False):
+class ContactChanged(Struct, gc=False, forbid_unknown_fields=True):
     """A contact was created, updated or deleted.
 
     ``attributes``, ``identifiers``, ``consents`` and ``tags`` are snapshots of the contact's current state.
@@ -50,7 +53,7 @@ class ContactChanged(Struct, gc=False):
     version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
 
 
-class NotificationOccurred(Struct, gc=False):
+class NotificationOccurred(Struct, gc=False, forbid_unknown_fields=True):
     """Something happened to a notification that was shown to a target (NP6's ids)."""
 
     notification_key: Int32

@@ -1,0 +1,116 @@
+"""The fast and the exact way read the same, and nothing makes either raise."""
+
+import json
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from contracts import envelope
+from contracts.envelope import Undecodable, decode
+from contracts.events import Event
+from contracts.fast_decoding import FastDecoder, fast_data
+from tests.unit.contracts.cases import (
+    BINARY,
+    CONTACT,
+    JSON_VALUE,
+    STRUCTURED,
+    VALID_EVENT,
+    contact_event,
+    dumped,
+    notification_event,
+)
+
+UNKNOWN_FIELD = dumped(contact_event(extra=1))
+LARGE = settings(max_examples=100, deadline=None)
+
+
+def written(document: Any, ascii_only: bool) -> bytes:
+    return json.dumps(document, ensure_ascii=ascii_only).encode()
+
+
+def fast_answers(value: bytes) -> list[Event]:
+    """What the fast way says, as it begins and while it expects unknown fields."""
+    expecting = FastDecoder()
+    expecting.structured(UNKNOWN_FIELD)
+    answers = [FastDecoder().structured(value), expecting.structured(value)]
+    return [event for event in answers if event is not None]
+
+
+@LARGE
+@given(VALID_EVENT, st.booleans())
+def test_every_valid_event_is_read(document: dict[str, Any], ascii_only: bool) -> None:
+    """A valid event, with whatever unknown fields and nulls, is an event, and its names are what was written."""
+    event = decode(written(document, ascii_only), STRUCTURED)
+    assert isinstance(event, Event), event
+    assert (event.id, event.source, event.type) == (document["id"], document["source"], document["type"])
+
+
+@LARGE
+@given(VALID_EVENT, st.booleans())
+def test_fast_and_exact_way_agree_on_valid_events(document: dict[str, Any], ascii_only: bool) -> None:
+    """Where the fast way answers, it answers what the exact way does."""
+    value = written(document, ascii_only)
+    exact = repr(envelope._exact_structured(value))  # repr tells 7 from 7.0 and from True
+    assert all(repr(event) == exact for event in fast_answers(value))
+
+
+@LARGE
+@given(CONTACT, st.booleans())
+def test_fast_and_exact_way_agree_in_binary_mode(document: dict[str, Any], ascii_only: bool) -> None:
+    """The same for the data of a binary record."""
+    value = written(document, ascii_only)
+    fast = fast_data(value, "contact.changed.v1")
+    exact = decode(value, BINARY)
+    assert isinstance(exact, Event)
+    if fast is not None:
+        assert repr(fast) == repr(exact.data)
+
+
+PIECES = [
+    *rb"""{ } [ , : \ \ud800 \udc00 \u0000 null 7.0 1e400 01 - NaN true "id":null, "type":"x", "data":7,""".split(),
+    *[b"", b'"', b" ", b"\n", b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"9" * 30],
+]
+
+
+def _broken(document: dict[str, Any]) -> st.SearchStrategy[bytes]:
+    """The event with one stretch of bytes replaced."""
+    value = dumped(document)
+    return st.tuples(st.integers(0, len(value)), st.integers(0, 6), st.sampled_from(PIECES)).map(
+        lambda cut: value[: cut[0]] + cut[2] + value[cut[0] + cut[1] :]
+    )
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    (st.just(contact_event()) | st.just(notification_event()) | VALID_EVENT | JSON_VALUE).flatmap(
+        lambda document: _broken(document if isinstance(document, dict) else {"x": document})
+    )
+)
+def test_fast_way_accepts_nothing_that_the_exact_way_refuses(value: bytes) -> None:
+    """Of broken events too, what the fast way accepts is what the exact way reads; and decode raises nothing."""
+    exact = repr(envelope._exact_structured(value))
+    assert all(repr(event) == exact for event in fast_answers(value))
+    assert repr(decode(value, STRUCTURED)) == exact
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=200) | st.none(),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["content-type", "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time"])
+            | st.text(max_size=5),
+            st.sampled_from([b"1.0", b"application/json", b"contact.changed.v1", None]) | st.binary(max_size=20),
+        ),
+        max_size=6,
+    ),
+)
+@example(b"[" * 100_000, [])
+@example(b'{"a":' * 100_000, [("ce_specversion", b"1.0")])
+@example(b'"' + b'\\"' * 100_000, [])
+@example(b"1" * 100_000, [])
+@example(b"1e" + b"9" * 5000, [])
+def test_no_record_makes_decoding_raise(value: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
+    """Whatever the bytes and the headers are, decoding answers."""
+    assert isinstance(decode(value, headers), Event | Undecodable)
