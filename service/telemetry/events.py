@@ -1,0 +1,60 @@
+"""The names of all log events, a sentence each. A name is an interface: alerts and searches hold on to it."""
+
+from enum import StrEnum
+
+
+class LogEvent(StrEnum):
+    """``event`` in each log line. None of them is logged once per event of the source topics."""
+
+    STARTED = "service_started"
+    """The process runs; the line holds version, instance and lanes."""
+
+    STOPPING = "service_stopping"
+    """SIGTERM came, or a lane died of a fault of ours; the lanes drain."""
+
+    STOPPED = "service_stopped"
+    """All lanes have been given back; the process ends."""
+
+    BATCH = "batch"
+    """The canonical line of one batch: how many events and operations, why it was closed, how they ended."""
+
+    LANE_STATE = "lane_state"
+    """A lane's state or its reason changed."""
+
+    ASSIGNED = "partitions_assigned"
+    """The lane reads partitions; ``fresh`` of them have no committed offset."""
+
+    REVOKED = "partitions_revoked"
+    """The lane gave its partitions back; ``unfinished`` events are left to their next owner."""
+
+    FENCED = "settlement_fenced"
+    """The group has a newer generation: this process's unsettled work belongs to somebody else."""
+
+    TRANSACTION_LOST = "transaction_lost"
+    """The outcome of a settling transaction is unknown; the lane finds it out from the offsets and goes on.
+    """
+
+    RECORDS_LOST = "records_lost"
+    """Offsets that were not read are gone from the source topic."""
+
+    METADATA_IGNORED = "commit_metadata_ignored"
+    """What finished beyond the committed offset cannot be read; those events are delivered again."""
+
+    UNPARSABLE = "record_unparsable"
+    """The Kafka client cannot parse a record; it is settled as invalid/malformed and passed."""
+
+    HANDLER_FAULT = "handler_fault"
+    """Our own code failed on an event; the stack says where, the message is withheld, it may quote the event.
+    """
+
+    KAFKA_ERROR = "kafka_error"
+    """The Kafka client failed; the lane tries again."""
+
+    ACCOUNT_STATE = "account_state"
+    """An account's breaker, credentials or pace changed."""
+
+    LIBRARY = "library"
+    """A line of a library (``logger`` says whose), its values redacted."""
+
+    CRASHED = "crashed"
+    """An exception that nobody caught."""
