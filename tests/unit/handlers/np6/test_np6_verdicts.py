@@ -41,7 +41,7 @@ def expected_of_every_call(status: int) -> Verdict | None:
     if status in THROTTLED:
         return Retry(RetryCause.THROTTLED, "the platform says")
     if status in BROKEN:
-        return Retry(RetryCause.SERVER_ERROR, "the platform says")
+        return Retry(RetryCause.SERVER_ERROR, "the platform says", "req-1")
     if status == 401:
         return Hold(HoldScope.ACCOUNT, "")
     if status == 403:

@@ -142,7 +142,7 @@ _CASES = [
 async def test_every_code_at_every_step_ends_as_its_own_kind_of_error_and_never_in_success(
     step: str, code: Code
 ) -> None:
-    """A code is refused, fenced, lost, or tried again; none is taken for success, and the transactor is used no more."""
+    """A code is refused, fenced, lost, or tried again; none is success, and the transactor is not used again."""
     expected = _expected(step, code)
     if expected is None:
         # Answered once it is tried again, and the transaction commits.
