@@ -1,4 +1,4 @@
-"""What the service tells of itself: metrics for machines, log lines for people. Neither holds personal data."""
+"""What the service tells of itself: metrics for machines, log lines for people; nothing personal in either."""
 
 from .events import LogEvent
 from .lane import AccountTelemetry, LaneTelemetry, Telemetry

@@ -31,8 +31,7 @@ class LogEvent(StrEnum):
     """The group has a newer generation: this process's unsettled work belongs to somebody else."""
 
     TRANSACTION_LOST = "transaction_lost"
-    """The outcome of a settling transaction is unknown; the lane finds it out from the offsets and goes on.
-    """
+    """The outcome of a settling transaction is unknown; the lane learns it from the offsets and goes on."""
 
     RECORDS_LOST = "records_lost"
     """Offsets that were not read are gone from the source topic."""

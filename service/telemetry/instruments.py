@@ -104,7 +104,7 @@ Instrument = Counter | Gauge | Histogram
 
 
 class Family:
-    """One metric with an instrument for each combination of labels. Label values come from closed sets only."""
+    """One metric, an instrument for each combination of labels. Label values come from closed sets only."""
 
     def __init__(self, definition: Definition, namespace: str) -> None:
         self.definition = definition

@@ -84,7 +84,8 @@ class LibraryHandler(logging.Handler):
                 exc_info=record.exc_info if record.exc_info and record.exc_info[1] else None,
             )
         except Exception:  # noqa: BLE001 - a line that cannot be written must not stop who logs it
-            self.handleError(record)
+            # The standard library's way would be to print the record's values, unredacted.
+            return
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -97,7 +98,10 @@ def _message(record: logging.LogRecord) -> str:
     elif args:
         args = {key: _harmless(value) for key, value in args.items()}
     template = str(record.msg) if not isinstance(record.msg, BaseException) else str(_harmless(record.msg))
-    message = template % args if args else template
+    try:
+        message = template % args if args else template
+    except (TypeError, ValueError, KeyError):
+        message = template
     return message.partition("\n")[0]
 
 
