@@ -1,0 +1,27 @@
+"""The commands. Each module holds one of them, or one group; here they get their names."""
+
+import typer
+
+from service.cli import run
+from service.cli.failures import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they show the values of frames, secrets among them
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Fanline carries contact and notification events from Kafka to marketing platforms, and tells of each event "
+    "what became of it.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong use, configuration or an unreadable secret.",
+)
+app.command("run")(run.run)
+
+
+@app.callback()
+def _commands() -> None:
+    # Without it an application of a single command would hide the command's name.
+    pass
+
+
+__all__ = ["app"]
