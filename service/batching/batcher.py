@@ -120,6 +120,13 @@ class Batcher:
         key = item.record.key
         return key is not None and any(entry is item for entry, _ in self._under_way.get(key, ()))
 
+    def closes_in_s(self, item: Item, now: float) -> float | None:
+        """When the open batch that holds the record closes at the latest; None if it is in none."""
+        for batch in self._open.values():
+            if any(entry is item for entry in batch.items):
+                return batch.opened + self._policy.linger_s - now
+        return None
+
     def _close(self, batch: OpenBatch, cause: Cause) -> None:
         del self._open[batch.group]
         for item in batch.items:

@@ -25,7 +25,7 @@ class Unit:
     """One call to make, for one or more equal operations. ``counted`` are the attempts that may exhaust it.
     """
 
-    __slots__ = ("attempts", "counted", "last", "members", "operation", "stage")
+    __slots__ = ("attempts", "called_at", "counted", "last", "members", "operation", "stage")
 
     def __init__(self, item: Item, operation: Operation) -> None:
         self.operation = operation
@@ -33,6 +33,7 @@ class Unit:
         self.stage = Stage.ACT
         self.attempts = 0
         self.counted = 0
+        self.called_at: float | None = None  # monotonic; None while no call is under way
         self.last: str | None = None  # why it was tried again, for a person
 
     def settle(self, end: Settle, status: int | None, detail: str | None) -> list[Item]:

@@ -9,7 +9,7 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import assert_never
 
@@ -89,6 +89,8 @@ class Dispatcher:
         self._clock = clock
         self._random = random
         self._ready: deque[Chain] = deque()
+        # What each worker carries: for a person who asks.
+        self._carried: list[Chain | None] = [None] * policy.concurrency
         self._parked: list[tuple[float, int, Chain]] = []
         self._order = itertools.count()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -111,8 +113,8 @@ class Dispatcher:
     async def run(self) -> None:
         """Work until cancelled. A worker that dies takes all down, and so the lane."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._policy.concurrency):
-                group.create_task(self._work())
+            for number in range(self._policy.concurrency):
+                group.create_task(self._work(number))
 
     async def quiet(self) -> None:
         """Return once no request is in flight. The caller has ended or drained the assignment, and bounds the time."""
@@ -144,15 +146,25 @@ class Dispatcher:
         """When each parked chain is due (monotonic), for a person who asks."""
         return [(due, chain) for due, _, chain in self._parked]
 
+    def carried_chains(self) -> list[Chain]:
+        """The chains that workers carry: their calls are under way, or wait for the account."""
+        return [chain for chain in self._carried if chain is not None]
+
+    def ready_chains(self) -> Iterator[Chain]:
+        """The chains that wait for a worker."""
+        return iter(self._ready)
+
     # -- the workers
 
-    async def _work(self) -> None:
+    async def _work(self, number: int) -> None:
         while True:
             while not self._ready:
                 waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._idle.append(waiter)
                 await waiter
-            await self._carry(self._ready.popleft())
+            chain = self._carried[number] = self._ready.popleft()
+            await self._carry(chain)
+            self._carried[number] = None
 
     def _wake_one(self) -> None:
         while self._idle:
@@ -217,10 +229,12 @@ class Dispatcher:
                 self._account.abandon(permit)
                 raise
             unit.attempts += 1
+            unit.called_at = self._clock.monotonic()
             for item, _ in unit.members:
                 item.called = True
             reply = await self._account.send(request, permit)
         finally:
+            unit.called_at = None
             self.in_flight -= 1
             if not self.in_flight:
                 self._quiet.set()

@@ -20,13 +20,23 @@ if TYPE_CHECKING:
 class PartitionState:
     """One assigned partition: its ledger and its unfinished records by offset, oldest first."""
 
-    __slots__ = ("assignment", "crowded", "is_replay", "items", "ledger", "tp")
+    __slots__ = ("assignment", "committed", "crowded", "is_replay", "items", "ledger", "tp")
 
-    def __init__(self, assignment: Assignment, tp: TopicPartition, ledger: PartitionLedger, *, is_replay: bool) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        tp: TopicPartition,
+        ledger: PartitionLedger,
+        *,
+        committed: int | None = None,
+        is_replay: bool,
+    ) -> None:
         self.assignment = assignment
         self.tp = tp
         self.ledger = ledger
         self.is_replay = is_replay
+        # The offset of the last commit, for a person who asks; None where it is not known.
+        self.committed = committed
         # Intake of this partition waits: what has finished would no longer fit into its commit.
         self.crowded = False
         # Read and not settled, in the order read: the first is what the commit waits for.

@@ -119,6 +119,8 @@ class Lane:
         self._gap: str | None = None
         self._draining = False
         self._stopped_for: str | None = None
+        # The kind of the error of ours that the lane ended of.
+        self.died: str | None = None
         self._stopping = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         self._preparing: asyncio.Task[None] | None = None
@@ -280,7 +282,8 @@ class Lane:
         """A preparation that died of our own fault takes the lane down: an error in a callback would be lost."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._observer.handler_fault(type(error).__name__, stack_of(error.__traceback__), Reason.HANDLER_ERROR)
-            self._halt(f"internal error: {type(error).__name__}")
+            self.died = type(error).__name__
+            self._halt(f"internal error: {self.died}")
 
     async def _prepare(self, assignment: Assignment) -> None:
         """Offsets, ledgers, seek, resume; tried again for as long as the assignment lasts."""
@@ -343,7 +346,8 @@ class Lane:
                 self._observer.metadata_ignored(tp.topic, tp.partition, fault)
             ledger = PartitionLedger(begin.offset, finished)
             is_replay = tp.topic == self.setup.names.replay
-            assignment.partitions[tp] = PartitionState(assignment, tp, ledger, is_replay=is_replay)
+            committed = begin.offset if begin.lost is None else begin.lost[0]
+            assignment.partitions[tp] = PartitionState(assignment, tp, ledger, committed=committed, is_replay=is_replay)
             consumer.seek(tp, begin.offset)
         assignment.ready = True
         consumer.resume(*assignment.tps)
@@ -585,6 +589,28 @@ class Lane:
     def _recovered(self) -> None:
         self._kafka_lost = None
         self.refresh_state()
+
+    # -- what status asks
+
+    @property
+    def batcher(self) -> Batcher:
+        """The batches that are open now; another one after each rebalance."""
+        return self._batcher
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer | None:
+        """The consumer, once it has started."""
+        return self._consumer
+
+    @property
+    def kafka_trouble(self) -> str | None:
+        """Why nothing can be settled at this moment."""
+        return self._kafka_lost
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the lane goes down, by order or by itself."""
+        return self._stopping.is_set()
 
     # -- state
 

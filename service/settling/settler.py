@@ -179,6 +179,8 @@ class Settler:
         for tp, plan in plans.items():
             state = assignment.partitions[tp]
             state.ledger.apply(plan)
+            if plan.settled:
+                state.committed = plan.commit_offset
             items = state.items
             for offset in plan.settled:
                 del items[offset]
