@@ -58,6 +58,14 @@ def test_a_histogram_is_exposed_cumulated() -> None:
     }
 
 
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_value_on_a_bound_belongs_to_it(times: int) -> None:
+    """Prometheus' buckets hold what is less or equal, however many values come at once."""
+    histogram = Histogram(BOUNDS)
+    histogram.observe_many([1.0] * times)
+    assert histogram.counts == [0, times, 0, 0]
+
+
 @given(st.lists(st.floats(0, 100) | st.sampled_from(BOUNDS), max_size=200))
 def test_many_at_once_are_as_many_one_by_one(values: list[float]) -> None:
     """The bulk way counts the same."""

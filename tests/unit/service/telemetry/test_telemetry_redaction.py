@@ -36,6 +36,11 @@ def test_a_secret_is_masked_in_every_spelling(text: str) -> None:
     assert cleaned.split(MASK)[0] == text.split("K3y")[0]
 
 
+def test_a_secret_with_a_blank_is_masked_in_a_path() -> None:
+    """In a path a blank is %20, in a form it is +."""
+    assert redacted("/a/b%20cd/x?k=b+cd", "b cd") == f"/a/{MASK}/x?k={MASK}"
+
+
 def test_the_longer_secret_is_masked_whole() -> None:
     """Where one secret begins with another, no tail is left."""
     assert redacted("x hunter2-long y", "hunter2", "hunter2-long") == f"x {MASK} y"
