@@ -86,7 +86,7 @@ def server_properties(
         "process.roles": "broker,controller",
         # A broker that was killed is let in again when its former session is over; one broker alone is
         # fenced by nobody else's doing.
-        "broker.session.timeout.ms": "2000" if len(ports) == 1 else "4000",
+        "broker.session.timeout.ms": "3000" if len(ports) == 1 else "4000",
         "node.id": str(node + 1),
         "log.dirs": str(log_dir),
         "controller.quorum.voters": ",".join(

@@ -61,16 +61,16 @@ async def test_a_frozen_broker_goes_on_where_it_was() -> None:
     """A paused broker answers nothing, and what was asked meanwhile is answered when it goes on."""
     async with LocalKafka() as kafka:
         await create_topics(kafka.bootstrap_servers, ["t"])
-        producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
-        await producer.start()
-        await producer.send_and_wait("t", b"before")
-        kafka.pause()
-        waiting = await producer.send("t", b"while")
-        done, _ = await asyncio.wait([waiting], timeout=0.3)
-        assert not done
-        kafka.resume()
-        await asyncio.wait_for(waiting, 20)
-        await producer.stop()
+        async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
+            await producer.send_and_wait("t", b"before")
+            kafka.pause()
+            try:
+                waiting = await producer.send("t", b"while")
+                done, _ = await asyncio.wait([waiting], timeout=0.3)
+            finally:
+                kafka.resume()
+            assert not done
+            await asyncio.wait_for(waiting, 30)
 
 
 async def test_three_brokers_go_on_without_one() -> None:
