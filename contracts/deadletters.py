@@ -144,7 +144,7 @@ def read_dead_letter(headers: Headers) -> DeadLetter | None:
     ours = _ours(headers)
     origin = _position(ours)
     lane, result_id = ours.get(LANE), ours.get(RESULT_ID)
-    if origin is None or lane is None or result_id is None:
+    if origin is None or not lane or not result_id:
         return None
     try:
         outcome = Outcome(ours.get(OUTCOME, ""))

@@ -1,0 +1,87 @@
+"""Journal records: versioned, and read back as they were written."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.journal import (
+    VERSION,
+    Contact,
+    ContactKey,
+    Delivery,
+    DeliveryKey,
+    DeliveryState,
+    Entry,
+    HeldTime,
+    HeldTimeKey,
+    JournalError,
+    Key,
+    Lost,
+    Newer,
+    Open,
+    Start,
+    StartKey,
+    decode_entry,
+    decode_key,
+    encode_entry,
+    encode_key,
+)
+
+ENTRIES: list[tuple[Key, Entry]] = [
+    (StartKey("contacts.changed"), Start("earliest", 1000, 6, lost=(Lost(5, 9, "ops", 2000),))),
+    (StartKey("t"), Start("2026-11-22T00:00:00Z", 1000, 1, first_offset=7)),
+    (HeldTimeKey(), HeldTime(((1000, 2000), (3000, None)))),
+    (
+        DeliveryKey("d-1"),
+        Delivery("import", DeliveryState.SENT, {"t": ((0, 1, 5), (3, 7, 9))}, 1000, "i-1"),
+    ),
+    (ContactKey(b"\xff/key"), Contact((Open("t", 3, 7, None),))),
+]
+
+
+@pytest.mark.parametrize(("key", "entry"), ENTRIES)
+def test_what_is_written_is_read(key: Key, entry: Entry) -> None:
+    """Key and value, each with its version."""
+    assert decode_key(encode_key(key)) == key
+    value = encode_entry(entry)
+    assert json.loads(value)["version"] == VERSION
+    assert decode_entry(key, value) == entry
+
+
+def test_the_keys() -> None:
+    """As the contract names them."""
+    assert [encode_key(key) for key, _ in ENTRIES] == [
+        b"start/contacts.changed",
+        b"start/t",
+        b"held-time",
+        b"delivery/d-1",
+        b"contact/\xff/key",
+    ]
+
+
+@pytest.mark.parametrize("key", [None, b"", b"start", b"held-time/", b"other/x", b"start/\xff", b"delivery/\xff"])
+def test_keys_that_this_version_does_not_know(key: bytes | None) -> None:
+    """None, not an error: a later version may write more kinds."""
+    assert decode_key(key) is None
+
+
+@pytest.mark.parametrize("key", [key for key, _ in ENTRIES])
+def test_newer_versions_are_told(key: Key) -> None:
+    """Whatever else they hold: an older process must not guess."""
+    assert decode_entry(key, b'{"version":2,"policy":[],"intervals":7}') == Newer(2)
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"\xff", b'{"version":1}', b'{"version":"1"}', b"[" * 100_000])
+def test_damaged_values(value: bytes) -> None:
+    """One error, which quotes nothing."""
+    with pytest.raises(JournalError):
+        decode_entry(StartKey("secret-topic"), value)
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_make_reading_a_key_raise(key: bytes) -> None:
+    """And what is a key is written as it was."""
+    read = decode_key(key)
+    assert read is None or encode_key(read) == key

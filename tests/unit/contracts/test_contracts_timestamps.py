@@ -1,0 +1,117 @@
+"""Instants, read and written."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.timestamps import instant_text, is_strict_rfc3339, parse_rfc3339_ms, rfc3339_ms
+
+END_MS = 253_402_300_800_000
+
+
+@given(st.integers(0, END_MS - 1))
+def test_what_is_written_is_read(ms: int) -> None:
+    """Exactly, and as the standard library understands it."""
+    text = rfc3339_ms(ms)
+    assert parse_rfc3339_ms(text) == ms
+    assert (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1) == ms
+
+
+@given(
+    st.datetimes(
+        min_value=datetime(2, 1, 1),
+        max_value=datetime(9998, 1, 1),
+        timezones=st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes))),
+    )
+)
+def test_offsets_and_microseconds_are_read(moment: datetime) -> None:
+    """As the standard library reads them; what is finer than a millisecond is cut off."""
+    expected = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    assert parse_rfc3339_ms(moment.isoformat()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("1970-01-01T00:00:01Z", 1000),
+        ("1970-01-01t00:00:01z", 1000),
+        ("1970-01-01 00:00:01.5Z", 1500),
+        ("1970-01-01T00:00:01.123456789Z", 1123),
+        ("1970-01-01T01:00:00-00:00", 3_600_000),
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000),
+        ("2017-01-01T00:59:60.5+01:00", 1_483_228_800_500),
+    ],
+)
+def test_forms_of_rfc_3339(text: str, ms: int) -> None:
+    """All that the grammar allows; read twice, for what is remembered must change nothing."""
+    assert [parse_rfc3339_ms(text), parse_rfc3339_ms(text)] == [ms, ms]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1970-01-01",
+        "1970-01-01T00:00Z",
+        "1970-01-01T00:00:01",
+        "1970-01-01T00:00:01.Z",
+        "1970-01-01T00:00:01,5Z",
+        "1970-01-01T24:00:00Z",
+        "1970-01-01T00:60:00Z",
+        "1970-01-01T00:00:61Z",
+        "1970-01-01T12:00:60Z",
+        "1970-02-29T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "1970-01-01T00:00:01+24:00",
+        "1970-01-01T00:00:01+0100",
+        "1970-01-01T00:00:01+01:60",
+        "1970-1-1T00:00:01Z",
+        "19700101T000001Z",
+        "1970-01-01T00:00:01Z ",
+        " 1970-01-01T00:00:01Z",
+        "1970-01-01T00:00:01Z\n",
+        "1970-01-01_00:00:01Z",
+        "１970-01-01T00:00:01Z",
+        "1970-W01-1T00:00:01Z",
+    ],
+)
+def test_what_is_no_instant(text: str) -> None:
+    """None, not an error; also right after an instant of the same second was read."""
+    parse_rfc3339_ms("1970-01-01T00:00:01Z")
+    assert parse_rfc3339_ms(text) is None
+
+
+@given(st.text())
+def test_no_text_makes_reading_raise(text: str) -> None:
+    """Whatever it is."""
+    assert parse_rfc3339_ms(text) is None
+
+
+def test_strict_times_are_written_with_t() -> None:
+    """Neither a space nor a small letter."""
+    assert is_strict_rfc3339("1970-01-01T00:00:01Z")
+    assert not is_strict_rfc3339("1970-01-01 00:00:01Z")
+    assert not is_strict_rfc3339("1970-01-01t00:00:01Z")
+    assert not is_strict_rfc3339("yesterdaT")
+
+
+def test_what_is_no_instant_is_not_written() -> None:
+    """Kafka's -1, and what a producer may put into a timestamp."""
+    for ms in (-1, -(2**63), END_MS, 2**63 - 1):
+        assert instant_text(ms) is None
+        with pytest.raises(ValueError, match="1970"):
+            rfc3339_ms(ms)
+    assert instant_text(None) is None
+    assert instant_text(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_memory_is_bounded() -> None:
+    """However many different seconds come."""
+    from contracts import timestamps
+
+    for second in range(10_000):
+        assert parse_rfc3339_ms(rfc3339_ms(second * 1000)) == second * 1000
+    assert len(timestamps._read) <= 4096
+    assert len(timestamps._written) <= 4096
