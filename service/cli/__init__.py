@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli import run
+from service.cli import run, topics
 from service.cli.failures import Commands
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong use, configuration or an unreadable secret.",
 )
 app.command("run")(run.run)
+app.add_typer(topics.app, name="topics")
 
 
 @app.callback()

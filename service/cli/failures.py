@@ -14,8 +14,7 @@ from aiokafka.errors import KafkaConnectionError
 from typer.core import TyperGroup
 
 from service.config import ConfigurationError, Fault, SecretError
-from service.errors import StartError
-from service.kafka.probing import UnreachableError
+from service.errors import FanlineError, StartError
 from service.localkafka import LocalKafkaError
 from service.telemetry import describe
 
@@ -84,7 +83,7 @@ def told_of(error: BaseException) -> tuple[str, ExitCode] | None:
             return faults_text(error.faults), ExitCode.USAGE
         case StartError() | SecretError():
             return str(error), ExitCode.USAGE
-        case LocalKafkaError() | UnreachableError():
+        case LocalKafkaError() | FanlineError():
             return str(error), ExitCode.FAILED
         case KafkaConnectionError():
             return f"Kafka cannot be reached: {error}", ExitCode.FAILED

@@ -18,7 +18,7 @@ from service.cli.failures import CommandError, ExitCode, faults_text, leaves, to
 from service.cli.options import ConfigOption, duration
 from service.config import Configuration, check_drain, check_secrets, load, secrets_of
 from service.kafka.connection import connection_arguments
-from service.kafka.probing import connected, topic_states
+from service.kafka.probing import connected, view
 from service.kafka.topics import topics_of_lane
 from service.lifecycle import LaneState
 from service.telemetry import LogEvent, Telemetry, configure_logging, log_loop_error
@@ -149,9 +149,9 @@ async def _refuse_without_topics(config: Configuration, lanes: Sequence[str]) ->
     """Raises CommandError if a topic of the lanes is missing or Kafka cannot be reached."""
     wanted = list(dict.fromkeys(topic for lane in lanes for topic in topics_of_lane(config, lane)))
     async with connected(connection_arguments(config.kafka)) as connection:
-        states = await topic_states(connection, wanted)
-    if unseen := [name for name in wanted if name not in states or states[name].error]:
-        listed = "".join(f"\n  {name}" for name in unseen)
+        missing = (await view(connection, wanted)).missing(wanted)
+    if missing:
+        listed = "".join(f"\n  {name}" for name in missing)
         raise CommandError(
             f"these topics do not exist, or may not be seen by this user of Kafka:{listed}\n"
             "`fanline topics ensure --config FILE` creates those that Fanline writes; source topics are their "

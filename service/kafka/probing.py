@@ -5,7 +5,7 @@ aiokafka's client tells only that it could not bootstrap; here the error of each
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,13 +13,14 @@ from aiokafka import errors
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from msgspec import Struct
 
 from service.errors import FanlineError
+from service.kafka.codes import Code
 
 # A broker that is there answers in milliseconds; one that drops our packets must not take the whole start.
 CONNECT_TIMEOUT_MS = 5_000
-UNKNOWN_TOPIC = 3
-TOPIC_AUTHORIZATION_FAILED = 29
+_UNSEEN = frozenset({Code.UNKNOWN_TOPIC_OR_PARTITION, Code.INVALID_TOPIC_EXCEPTION, Code.TOPIC_AUTHORIZATION_FAILED})
 
 # What connection_arguments gives for a client, and a single connection does not take.
 _OF_CLIENTS = frozenset({"bootstrap_servers", "metadata_max_age_ms", "request_timeout_ms"})
@@ -29,16 +30,39 @@ class UnreachableError(FanlineError):
     """No broker could be asked. The message names each address, what went wrong there, and what to do."""
 
 
-class TopicState:
-    """A topic as the brokers' metadata has it; ``error`` is Kafka's error code, 0 for none."""
+class TopicState(Struct, frozen=True):
+    """A topic in the brokers' metadata. ``error`` is Kafka's error code, 0 for none; partitions without a leader
+    are counted too."""
 
-    __slots__ = ("error", "name", "partitions", "replication")
+    name: str
+    error: int
+    partitions: int
+    replication: int
+    leaderless: int
 
-    def __init__(self, name: str, error: int, partitions: int, replication: int) -> None:
-        self.name = name
-        self.error = error
-        self.partitions = partitions
-        self.replication = replication
+    @property
+    def exists(self) -> bool:
+        """Whether it exists and may be seen."""
+        return self.error not in _UNSEEN
+
+
+class Node(Struct, frozen=True):
+    """A broker, and the address under which clients are told to reach it."""
+
+    id: int
+    host: str
+    port: int
+
+
+class ClusterView(Struct, frozen=True):
+    """The brokers, and the topics that were asked for."""
+
+    nodes: tuple[Node, ...]
+    topics: dict[str, TopicState]
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those that do not exist or may not be seen."""
+        return [name for name in names if name not in self.topics or not self.topics[name].exists]
 
 
 @asynccontextmanager
@@ -99,19 +123,34 @@ def _why(error: BaseException, protocol: str) -> str:
             return type(error).__name__
 
 
-async def topic_states(connection: AIOKafkaConnection, names: Sequence[str]) -> dict[str, TopicState]:
-    """The state of each topic; one that does not exist, or that we may not see, has an error code. Creates none,
-    wherever the broker knows how to be told so (Kafka 0.11)."""
-    answer: Any = await connection.send(MetadataRequest(list(names), allow_auto_topic_creation=False))
-    states = {}
-    for topic in answer.to_object()["topics"]:
-        parts = topic["partitions"]
-        replication = min((len(part["replicas"]) for part in parts), default=0)
-        states[topic["topic"]] = TopicState(topic["topic"], topic["error_code"], len(parts), replication)
-    return states
+async def ask(connection: AIOKafkaConnection, request: Any) -> Any:
+    """The broker's answer. Raises UnreachableError if none comes."""
+    try:
+        return await connection.send(request)
+    except (errors.KafkaError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        raise UnreachableError(f"Kafka at {connection.host}:{connection.port} gave no answer") from error
+
+
+async def view(connection: AIOKafkaConnection, topics: Sequence[str]) -> ClusterView:
+    """The brokers and the given topics. Creates none, wherever the broker knows how to be told so (Kafka 0.11)."""
+    answer = await ask(connection, MetadataRequest(list(topics), allow_auto_topic_creation=False))
+    told = answer.to_object()
+    nodes = tuple(Node(broker["node_id"], broker["host"], broker["port"]) for broker in told["brokers"])
+    return ClusterView(nodes, {topic["topic"]: _state(topic) for topic in told["topics"]})
+
+
+def _state(topic: Mapping[str, Any]) -> TopicState:
+    parts = topic["partitions"]
+    return TopicState(
+        topic["topic"],
+        topic["error_code"],
+        len(parts),
+        min((len(part["replicas"]) for part in parts), default=0),
+        sum(part["leader"] < 0 for part in parts),
+    )
 
 
 async def api_versions(connection: AIOKafkaConnection) -> dict[int, int]:
     """The highest version that the broker speaks of each request, by API key."""
-    answer: Any = await connection.send(ApiVersionRequest())
+    answer = await ask(connection, ApiVersionRequest())
     return {key: highest for key, _, highest in answer.api_versions}
