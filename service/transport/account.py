@@ -1,6 +1,6 @@
 """One customer account in this process: its connection, its pace, its breaker, its credentials.
 
-Shared by the lanes on the account. A caller enters, sends, and leaves; whoever may not enter now waits in line, one
+Shared by the lanes on the account. A caller enters, and sends or abandons; whoever may not enter now waits in line, one
 at the head, so that a pace of so many requests a second wakes one waiter and not all.
 """
 
@@ -66,13 +66,13 @@ class Refused:
 
 
 class AccountObserver(Protocol):
-    """What is counted of an account's requests."""
+    """What is counted of one lane's requests to an account."""
 
     def request_ended(self, status: str, seconds: float) -> None: ...
 
 
 class Account:
-    """The account's shared state. ``enter`` before a request and ``leave`` after it."""
+    """The account's shared state. ``enter`` gives a permit; ``send`` uses it, ``abandon`` gives it back unused."""
 
     def __init__(
         self,
@@ -82,7 +82,6 @@ class Account:
         limiter: AccountLimiter,
         credentials: Credentials,
         clock: Clock,
-        observer: AccountObserver,
         breaker: Breaker | None = None,
         policy: CredentialPolicy | None = None,
     ) -> None:
@@ -95,59 +94,66 @@ class Account:
         self._credentials = credentials
         self._headers: Mapping[str, str] | None = None
         self._clock = clock
-        self._observer = observer
         self._policy = policy or CredentialPolicy()
         self._line = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._waiting = 0
+        self._failed_last: object = None
 
     def open(self) -> None:
         """Read the credentials. Raises SecretError."""
         self._headers = self._credentials.read()
 
-    async def enter(self, wanted: Callable[[], bool]) -> Permit | None:
-        """Wait for the right to send one request; None once ``wanted`` is False."""
-        if not self._line.locked():
+    async def enter(self, wanted: Callable[[], bool], who: object = None) -> Permit | None:
+        """Wait for the right to send one request; None once ``wanted`` is False. ``who`` is the operation."""
+        if not self._waiting:
             permit, _ = self._try()
             if permit is not None:
                 return permit
-        async with self._line:
+        self._waiting += 1
+        try:
             while wanted():
-                permit, wait_s = self._try()
-                if permit is not None:
-                    return permit
-                self._changed.clear()
-                try:
-                    async with asyncio.timeout(min(wait_s, _LONGEST_WAIT_S)):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
+                async with self._line:
+                    while wanted() and not self._steps_back(who):
+                        permit, wait_s = self._try()
+                        if permit is not None:
+                            return permit
+                        self._changed.clear()
+                        try:
+                            async with asyncio.timeout(min(wait_s, _LONGEST_WAIT_S)):
+                                await self._changed.wait()
+                        except TimeoutError:
+                            continue
+        finally:
+            self._waiting -= 1
         return None
 
-    async def send(self, request: Request, permit: Permit) -> Reply:
-        """Send, and take what the reply tells of the account. ``leave`` comes after the verdict."""
+    async def send(self, request: Request, permit: Permit, who: object = None) -> Reply:
+        """Send, give the permit back, and take what the reply tells of the account."""
         began = self._clock.monotonic()
-        assert self._headers is not None, "the account is not open"
         try:
+            assert self._headers is not None, "the account is not open"
             reply = await self._transport.send(request, self._headers)
         except BaseException:
             self.abandon(permit)
             raise
         now = self._clock.monotonic()
         self.limiter.release()
-        self._note(reply, permit, now)
+        self._note(reply, permit, now, who)
         status = str(reply.status) if isinstance(reply, Answer) else reply.kind.value
-        self._observer.request_ended(status, now - began)
-        if self._line.locked():
-            self._changed.set()
+        observer.request_ended(status, now - began)
+        self._changed.set()
         return reply
 
     def abandon(self, permit: Permit) -> None:
-        """A permit that was not used, or whose request was cancelled, tells nothing."""
+        """A permit that was not used, or whose request was cancelled, tells nothing: another may try at once."""
+        now = self._clock.monotonic()
         self.limiter.release()
         if permit is Permit.PROBE:
-            self.breaker.abandon_probe(self._clock.monotonic())
+            self.breaker.abandon_probe(now)
         elif permit is Permit.TRIAL and self.refused is not None:
             self.refused.trying = False
+            self.refused.next_try = now
         self._changed.set()
 
     def refuse(self, reason: str) -> None:
@@ -172,6 +178,17 @@ class Account:
         if self.limiter.blocked_until(self._clock.monotonic()) is not None:
             return f"rate limit: account {self.name} asked us to wait"
         return None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits in line for the right to send."""
+        return self._line.locked()
+
+    def _steps_back(self, who: object) -> bool:
+        """The breaker's probe is not the operation that failed last, if another waits: that one goes first."""
+        if who is None or who is not self._failed_last or self._waiting < 2 or self.refused is not None:
+            return False
+        return self.breaker.state is BreakerState.OPEN and self.breaker.may_start(self._clock.monotonic())
 
     def _try(self) -> tuple[Permit | None, float]:
         """A permit, or how long to wait before asking again."""
@@ -208,18 +225,27 @@ class Account:
         refused.trying = True
         return Permit.TRIAL, 0.0
 
-    def _note(self, reply: Reply, permit: Permit, now: float) -> None:
+    def _note(self, reply: Reply, permit: Permit, now: float, who: object) -> None:
         failed = is_outage(reply)
-        if permit is not Permit.TRIAL:
-            self.breaker.record(now, failed=failed, probe=permit is Permit.PROBE)
+        if failed:
+            self._failed_last = who
         if isinstance(reply, Answer):
             self.limiter.observe(reply.headers, reply.status, now, self._clock.wall_ms() / 1000)
-            if self.refused is not None and permit is Permit.TRIAL:
-                self.refused.trying = False
-                if reply.status != 401:
-                    self.refused = None
-        elif self.refused is not None and permit is Permit.TRIAL:
-            self.refused.trying = False
+        if permit is Permit.TRIAL:
+            self._note_trial(reply, now)
+        else:
+            self.breaker.record(now, failed=failed, probe=permit is Permit.PROBE)
+
+    def _note_trial(self, reply: Reply, now: float) -> None:
+        refused = self.refused
+        if refused is None:
+            return
+        refused.trying = False
+        if isinstance(reply, Answer) and (reply.status == 403 or is_success(reply)):
+            self.refused = None
+        elif not isinstance(reply, Answer) or reply.status != 401:
+            # An outage or a rate limit says nothing of the credentials.
+            refused.next_try = now + self._policy.reread_every_s
 
 
 def is_outage(reply: Reply) -> bool:

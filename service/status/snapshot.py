@@ -1,0 +1,106 @@
+"""Builds the status of a process from its lanes."""
+
+from collections.abc import Mapping
+
+from contracts.outcomes import DEAD, Outcome
+from contracts.timestamps import instant_text, rfc3339_ms
+from service.app import VERSION, Application
+from service.clock import Clock
+from service.config import config_fingerprint
+from service.delivery.breaker import Breaker
+from service.intake.item import Item
+from service.lane import Lane
+from service.lifecycle import LaneState
+from service.status.document import BreakerStatus, LaneStatus, PartitionStatus, StatusDocument
+from service.status.reading import Reading, Readings
+from service.status.waiting import waits_for
+from service.telemetry import Telemetry
+from service.telemetry import metrics as m
+
+
+class Status:
+    """Answers what one process is doing. One for as long as the application runs."""
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+        self._readings = {name: Readings(lane) for name, lane in app.lanes.items()}
+        self._fingerprints = {name: config_fingerprint(app.config.lanes[name]) for name in app.lanes}
+
+    async def readings(self) -> dict[str, list[Reading]]:
+        """Where each lane stands in its partitions."""
+        now = self.app.clock.monotonic()
+        return {name: await readings.read(now) for name, readings in self._readings.items()}
+
+    async def document(self) -> StatusDocument:
+        """What ``/status`` answers."""
+        readings = await self.readings()
+        lanes = [self._lane(name, readings[name]) for name in self.app.lanes]
+        return StatusDocument(instance=self.app.instance, version=VERSION, lanes=lanes)
+
+    def _lane(self, name: str, readings: list[Reading]) -> LaneStatus:
+        lane, config, clock = self.app.lanes[name], self.app.config.lanes[name], self.app.clock
+        return LaneStatus(
+            lane=name,
+            handler=config.handler,
+            account=config.account,
+            state=lane.board.state.value,
+            reason=lane.board.reason,
+            since=rfc3339_ms(lane.board.since_ms),
+            config=self._fingerprints[name],
+            partitions=[_partition(lane, reading, clock) for reading in readings],
+            in_flight=lane.dispatcher.in_flight,
+            retrying=lane.dispatcher.retrying,
+            breaker=_breaker(lane.account.breaker, clock),
+            slots=None,
+            open_imports=[],
+            journal_open=0,
+            dead_letters=dead_letters_of(self.app.telemetry, name),
+        )
+
+
+def settled_of(telemetry: Telemetry, lane: str) -> Mapping[Outcome, int]:
+    """How many events the lane has settled in this process, by outcome."""
+    events = telemetry.metrics[m.EVENTS]
+    return {outcome: int(events.counter(lane, outcome.value).value) for outcome in Outcome}
+
+
+def dead_letters_of(telemetry: Telemetry, lane: str) -> int:
+    """How many dead letters the lane has written in this process: each is in a transaction with its result."""
+    settled = settled_of(telemetry, lane)
+    return sum(settled[outcome] for outcome in DEAD)
+
+
+def age_s(item: Item, now_ms: int) -> float:
+    """The age of an event, by its record's timestamp."""
+    timestamp = item.record.timestamp
+    return max(0, now_ms - (timestamp if timestamp >= 0 else item.received_ms)) / 1000
+
+
+def _partition(lane: Lane, reading: Reading, clock: Clock) -> PartitionStatus:
+    oldest = reading.oldest
+    return PartitionStatus(
+        topic=reading.tp.topic,
+        partition=reading.tp.partition,
+        position=reading.position,
+        committed=reading.committed,
+        end=reading.end,
+        lag=reading.lag,
+        unfinished=reading.unfinished,
+        oldest_unfinished_s=None if oldest is None else age_s(oldest, clock.wall_ms()),
+        waits_for=_reading_waits_for(lane, reading) if oldest is None else waits_for(lane, oldest, clock.monotonic()),
+    )
+
+
+def _reading_waits_for(lane: Lane, reading: Reading) -> str | None:
+    """What reading waits for where nothing is unfinished; None where nothing keeps it."""
+    if lane.board.state in (LaneState.RUNNING, LaneState.DRAINING) or reading.lag == 0:
+        return None
+    return lane.board.reason
+
+
+def _breaker(breaker: Breaker, clock: Clock) -> BreakerStatus:
+    until = breaker.until
+    if until is None:
+        return BreakerStatus(breaker.state.value, None)
+    left_ms = int((until - clock.monotonic()) * 1000)
+    return BreakerStatus(breaker.state.value, instant_text(clock.wall_ms() + left_ms))
