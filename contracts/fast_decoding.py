@@ -4,7 +4,7 @@ Each function here either returns what the exact way would return, or None: "jud
 
 The first decoder tried knows every field that may occur and refuses others. So it has decoded, and thereby
 checked, each byte of what it accepts. Only where unknown fields occur is a tolerant decoder needed, and before it
-checks of our own: what msgspec skips it checks neither for UTF-8 nor for surrogates nor for depth.
+checks of our own: what msgspec skips it checks neither for UTF-8 nor for depth.
 """
 
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ from .events import (
     NotificationOccurred,
     Segments,
 )
-from .json_text import has_lone_surrogate, is_too_deep
+from .json_text import is_too_deep
 from .timestamps import is_strict_rfc3339, parse_rfc3339_ms
 
 TENANT_MAX, TRACEPARENT_MAX, TRACESTATE_MAX = 64, 55, 512
@@ -190,7 +190,7 @@ def _is_sound(data: Data, value: bytes) -> bool:
 
 
 def _is_plain(value: bytes) -> bool:
-    """Whether what a decoder skips is UTF-8, without half a surrogate pair and not too deep."""
+    """Whether what a decoder skips is UTF-8 and not too deep."""
     if is_too_deep(value):
         return False
     if not value.isascii():
@@ -198,4 +198,4 @@ def _is_plain(value: bytes) -> bool:
             value.decode()
         except UnicodeDecodeError:
             return False
-    return 92 not in value or not has_lone_surrogate(value)  # 92: the backslash
+    return True

@@ -49,7 +49,7 @@ def parse(value: bytes) -> Any:
         raise MalformedError(f"not UTF-8 at byte {error.start}") from None
     if is_too_deep(value):
         raise MalformedError(f"nested over {MAX_DEPTH} levels")
-    if has_lone_surrogate(value):
+    if _has_lone_surrogate(value):
         raise MalformedError("a lone surrogate")
     try:
         return _DECODER.decode(text)
@@ -73,7 +73,7 @@ def is_too_deep(value: bytes) -> bool:
     return False
 
 
-def has_lone_surrogate(value: bytes) -> bool:
+def _has_lone_surrogate(value: bytes) -> bool:
     """Whether an escape in the text is half a surrogate pair."""
     if b"\\ud" not in value and b"\\uD" not in value:
         return False
