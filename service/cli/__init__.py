@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli import run, topics
+from service.cli import contracts, kafka, publish, run, sandbox, topics, validate
 from service.cli.failures import Commands
 
 app = typer.Typer(
@@ -17,6 +17,11 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.add_typer(topics.app, name="topics")
+app.command("validate")(validate.validate)
+app.command("publish")(publish.publish)
+app.add_typer(contracts.app, name="contracts")
+app.command("kafka")(kafka.kafka)
+app.command("sandbox")(sandbox.sandbox)
 
 
 @app.callback()

@@ -17,6 +17,7 @@ from service.app import KINDS, VERSION, Application
 from service.cli.failures import CommandError, ExitCode, faults_text, leaves, told_of
 from service.cli.options import ConfigOption, duration
 from service.config import Configuration, check_drain, check_secrets, load, secrets_of
+from service.http import serve
 from service.kafka.connection import connection_arguments
 from service.kafka.probing import connected, view
 from service.kafka.topics import topics_of_lane
@@ -94,9 +95,9 @@ class _Process:
             return ExitCode.DONE
         application = Application(self._config, lanes=self._lanes, drain_s=self._drain_s, telemetry=self._telemetry)
         try:
-            async with application, _http_server(application):
+            async with application, _http_server(application) as url:
                 self._log.info(
-                    LogEvent.STARTED, version=VERSION, instance=application.instance, lanes=list(self._lanes)
+                    LogEvent.STARTED, version=VERSION, instance=application.instance, lanes=list(self._lanes), http=url
                 )
                 gc.collect()
                 gc.freeze()
@@ -160,12 +161,10 @@ async def _refuse_without_topics(config: Configuration, lanes: Sequence[str]) ->
 
 
 @asynccontextmanager
-async def _http_server(application: Application) -> AsyncIterator[None]:
-    """Health, metrics and status, if the configuration asks for them."""
+async def _http_server(application: Application) -> AsyncIterator[str | None]:
+    """Health, metrics and status, if the configuration asks for them; where they are served."""
     if application.config.http is None:
-        yield
+        yield None
         return
-    from service.http import serve  # type: ignore[attr-defined,unused-ignore]  # being written
-
-    async with serve(application, application.config.http.listen):
-        yield
+    async with serve(application, application.config.http.listen) as endpoint:
+        yield endpoint.url

@@ -16,6 +16,12 @@ from service.kafka.ensuring import Review, TopicLine, ensure_topics
 app = typer.Typer(no_args_is_help=True, help="The topics that Fanline needs.")
 
 
+@app.callback()
+def _group() -> None:
+    # Without it a group of a single command would hide the command's name.
+    pass
+
+
 @app.command("ensure")
 def ensure(
     config: ConfigOption,

@@ -1,0 +1,1 @@
+"""Events in files, one a line: validated against the contracts, and published."""
