@@ -36,7 +36,7 @@ from service.settling.documents import DocumentPolicy, Documents
 from service.settling.producing import TransactorPolicy
 from service.settling.settler import Committer, SettlePolicy
 from service.settling.transactor import Transactor
-from service.telemetry import AccountTelemetry, LaneTelemetry, Telemetry
+from service.telemetry import AccountTelemetry, LaneTelemetry, SecretStrings, Telemetry
 from service.transport.account import Account
 from service.transport.http import HttpTransport, TransportPolicy
 
@@ -59,12 +59,16 @@ _BUILDERS: dict[str, Callable[[Any, Callable[[str, str], Expression]], Handler]]
 class KeyCredentials:
     """A secret as NP6's headers."""
 
-    def __init__(self, secret: Secret) -> None:
+    def __init__(self, secret: Secret, known: SecretStrings) -> None:
         self._secret = secret
+        self._known = known
 
     def read(self) -> Mapping[str, str]:
+        value = self._secret.read()
+        # Before anything can be said about it: whatever is logged from here on is searched for it.
+        self._known.add(value)
         try:
-            return np6.credentials(self._secret.read())
+            return np6.credentials(value)
         except ValueError as error:
             raise SecretError(f"{self._secret.source}: {error}") from None
 
@@ -125,7 +129,9 @@ class Application:
     async def _run_lane(self, lane: Lane) -> None:
         try:
             await lane.run()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                lane.died = type(error).__name__
             for other in self.lanes.values():
                 other.stop()
             raise
@@ -165,9 +171,8 @@ class Application:
                     adaptive=config.limits.adaptive,
                 )
             ),
-            credentials=KeyCredentials(config.api_key),
+            credentials=KeyCredentials(config.api_key, self.telemetry.secrets),
             clock=self.clock,
-            observer=AccountTelemetry(self.telemetry, config.name),
         )
         account.open()
         return account
@@ -187,6 +192,7 @@ class Application:
             client=client,
             connection=connection,
             observer=LaneTelemetry(self.telemetry, config.name),
+            requests=AccountTelemetry(self.telemetry, config.account, config.name),
             clock=self.clock,
             random=self._random,
         )

@@ -5,6 +5,7 @@ FanlineError
 │   ├── FencedError        not by a current member of the group: the work belongs to somebody else
 │   ├── TransactorLostError  this transactor can do nothing more; a new one with the same id can
 │   └── RefusedError       the broker will not take what the lane must write: the lane stops
+├── LocalKafkaError        the local Kafka of demo and tests (``service.localkafka``)
 └── StartError             the service cannot start; the message says what to do
 """
 

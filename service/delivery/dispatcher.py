@@ -34,17 +34,17 @@ from handlers.base import (
 )
 from service.clock import Clock
 from service.delivery.chain import Chain, Stage, Unit, close
+from service.delivery.gate import LaneGate
 from service.delivery.guard import Guard
 from service.delivery.holding import HoldPolicy, LaneHold
 from service.delivery.retry import RetryPolicy
 from service.delivery.success import Successes
 from service.intake.assignment import Assignment
 from service.intake.item import Item
-from service.transport.account import Account, Permit, is_success
+from service.transport.account import Account, AccountObserver, Permit, is_success
 
 # Only what may have been the item's own doing uses up its attempts.
 _EXHAUSTING = frozenset({RetryCause.TIMED_OUT, RetryCause.RESET, RetryCause.SERVER_ERROR})
-_GATE_POLL_S = 1.0
 _NO_REPLY = Failure(FailureKind.RESET, "handler error")
 
 
@@ -78,6 +78,7 @@ class Dispatcher:
         policy: DeliveryPolicy,
         guard: Guard | None,
         hooks: DeliveryHooks,
+        requests: AccountObserver,
         clock: Clock,
         random: Random,
     ) -> None:
@@ -86,6 +87,7 @@ class Dispatcher:
         self._policy = policy
         self._guard = guard
         self._hooks = hooks
+        self._requests = requests
         self._clock = clock
         self._random = random
         self._ready: deque[Chain] = deque()
@@ -96,10 +98,9 @@ class Dispatcher:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._successes = Successes()
-        self._lane_changed = asyncio.Event()
+        self._gate = LaneGate(policy.hold, clock, hooks.hold_changed)
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self.hold: LaneHold | None = None
         self.in_flight = 0
 
     # -- what the lane calls
@@ -112,9 +113,13 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until cancelled. A worker that dies takes all down, and so the lane."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(self._policy.concurrency):
-                group.create_task(self._work(number))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._policy.concurrency):
+                    group.create_task(self._work(number))
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
 
     async def quiet(self) -> None:
         """Return once no request is in flight. The caller has ended or drained the assignment, and bounds the time."""
@@ -130,7 +135,12 @@ class Dispatcher:
         """An operator has mended the cause: the guard begins anew and calls may start."""
         if self._guard is not None:
             self._guard.resume()
-        self._release_hold()
+        self._gate.open()
+
+    @property
+    def hold(self) -> LaneHold | None:
+        """Why the lane holds by itself; None if it does not."""
+        return self._gate.hold
 
     @property
     def ready(self) -> int:
@@ -174,47 +184,46 @@ class Dispatcher:
                 return
 
     async def _carry(self, chain: Chain) -> None:
-        """Make the chain's calls until it ends, is parked, or its assignment gives its partitions back."""
+        """Make the chain's calls until it ends, is put back, or its assignment gives its partitions back."""
         assignment = _assignment(chain)
         while assignment.may_start():
             unit = chain.current
             if self._expired(unit):
                 self._settle(chain, unit, Settle(Outcome.EXPIRED, Reason.DEADLINE), None)
             else:
-                trial = False
-                if self.hold is not None:
-                    trial = await self._pass_hold(assignment)
-                    if not assignment.may_start():
-                        self._untried(trial)
+                trial = None
+                if self._gate.hold is not None:
+                    trial = await self._gate.enter(unit, assignment.may_start)
+                try:
+                    if not await self._attempt(chain, unit, trial):
                         return
-                permit = await self._account.enter(assignment.may_start)
-                if permit is None:
-                    self._untried(trial)
-                    return
-                if not assignment.may_start() or (self.hold is not None and not trial):
-                    # It was waiting in line when the lane began to hold or to drain.
-                    self._account.abandon(permit)
-                    continue
-                reply, verdict = await self._try_call(unit, permit)
-                if not assignment.active:
-                    return
-                if not self._act(chain, unit, reply, verdict, trial=trial):
-                    return
+                finally:
+                    if trial is not None:
+                        self._gate.end_trial(trial)
             if chain.position >= len(chain.units):
                 self._hooks.chain_ended(chain)
                 return
 
+    async def _attempt(self, chain: Chain, unit: Unit, trial: LaneHold | None) -> bool:
+        """Call if it may be done now, and carry the verdict out; whether the worker goes on with the chain."""
+        assignment = _assignment(chain)
+        permit = await self._account.enter(assignment.may_start, unit)
+        if permit is None:
+            return True
+        if not assignment.may_start() or self._gate.hold is not trial or self._expired(unit):
+            # While it waited in line, the lane began to hold or to drain, or the deadline passed.
+            self._account.abandon(permit)
+            return True
+        reply, verdict = await self._try_call(unit, permit)
+        return assignment.active and self._act(chain, unit, reply, verdict, trial)
+
     async def _try_call(self, unit: Unit, permit: Permit) -> tuple[Reply, Verdict]:
-        """A call whose handler may err: our own fault counts as an attempt, so that it ends, and is reported."""
+        """A call whose handler may err: it is reported, and counts as an attempt, so that it ends."""
         try:
             return await self._call(unit, permit)
         except Exception as error:  # noqa: BLE001 - one event must not stop the lane again and again
             self._hooks.fault(error)
-            unit.counted += 1
-            name = type(error).__name__
-            if self._policy.retry.exhausted(unit.counted):
-                return _NO_REPLY, Settle(Outcome.REJECTED, Reason.EXHAUSTED, f"handler error: {name}")
-            return _NO_REPLY, Retry(RetryCause.SERVER_ERROR, name)
+            return _NO_REPLY, Retry(RetryCause.SERVER_ERROR, f"handler error: {type(error).__name__}")
 
     async def _call(self, unit: Unit, permit: Permit) -> tuple[Reply, Verdict]:
         """One request and its verdict. From here on the items count as called."""
@@ -232,7 +241,7 @@ class Dispatcher:
             unit.called_at = self._clock.monotonic()
             for item, _ in unit.members:
                 item.called = True
-            reply = await self._account.send(request, permit)
+            reply = await self._account.send(request, permit, self._requests, unit)
         finally:
             unit.called_at = None
             self.in_flight -= 1
@@ -243,45 +252,54 @@ class Dispatcher:
             self._account.successes.record(unit, self._clock.monotonic())
         return reply, verdict
 
-    def _act(self, chain: Chain, unit: Unit, reply: Reply, verdict: Verdict, *, trial: bool) -> bool:
+    def _act(self, chain: Chain, unit: Unit, reply: Reply, verdict: Verdict, trial: LaneHold | None) -> bool:
         """Carry the verdict out; whether this worker goes on with the chain."""
-        if trial and not isinstance(verdict, Hold | Forbidden):
-            self._release_hold()
         match verdict:
             case Settle():
-                self._settle(chain, unit, verdict, reply.status if isinstance(reply, Answer) else None)
+                self._passed(trial)
+                self._settle(chain, unit, verdict, _status(reply))
             case Confirm():
+                self._passed(trial)
                 unit.stage = Stage.CONFIRM
             case Retry():
+                if trial is not None:
+                    self._gate.put_off(trial)
                 return self._retry(chain, unit, verdict, reply)
+            case Hold() if verdict.scope is HoldScope.ACCOUNT:
+                self._account.refuse(verdict.reason)
             case Hold():
-                if verdict.scope is HoldScope.ACCOUNT:
-                    self._account.refuse(verdict.reason)
-                else:
-                    self._hold_lane(verdict.reason)
+                return self._hold_lane(chain, unit, verdict.reason)
             case Forbidden():
-                if self._successes.others_succeed(unit, self._clock.monotonic()):
-                    end = Settle(Outcome.REJECTED, Reason.REFUSED, verdict.detail, verdict.reference)
-                    self._settle(chain, unit, end, 403)
-                    if trial:
-                        self._release_hold()
-                else:
-                    self._hold_lane(f"forbidden (403) by account {self._account.name}")
+                if not self._successes.others_succeed(unit, self._clock.monotonic()):
+                    return self._hold_lane(chain, unit, f"forbidden (403) by account {self._account.name}")
+                self._passed(trial)
+                end = Settle(Outcome.REJECTED, Reason.REFUSED, verdict.detail, verdict.reference)
+                self._settle(chain, unit, end, _status(reply))
             case _:
                 assert_never(verdict)
         return True
 
+    def _passed(self, trial: LaneHold | None) -> None:
+        """A trial got through: its hold ends. Before the settlement, by which the guard may begin another."""
+        if trial is not None and self._gate.hold is trial:
+            self._gate.open()
+
+    def _hold_lane(self, chain: Chain, unit: Unit, reason: str) -> bool:
+        """Hold; the chain goes behind those that are ready, so that the next trial is another's, if there is one."""
+        self._gate.shut(reason, unit)
+        self._ready.append(chain)
+        return False
+
     def _retry(self, chain: Chain, unit: Unit, verdict: Retry, reply: Reply) -> bool:
         """Park the chain, or end the unit whose attempts are used up; whether the worker goes on with it."""
         now = self._clock.monotonic()
-        unit.last = f"{verdict.cause.value}" if isinstance(reply, Failure) else f"HTTP {reply.status}"
-        if verdict.cause in _EXHAUSTING and self._account.successes.others_succeed(unit, now):
+        unit.last = verdict.cause.value if isinstance(reply, Failure) else f"HTTP {reply.status}"
+        # Our own fault is nobody else's success to judge.
+        if reply is _NO_REPLY or (verdict.cause in _EXHAUSTING and self._account.successes.others_succeed(unit, now)):
             unit.counted += 1
             if self._policy.retry.exhausted(unit.counted):
-                status = reply.status if isinstance(reply, Answer) else None
-                self._settle(
-                    chain, unit, Settle(Outcome.REJECTED, Reason.EXHAUSTED, verdict.detail, verdict.reference), status
-                )
+                end = Settle(Outcome.REJECTED, Reason.EXHAUSTED, verdict.detail, verdict.reference)
+                self._settle(chain, unit, end, _status(reply))
                 return True
         self._hooks.retried(verdict.cause)
         delay_s = self._policy.retry.delay_s(unit.attempts, self._random.random)
@@ -299,7 +317,7 @@ class Dispatcher:
         if end.outcome is Outcome.DELIVERED:
             self._successes.record(unit, self._clock.monotonic())
         if self._guard is not None and end.outcome is not Outcome.EXPIRED and self._guard.record(end.reason):
-            self._hold_lane(self._guard.describe(), forever=True)
+            self._gate.shut(self._guard.describe(), forever=True)
         for item in done:
             close(item)
             self._hooks.item_ended(item)
@@ -345,42 +363,10 @@ class Dispatcher:
         self._alarm = None
         self._set_alarm(now)
 
-    # -- the lane's own hold
-
-    def _hold_lane(self, reason: str, *, forever: bool = False) -> None:
-        now = self._clock.monotonic()
-        tries_at = None if forever else now + self._policy.hold.try_every_s
-        if self.hold is None or forever:
-            self.hold = LaneHold(reason, tries_at)
-        else:
-            self.hold.reason, self.hold.trying = reason, False
-            if self.hold.tries_at is not None:
-                self.hold.tries_at = tries_at
-        self._lane_changed.clear()
-        self._hooks.hold_changed()
-
-    def _release_hold(self) -> None:
-        self.hold = None
-        self._lane_changed.set()
-        self._hooks.hold_changed()
-
-    def _untried(self, trial: bool) -> None:
-        if trial and self.hold is not None:
-            self.hold.trying = False
-
-    async def _pass_hold(self, assignment: Assignment) -> bool:
-        """Wait until the lane does not hold, or this worker may try for it; whether it is the one that tries."""
-        while self.hold is not None and assignment.may_start():
-            if self.hold.may_try(self._clock.monotonic()):
-                self.hold.trying = True
-                return True
-            try:
-                async with asyncio.timeout(_GATE_POLL_S):
-                    await self._lane_changed.wait()
-            except TimeoutError:
-                continue
-        return False
-
 
 def _assignment(chain: Chain) -> Assignment:
     return chain.items[0].partition.assignment
+
+
+def _status(reply: Reply) -> int | None:
+    return reply.status if isinstance(reply, Answer) else None

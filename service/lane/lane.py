@@ -43,7 +43,7 @@ from service.offsets.metadata import decode as decode_metadata
 from service.settling.documents import Documents
 from service.settling.settler import Committer, SettleHooks, SettlePolicy, Settler
 from service.settling.transactor import Committed
-from service.transport.account import Account
+from service.transport.account import Account, AccountObserver
 
 _POLL_S = 0.2
 _FULL_POLL_S = 0.02
@@ -94,6 +94,7 @@ class Lane:
         client: AIOKafkaClient,
         connection: dict[str, Any],
         observer: LaneObserver,
+        requests: AccountObserver,
         clock: Clock,
         random: Random,
     ) -> None:
@@ -153,6 +154,7 @@ class Lane:
                 expires_at_ms=self._expires_at_ms,
                 fault=self._delivery_fault,
             ),
+            requests,
             clock,
             random,
         )
@@ -361,6 +363,7 @@ class Lane:
         """The one loop that asks for records; it never waits for a delivery."""
         consumer = self._consumer
         assert consumer is not None
+        holes_at = 0.0
         while True:
             due_s = self._batcher.due(self._clock.monotonic())
             wait_s = _FULL_POLL_S if self._paused_full else min(_POLL_S, due_s if due_s is not None else _POLL_S)
@@ -386,8 +389,29 @@ class Lane:
                     if state is not None:
                         self._take(state, records)
             self._regulate()
+            now = self._clock.monotonic()
+            if now >= holes_at:
+                holes_at = now + _TICK_S
+                await self._pass_holes(consumer)
             # Records that are at hand are returned without a pause: everybody else gets a turn here.
             await asyncio.sleep(0)
+
+    async def _pass_holes(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit markers and aborted records are passed by without being handed out: move the ledgers with them.
+
+        Every record before a partition's position has been taken: it moves only when records are handed out here.
+        """
+        assignment = self.assignment
+        if assignment is None or not assignment.ready:
+            return
+        for tp, state in assignment.partitions.items():
+            try:
+                position = await consumer.position(tp)
+            except (IllegalStateError, KafkaError):
+                return
+            if not assignment.may_start():
+                return
+            state.ledger.advance(position)
 
     def _take(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         now, now_ms = self._clock.monotonic(), self._clock.wall_ms()

@@ -122,8 +122,9 @@ class Settler:
             if not assignment.active:
                 return
             kept_back = await self._commit(assignment, chunk)
-        # What did not fit into the metadata, and what was not committed, is offered again, in front.
-        self._ended = [*kept_back, *self._ended] if kept_back else self._ended
+        # What did not fit into the metadata, and what was not committed, is offered again, behind what has ended since:
+        # kept back in front it could fill every chunk, and the record that would free it would never be reached.
+        self._ended.extend(kept_back)
         if kept_back and len(kept_back) == len(self._ended):
             await asyncio.sleep(self._policy.recovery_pause_s)
 

@@ -128,7 +128,7 @@ class Account:
             self._waiting -= 1
         return None
 
-    async def send(self, request: Request, permit: Permit, who: object = None) -> Reply:
+    async def send(self, request: Request, permit: Permit, observer: AccountObserver, who: object = None) -> Reply:
         """Send, give the permit back, and take what the reply tells of the account."""
         began = self._clock.monotonic()
         try:
