@@ -9,17 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from aiokafka import AIOKafkaProducer
 
 from handlers.np6.sandbox import Np6Sandbox
 from handlers.sandbox import Call, SandboxServer
 from service.app import KINDS, Application
 from service.config import loads
 from service.lane import Lane
-from tests.support.events import ContactEvent, messages
+from tests.support.events import ContactEvent, Feed, messages
 from tests.support.kafka import create_topics, produce, read_committed_all
 from tests.support.oracle import (
     Death,
@@ -103,6 +105,8 @@ class ServiceProcess:
 
     def tail(self, lines: int = 30) -> str:
         """The end of its log."""
+        if not self.log.exists():
+            return "never started"
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
 
     def close(self) -> None:
@@ -170,10 +174,10 @@ class Stage:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._stack.aclose()
         if error is not None:
             for process in self._processes:
                 print(f"--- {process.log.name}\n{process.tail()}")
-        await self._stack.aclose()
 
     def _close_processes(self) -> None:
         for process in self._processes:
@@ -282,6 +286,41 @@ class Stage:
             self.bootstrap_servers, name, messages(events), transactional_id=transactional_id, abort=abort
         )
         return [Place(name, partition, offset) for partition, offset in written]
+
+    @asynccontextmanager
+    async def load(self, feed: Feed, *, per_s: int = 300) -> AsyncIterator[None]:
+        """Publish events of a feed at a steady rate while the block runs; at its end all are written."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, linger_ms=5)
+        await producer.start()
+        done = asyncio.Event()
+
+        async def publish() -> None:
+            written: list[Any] = []
+            while not done.is_set():
+                events = feed.take(per_s // 10)
+                written += [await producer.send(self.topic(), event.message.value, key=event.key) for event in events]
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(done.wait(), 0.1)
+            await asyncio.gather(*written)
+
+        publishing = asyncio.create_task(publish())
+        try:
+            yield
+        finally:
+            done.set()
+            try:
+                await publishing
+            finally:
+                await producer.stop()
+
+    async def settled_up_to(self, feed: Feed, lane: str = "lane", *, within_s: float) -> None:
+        """Wait until every event that the feed has given by now has a result."""
+        wanted = {event.id for event in feed.events}
+
+        deadline = time.monotonic() + within_s
+        while missing := wanted - {str(r.document["subject"]) for r in self.results.found if r.lane == lane}:
+            assert time.monotonic() < deadline, f"{len(missing)} of {len(wanted)} events have no result"
+            await self.results.look()
 
     def calls(self, *accounts: str) -> list[Call]:
         """The joins that the sandbox was asked for, in order of arrival."""
