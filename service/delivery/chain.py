@@ -22,8 +22,7 @@ class Stage(Enum):
 
 
 class Unit:
-    """One call to make, for one or more equal operations. ``counted`` are the attempts that may exhaust it.
-    """
+    """One call to make, for one or more equal operations. ``counted`` are the attempts that may exhaust it."""
 
     __slots__ = ("attempts", "called_at", "counted", "last", "members", "operation", "stage")
 
@@ -105,8 +104,7 @@ def _units(items: list[Item], handler: Handler) -> list[Unit]:
 
 
 def close(item: Item) -> None:
-    """Give an item whose operations have all ended its own outcome: the worst of them, the first of equals.
-    """
+    """Give an item whose operations have all ended its own outcome: the worst of them, the first of equals."""
     operations = item.operations
     worst = operations[0]
     if len(operations) > 1:
