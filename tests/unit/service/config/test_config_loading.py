@@ -372,6 +372,11 @@ def test_the_fingerprint_tells_configurations_apart(loading, good: str) -> None:
     reordered = good.split("  toys:\n")[0] + "  # a comment\n  toys:\n" + "".join(reversed(entries))
     assert config_fingerprint(loading(reordered).lanes["toys"]) == fingerprint
     assert config_fingerprint(loading(loading.lane("batch: {linger: 200ms}")).lanes["toys"]) == fingerprint
+    one, other = (
+        config_fingerprint(loading(loading.lane(f"fields: {fields}")).lanes["toys"])
+        for fields in ("{a: 1, b: 2}", "{b: 2, a: 1}")
+    )
+    assert one == other != fingerprint
     others = [
         config_fingerprint(loading(loading.lane(line)).lanes["toys"])
         for line in ("batch: {linger: 201ms}", "dry_run: true", "join: 5", "fields: {a: 1}", "guard: off")

@@ -380,6 +380,8 @@ conditions = st.recursive(
     lambda inner: (
         st.builds("({} && {})".format, inner, inner)
         | st.builds("({} || {})".format, inner, inner)
+        | st.builds("{} && {}".format, inner, inner)  # precedence counts
+        | st.builds("{} || {}".format, inner, inner)
         | st.builds("!({})".format, inner)
     ),
     max_leaves=4,
@@ -388,6 +390,10 @@ conditions = st.recursive(
 
 @settings(max_examples=500, deadline=None)
 @given(conditions | st.sampled_from(PATHS), events, keys)
+@example("data.context.x", notification(context={"x": 2**70}), None)
+@example("data.attributes.x", contact(attributes={"x": float("inf")}), None)
+@example("data.version == 0 && data.version == 1 || data.change == 'updated'", contact(version=3), None)
+@example("data.change == 'updated' || data.version == 0 && data.version == 1", contact(version=3), None)
 @example("data.context.x == 9223372036854775807", notification(context={"x": 2**63}), None)
 @example("data.attributes.x == 1", contact(attributes={"x": True}), None)
 @example("data.attributes.x == true", contact(attributes={"x": 1}), None)
