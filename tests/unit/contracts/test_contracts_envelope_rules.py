@@ -101,7 +101,14 @@ def test_of_structured_mode_only_json_is_read(content_type: bytes) -> None:
 
 def test_structured_content_type_goes_before_binary_headers() -> None:
     """With both, the record is in structured mode."""
-    assert event_of(contact_event(id="inner"), [*BINARY[:-1], *STRUCTURED]).id == "inner"
+    capital = (("content-type", b"Application/CloudEvents+JSON"),)
+    for content_type in (STRUCTURED, capital):
+        assert event_of(contact_event(id="inner"), [*BINARY[:-1], *content_type]).id == "inner"
+
+
+def test_a_null_specversion_header_is_absent() -> None:
+    """Then the record is not in binary mode."""
+    assert event_of(contact_event(id="inner"), [*BINARY, ("ce_specversion", None)]).id == "inner"
 
 
 @pytest.mark.parametrize("content_type", [b"application/json", b"application/json; charset=utf-8", b"x/y+json", None])
@@ -248,7 +255,7 @@ def test_tombstones_and_empty_values() -> None:
     assert fault_of(None, []).kind is UndecodableKind.TOMBSTONE
     assert fault_of(None, STRUCTURED).kind is UndecodableKind.TOMBSTONE
     assert fault_of(None, BINARY).id == "e-1"
-    assert fault_of(b"", STRUCTURED).kind is MALFORMED
+    assert (fault_of(b"", STRUCTURED).kind, fault_of(b"").detail) == (MALFORMED, "the value is empty")
     assert fault_of(b"", BINARY).kind is MALFORMED
 
 
@@ -314,6 +321,8 @@ def test_depth_of_open_content() -> None:
             nested = [nested]
         read = answer(dumped(changed_notification(context={"x": nested})), STRUCTURED)
         assert isinstance(read, Event) is is_read
+    deepest = dumped(changed_notification(context={"x": 7})).replace(b"7", b"[" * 5000 + b"]" * 5000)
+    assert fault_of(deepest).kind is MALFORMED
 
 
 def test_of_a_repeated_key_the_last_value_wins() -> None:
@@ -453,6 +462,9 @@ def test_numbers_of_attributes_keep_their_kind() -> None:
     """7 is an int, 7.0 a double, true a boolean; a double beyond its range is against the contract."""
     attributes = contact_of(event_of(changed_data(attributes={"a": 7, "b": 7.0, "c": True}))).attributes
     assert repr(attributes) == "{'a': 7, 'b': 7.0, 'c': True}"
+    exactly = contact_of(event_of(changed_data(identifiers={"a": None}, attributes={"b": 7.0}))).attributes
+    assert exactly is not None
+    assert type(exactly["b"]) is float
     value = dumped(changed_data(attributes={"a": 7})).replace(b'"a":7', b'"a":1e400')
     assert fault_of(value).kind is CONTRACT
 
@@ -463,6 +475,7 @@ def test_open_content_holds_any_number() -> None:
     data = event_of(value).data
     assert type(data) is NotificationOccurred
     assert data.context == {"x": float("inf"), "y": int("9" * 30)}
+    assert type(data.context["x"]) is float
 
 
 # --- nothing personal

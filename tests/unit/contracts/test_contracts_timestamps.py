@@ -49,6 +49,13 @@ def test_forms_of_rfc_3339(text: str, ms: int) -> None:
     assert [parse_rfc3339_ms(text), parse_rfc3339_ms(text)] == [ms, ms]
 
 
+def test_the_same_clock_in_two_zones() -> None:
+    """What is remembered of the one is not taken for the other."""
+    texts = ("2026-01-01T10:00:00+02:00", "2026-01-01T10:00:00Z", "2026-01-01T10:00:00-01:00")
+    hours = [(parse_rfc3339_ms(text) or 0) // 3_600_000 % 24 for text in texts]
+    assert hours == [8, 10, 11]
+
+
 @pytest.mark.parametrize(
     "text",
     [
