@@ -15,7 +15,7 @@ import uvloop
 
 from service.app import KINDS, VERSION, Application
 from service.cli.failures import CommandError, ExitCode, faults_text, leaves, told_of
-from service.cli.options import ConfigOption, duration
+from service.cli.options import ConfigOption, DrainOption, duration
 from service.config import Configuration, check_drain, check_secrets, load, secrets_of
 from service.http import serve
 from service.kafka.connection import connection_arguments
@@ -36,14 +36,7 @@ def run(
         list[str] | None,
         typer.Option(metavar="LANE", help="Run this lane alone; may be repeated. Default: all lanes of the file."),
     ] = None,
-    drain: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION",
-            help="How long calls under way may take to end when the process stops or gives partitions away. What is "
-            "still open then stays unfinished and is done again.",
-        ),
-    ] = "25s",
+    drain: DrainOption = "25s",
 ) -> None:
     """Run lanes until SIGTERM or Ctrl-C.
 

@@ -43,7 +43,7 @@ async def ensure_topics(config: Configuration, *, source_partitions: int | None 
     lanes get no topics, for their number of partitions is not known. With ``source_partitions`` missing ones are
     created with so many partitions, for trials.
 
-    Raises UnreachableError, TopicsError, StartError, SecretError. Doing it again changes nothing.
+    Raises NoBrokerError, UnreachableError, TopicsError, StartError, SecretError. Doing it again changes nothing.
     """
     arguments = connection_arguments(config.kafka)
     sources, replication = source_topics(config), config.kafka.topics.replication

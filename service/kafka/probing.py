@@ -15,7 +15,7 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from msgspec import Struct
 
-from service.errors import FanlineError
+from service.errors import FanlineError, StartError
 from service.kafka.codes import Code
 
 # A broker that is there answers in milliseconds; one that drops our packets must not take the whole start.
@@ -27,7 +27,16 @@ _OF_CLIENTS = frozenset({"bootstrap_servers", "metadata_max_age_ms", "request_ti
 
 
 class UnreachableError(FanlineError):
-    """No broker could be asked. The message names each address, what went wrong there, and what to do."""
+    """A broker could not be asked: which one, what went wrong, and what to do."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"Kafka at {address}: {why}")
+        self.address = address
+        self.why = why
+
+
+class NoBrokerError(FanlineError):
+    """No broker could be asked; a line for each address."""
 
 
 class TopicState(Struct, frozen=True):
@@ -68,7 +77,7 @@ class ClusterView(Struct, frozen=True):
 @asynccontextmanager
 async def connected(arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
     """A connection to the first broker that lets us in. ``arguments`` are those of a client. Raises
-    UnreachableError."""
+    NoBrokerError."""
     problems = []
     for address in arguments["bootstrap_servers"]:
         host, _, port = address.rpartition(":")
@@ -82,17 +91,19 @@ async def connected(arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConne
         finally:
             connection.close()
         return
-    raise UnreachableError("\n".join(problems))
+    raise NoBrokerError("\n".join(problems))
 
 
 async def connect(host: str, port: int, arguments: Mapping[str, Any]) -> AIOKafkaConnection:
     """A connection to one broker, authenticated. Raises UnreachableError."""
     own = {name: value for name, value in arguments.items() if name not in _OF_CLIENTS}
     protocol = arguments["security_protocol"]
+    if arguments.get("sasl_mechanism") == "OAUTHBEARER" and arguments.get("sasl_oauth_token_provider") is None:
+        raise StartError("kafka.security.mechanism: this version cannot ask for tokens; use SCRAM or PLAIN")
     try:
         connection: AIOKafkaConnection = await create_conn(host, port, request_timeout_ms=CONNECT_TIMEOUT_MS, **own)
     except (OSError, errors.KafkaError, TimeoutError, asyncio.IncompleteReadError) as error:
-        raise UnreachableError(f"Kafka at {host}:{port}: {_why(error, protocol)}") from error
+        raise UnreachableError(f"{host}:{port}", _why(error, protocol)) from error
     return connection
 
 
@@ -128,7 +139,7 @@ async def ask(connection: AIOKafkaConnection, request: Any) -> Any:
     try:
         return await connection.send(request)
     except (errors.KafkaError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-        raise UnreachableError(f"Kafka at {connection.host}:{connection.port} gave no answer") from error
+        raise UnreachableError(f"{connection.host}:{connection.port}", "gave no answer") from error
 
 
 async def view(connection: AIOKafkaConnection, topics: Sequence[str]) -> ClusterView:

@@ -1,0 +1,7 @@
+"""``check --online``: whether Kafka, its topics, our rights and the platforms are as the service needs them."""
+
+from service.checking.accounts import check_accounts
+from service.checking.kafka import check_kafka
+from service.checking.remarks import remarks
+
+__all__ = ["check_accounts", "check_kafka", "remarks"]

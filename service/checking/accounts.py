@@ -1,0 +1,90 @@
+"""Whether each account lets us in: one reading call for something that does not exist."""
+
+import secrets
+import ssl
+from collections.abc import Callable, Mapping
+
+from handlers.base import Answer, Failure, FailureKind, Reply, Request
+from handlers.np6 import client as np6
+from service.config import Account, Configuration
+from service.errors import StartError
+from service.findings import Finding, Severity
+from service.transport.http import HttpTransport, TransportPolicy
+
+# By platform: a call that changes nothing and needs credentials.
+_PROBES: Mapping[str, Callable[[], Request]] = {
+    "np6": lambda: np6.segments_of(f"fanline-check-{secrets.token_hex(8)}"),
+}
+_MISDIRECTED = frozenset({405, 410, 411, 415})
+
+
+async def check_accounts(config: Configuration) -> list[Finding]:
+    """A finding for each account. Raises SecretError, StartError."""
+    return [await _check(account) for account in config.accounts.values()]
+
+
+async def _check(account: Account) -> Finding:
+    try:
+        credentials = np6.credentials(account.api_key.read())
+    except ValueError as error:
+        return Finding(Severity.ERROR, f"account {account.name}", str(error), f"see accounts.{account.name}.api_key")
+    policy = TransportPolicy(
+        base_url=account.base_url,
+        connect_s=account.timeouts.connect_s,
+        total_s=account.timeouts.total_s,
+        max_connections=1,
+        proxy=account.proxy,
+    )
+    async with HttpTransport(policy, _tls(account)) as transport:
+        return judge(account, await transport.send(_PROBES[account.platform](), credentials))
+
+
+def judge(account: Account, reply: Reply) -> Finding:
+    """What the reply to the probe says of the account."""
+    subject, place = f"account {account.name}", f"accounts.{account.name}"
+    if isinstance(reply, Failure):
+        return Finding(Severity.ERROR, subject, f"{account.base_url}: {reply.detail}", _remedy(reply, place))
+    severity, problem, remedy = _of_answer(reply, place)
+    return Finding(severity, subject, problem, remedy)
+
+
+def _of_answer(reply: Answer, place: str) -> tuple[Severity, str, str | None]:
+    status = reply.status
+    match status:
+        case 401:
+            return Severity.ERROR, "the platform refuses the key (401)", f"see {place}.api_key"
+        case 403:
+            remedy = "ask the platform for the right to read and change segments"
+            return Severity.ERROR, "the key may not read the segments of a target (403)", remedy
+        case 429 | 503:
+            remedy = "the key could not be proven; try again later"
+            return Severity.WARNING, f"the platform asks for patience ({status})", remedy
+        case 404:
+            return Severity.FINE, "reached, and the key was accepted (404 for a target that does not exist)", None
+        case _ if 200 <= status < 300:
+            return Severity.FINE, f"reached, and the key was accepted ({status})", None
+        case _ if 300 <= status < 400 or status in _MISDIRECTED:
+            return Severity.ERROR, f"this is not where the platform's API is ({status})", f"see {place}.base_url"
+        case _ if status >= 500:
+            remedy = "its lanes would hold and go on once it is back"
+            return Severity.WARNING, f"the platform fails ({status})", remedy
+        case _:
+            problem = f"reached, but the answer to the trial call is unusual ({status})"
+            return Severity.WARNING, problem, f"see {place}.base_url"
+
+
+def _remedy(failure: Failure, place: str) -> str:
+    if failure.kind is FailureKind.BAD_CERTIFICATE:
+        return f"{place}.ca_file must hold the authority that signed the platform's certificate"
+    if failure.kind is FailureKind.NOT_SENT:
+        return f"see {place}.base_url and proxy; does a firewall let us out?"
+    return f"is {place}.base_url the platform's API? See also timeouts"
+
+
+def _tls(account: Account) -> ssl.SSLContext | None:
+    if account.ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(account.ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"accounts.{account.name}.ca_file: {error}") from error
