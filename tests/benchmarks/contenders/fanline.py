@@ -1,0 +1,48 @@
+"""Fanline itself: `fanline.py CONFIG EVENTS` settles so many events of a backlog and prints its CPU and wall seconds."""
+
+import asyncio
+import gc
+import json
+import resource
+import sys
+import time
+
+import uvloop
+
+from service.app import KINDS, Application
+from service.config import load
+from service.telemetry import configure_logging
+
+
+async def _settled(app: Application, events: int) -> None:
+    (lane,) = app.lanes.values()
+    async with asyncio.timeout(600):
+        while True:
+            assignment = lane.assignment
+            if assignment is not None and assignment.ready:
+                states = [state for state in assignment.partitions.values() if not state.is_replay]
+                if sum(state.ledger.low for state in states) >= events:
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def main() -> None:
+    config = load(sys.argv[1], KINDS)
+    events = int(sys.argv[2])
+    app = Application(config)
+    configure_logging("warning", secrets=app.telemetry.secrets)
+    stop = asyncio.Event()
+    async with app:
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 50)
+        began, cpu = time.monotonic(), time.process_time()
+        running = asyncio.create_task(app.run(stop))
+        await _settled(app, events)
+        cpu, wall = time.process_time() - cpu, time.monotonic() - began
+        stop.set()
+        await running
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stdout.write(json.dumps({"cpu_s": cpu, "wall_s": wall, "peak_rss_kib": peak}) + "\n")
+
+
+uvloop.run(main())

@@ -1,0 +1,41 @@
+"""The events and the job that every contender of the benchmarks has in common."""
+
+import json
+import random
+
+TOPIC = "bench.contacts"
+RESULTS = "bench.results"
+PARTITIONS = 6
+_CITIES = ["Paris", "Lyon", "Utrecht", "Malmö", "Göteborg", "Lille", "Gent", "Aarhus"]
+
+
+def event(n: int, contacts: int, seed: int = 7) -> tuple[bytes, bytes]:
+    """Key and value of event number ``n``: a contact change of about 600 bytes."""
+    rng = random.Random(seed * 1_000_003 + n)
+    contact = rng.randrange(contacts)
+    data = {
+        "contact_id": f"c-{contact:07d}",
+        "change": "updated",
+        "identifiers": {"np6": f"{contact:06d}AB", "email": f"contact{contact}@example.org"},
+        "attributes": {
+            "first_name": "Jeanne",
+            "last_name": "Dupont-Moretti",
+            "city": rng.choice(_CITIES),
+            "points": rng.randrange(100_000),
+            "newsletter": rng.random() < 0.5,
+            "score": round(rng.random(), 4),
+            "note": "x" * 90,
+        },
+        "segments": {"join": [501 + rng.randrange(3)], "leave": []},
+        "version": n,
+    }
+    value = {
+        "specversion": "1.0",
+        "id": f"evt-{n:09d}",
+        "source": "urn:example:crm",
+        "type": "contact.changed.v1",
+        "time": f"2026-11-22T{n // 3600 % 24:02d}:{n // 60 % 60:02d}:{n % 60:02d}.{n % 1000:03d}Z",
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return f"c-{contact:07d}".encode(), json.dumps(value, separators=(",", ":")).encode()
