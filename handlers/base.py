@@ -4,7 +4,7 @@ A handler is pure. It plans operations from an event, says which request carries
 reply. It never sends, waits, counts attempts or knows the time: the lane does (``service/delivery``).
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
@@ -33,10 +33,10 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What the platform answered. ``headers`` have lower-case names; ``body`` is read up to a bound."""
+    """What the platform answered. ``headers`` are found by their lower-case names; ``body`` is read up to a bound."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
     truncated: bool = False  # the body was longer than the bound
 
