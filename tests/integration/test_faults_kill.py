@@ -4,12 +4,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from handlers.sandbox import Match, Prescription, Step
 from tests.support.events import Feed
 from tests.support.harness import Stage
-from tests.support.oracle import Death, Place, check_each_called, check_order, check_repeats, settled_times
+from tests.support.oracle import Death, check_each_called, check_order, check_repeats, settled_times
 
 ROUNDS = 10
 PER_ROUND = 150
@@ -98,7 +97,7 @@ async def test_what_finished_beyond_a_stuck_event_travels_with_the_commit(
         service = stage.process()
         service.start()
         await stage.results.until({"lane": 300}, within_s=40, alive=service.must_live)
-        offset, metadata = await _committed(bootstrap_servers, f"{prefix}.lane", place)
+        offset, metadata = (await stage.commits("lane"))[place.topic, place.partition]
         assert offset == place.offset, "a commit passed an unfinished record"
         assert metadata, "nothing is known of what finished beyond it"
 
@@ -109,17 +108,6 @@ async def test_what_finished_beyond_a_stuck_event_travels_with_the_commit(
         after = [call for call in stage.calls("lane") if call.started_s > death.at_s]
         assert {call.target for call in after} == {first.target}
         await stage.check("lane")
-
-
-async def _committed(bootstrap_servers: str, group: str, place: Place) -> tuple[int, str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
-        offsets = await admin.list_consumer_group_offsets(group)
-    finally:
-        await admin.close()
-    found = next(value for tp, value in offsets.items() if tp.topic == place.topic and tp.partition == place.partition)
-    return found.offset, found.metadata
 
 
 async def test_at_least_once_repeats_results_with_the_same_id_and_loses_none(

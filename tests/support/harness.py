@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from handlers.np6.sandbox import Np6Sandbox
 from handlers.sandbox import Call, SandboxServer
@@ -29,6 +30,7 @@ from tests.support.oracle import (
     Place,
     Result,
     Results,
+    Source,
     check_dead_letters,
     check_results,
     delivered,
@@ -346,11 +348,41 @@ class Stage:
 
         await until(called, within_s=within_s, what=f"{count} calls")
 
+    async def committed(self, lane: str) -> dict[tuple[str, int], int]:
+        """The committed offsets of a lane's group in its source topics."""
+        return {place: offset for place, (offset, _) in (await self.commits(lane)).items()}
+
+    async def commits(self, lane: str) -> dict[tuple[str, int], tuple[int, str]]:
+        """Offset and metadata that a lane's group has committed for (topic, partition) of its sources."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await admin.start()
+        try:
+            found = await admin.list_consumer_group_offsets(f"{self.prefix}.{lane}")
+        finally:
+            await admin.close()
+        wanted = self.topics_of(lane)
+        return {
+            (tp.topic, tp.partition): (value.offset, value.metadata)
+            for tp, value in found.items()
+            if tp.topic in wanted and value.offset >= 0
+        }
+
     # -- the verdict
 
-    async def check(self, lane: str, expect: Expect = delivered, *, repeats_allowed: bool = False) -> list[Result]:
-        """One result for each event of a lane, as expected; dead letters match. Gives the results."""
-        sources = await read_sources(self.bootstrap_servers, self.topics_of(lane))
+    async def check(
+        self,
+        lane: str,
+        expect: Expect = delivered,
+        *,
+        repeats_allowed: bool = False,
+        sources: Mapping[Place, Source] | None = None,
+    ) -> list[Result]:
+        """One result for each event of a lane, as expected; dead letters match. Gives the results.
+
+        ``sources`` says what lies in the topics where that cannot be read back.
+        """
+        if sources is None:
+            sources = await read_sources(self.bootstrap_servers, self.topics_of(lane))
         results = await read_results(self.bootstrap_servers, self.results_topic)
         first = check_results(results, lane, sources, expect, repeats_allowed=repeats_allowed)
         dead = await read_committed_all(self.bootstrap_servers, [self.dead_letter_topic(lane)])
