@@ -22,13 +22,18 @@ from service.settling.batches import PartitionWrite
 from service.settling.documents import Documents
 from service.settling.transactor import Committed
 
+# Settling takes at most about a tenth of the time, whatever the broker's pace.
+_TIMES_AS_LONG = 10
+
 
 class SettlePolicy(msgspec.Struct, frozen=True):
     """How much goes into one transaction, and how far apart two are."""
 
     max_events: int = 5_000
     max_bytes: int = 16 * 1024 * 1024
+    # Between two transactions: ten times as long as the last one took, within these bounds.
     pause_s: float = 0.02
+    pause_max_s: float = 0.2
     recovery_pause_s: float = 0.2
     recovery_pause_max_s: float = 5.0
 
@@ -77,86 +82,109 @@ class Settler:
         self._clock = clock
         self._read_offsets = read_offsets
         self._ended: list[Item] = []
+        self._kept_back: list[Item] = []
+        self._losses = 0  # one after the other
         self._wake = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._hurried = False
         self._idle = asyncio.Event()
         self._idle.set()
         self.lock = asyncio.Lock()
 
     def add(self, item: Item) -> None:
         """An item has reached its outcome."""
-        self._ended.append(item)
+        ended = self._ended
+        ended.append(item)
+        if len(ended) == self._policy.max_events:
+            self._enough.set()
         if not self._wake.is_set():
             self._idle.clear()
             self._wake.set()
 
     @property
     def pending(self) -> int:
-        """Items that ended and are not committed."""
-        return len(self._ended)
+        """Items that ended and wait to be committed."""
+        return len(self._ended) + len(self._kept_back)
 
     def forget(self) -> None:
-        """Drop everything: the assignment has ended."""
-        self._ended = [item for item in self._ended if item.partition.assignment.active]
+        """Drop what is of an assignment that has ended."""
+        self._ended = _active(self._ended)
+        self._kept_back = _active(self._kept_back)
 
     async def drained(self) -> None:
-        """Return once nothing is waiting to be settled. The caller bounds the time."""
-        await self._idle.wait()
+        """Return once nothing is left that could be settled now. The caller bounds the time.
+
+        What is kept back is not waited for: it cannot be settled before something else of its partition has ended.
+        """
+        self._hurried = True
+        self._enough.set()
+        try:
+            await self._idle.wait()
+        finally:
+            self._hurried = False
 
     async def run(self) -> None:
-        """Settle until cancelled."""
+        """Settle until cancelled. What was being settled then is unfinished: the assignment has to end too."""
         while True:
             await self._wake.wait()
-            while self._ended:
-                await self._settle_some()
-                await asyncio.sleep(self._policy.pause_s)
+            settled = True
+            # Only what has been settled makes room for what is kept back.
+            while self._ended or (self._kept_back and settled):
+                began = self._clock.monotonic()
+                settled = await self._settle_some()
+                await self._pause(settled, self._clock.monotonic() - began)
             self._wake.clear()
             self._idle.set()
 
-    async def _settle_some(self) -> None:
+    async def _pause(self, settled: bool, took_s: float) -> None:
+        """Let items gather until the next transaction.
+
+        Behind one that was lost: longer each time, or a broker in trouble would get more of it.
+        """
+        policy = self._policy
+        if not settled and self._losses:
+            doubled_s = policy.recovery_pause_s * 2.0 ** min(self._losses - 1, 16)
+            await asyncio.sleep(min(doubled_s, policy.recovery_pause_max_s))
+            return
+        pause_s = min(max(_TIMES_AS_LONG * took_s, policy.pause_s), policy.pause_max_s)
+        if self._hurried or len(self._ended) >= policy.max_events:
+            pause_s = policy.pause_s
+        self._enough.clear()
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._enough.wait()
+        except TimeoutError:
+            return
+
+    async def _settle_some(self) -> bool:
+        """Settle a chunk of what has ended; whether anything was settled."""
         chunk = self._take()
         if not chunk:
-            return
+            return False
         # All items of the lane belong to its newest assignment: older ones have been dropped.
         assignment = chunk[0].partition.assignment
         async with self.lock:
-            if not assignment.active:
-                return
-            kept_back = await self._commit(assignment, chunk)
-        # What did not fit into the metadata, and what was not committed, is offered again, behind what has ended since:
-        # kept back in front it could fill every chunk, and the record that would free it would never be reached.
-        self._ended.extend(kept_back)
-        if kept_back and len(kept_back) == len(self._ended):
-            await asyncio.sleep(self._policy.recovery_pause_s)
+            return assignment.active and await self._commit(assignment, chunk)
 
     def _take(self) -> list[Item]:
-        ended = self._ended
-        count, size = 0, 0
-        for item in ended:
-            size += item.size
-            count += 1
-            if count >= self._policy.max_events or size >= self._policy.max_bytes:
-                break
-        chunk, self._ended = ended[:count], ended[count:]
-        return [item for item in chunk if item.partition.assignment.active]
+        """The next chunk: at most half of it what is kept back, and one of each at least, so that neither waits for
+        ever."""
+        max_events, max_bytes = self._policy.max_events, self._policy.max_bytes
+        count = max(1, _fitting(self._kept_back, max_events // 2, max_bytes // 2))
+        chunk, self._kept_back = self._kept_back[:count], self._kept_back[count:]
+        size = sum(item.size for item in chunk)
+        count = max(1, _fitting(self._ended, max_events - len(chunk), max_bytes - size))
+        chunk += self._ended[:count]
+        self._ended = self._ended[count:]
+        return _active(chunk)
 
-    async def _commit(self, assignment: Assignment, chunk: list[Item]) -> list[Item]:
-        """Commit a chunk; the items that are to be offered again."""
-        plans: dict[TopicPartition, SettlePlan] = {}
-        kept_back: list[Item] = []
-        for state, items in by_partition(chunk).items():
-            plan = state.ledger.prepare(
-                [item.offset for item in items if item.called],
-                [item.offset for item in items if not item.called],
-            )
-            if plan.kept_back:
-                back = set(plan.kept_back)
-                kept_back.extend(item for item in items if item.offset in back)
-            plans[state.tp] = plan
-        if kept_back:
-            back_ids = {id(item) for item in kept_back}
-            chunk = [item for item in chunk if id(item) not in back_ids]
-        if not chunk:
-            return kept_back
+    async def _commit(self, assignment: Assignment, chunk: list[Item]) -> bool:
+        """Commit a chunk; whether anything was settled. What was not, and still can be, is offered again."""
+        plans = _plans(chunk)
+        if any(plan.kept_back for plan in plans.values()):
+            chunk = self._keep_back(plans, chunk)
+            if not chunk:
+                return False
         writes = self._documents.writes(chunk, self._clock.wall_ms())
         offsets = {tp: Committed(plan.commit_offset, plan.metadata) for tp, plan in plans.items() if plan.settled}
         began = self._clock.monotonic()
@@ -164,51 +192,53 @@ class Settler:
             await self._committer.commit(writes, offsets, assignment.membership)
         except FencedError:
             self._hooks.fenced(assignment)
-            return []
+            return False
         except RefusedError as error:
             self._hooks.refused(error)
-            return []
+            return False
         except TransactorLostError as error:
             self._hooks.lost(str(error))
-            chunk = await self._recover(assignment, plans, chunk)
-            return [*kept_back, *chunk]
-        self._apply(assignment, plans)
-        self._hooks.settled(chunk, self._clock.monotonic() - began)
-        return kept_back
+            if not await self._recover(assignment, plans):
+                self._losses += 1
+                self._ended[:0] = chunk
+                return False
+        self._losses = 0
+        # It may have ended meanwhile: whoever owns its partitions now learns of this commit from their offsets.
+        if assignment.active:
+            _apply(assignment, plans)
+            self._hooks.settled(chunk, self._clock.monotonic() - began)
+        return True
 
-    def _apply(self, assignment: Assignment, plans: Mapping[TopicPartition, SettlePlan]) -> None:
-        for tp, plan in plans.items():
-            state = assignment.partitions[tp]
-            state.ledger.apply(plan)
-            if plan.settled:
-                state.committed = plan.commit_offset
-            items = state.items
-            for offset in plan.settled:
-                del items[offset]
+    def _keep_back(self, plans: Mapping[TopicPartition, SettlePlan], chunk: list[Item]) -> list[Item]:
+        """Put aside what the metadata has no room for; the rest of the chunk."""
+        back = {(tp, offset) for tp, plan in plans.items() for offset in plan.kept_back}
+        rest: list[Item] = []
+        for item in chunk:
+            (self._kept_back if (item.partition.tp, item.offset) in back else rest).append(item)
+        return rest
 
-    async def _recover(
-        self, assignment: Assignment, plans: Mapping[TopicPartition, SettlePlan], chunk: list[Item]
-    ) -> list[Item]:
-        """Open the committer anew and learn from the offsets what became of the transaction.
+    async def _recover(self, assignment: Assignment, plans: Mapping[TopicPartition, SettlePlan]) -> bool:
+        """Open the committer anew and learn from the offsets whether the transaction was committed.
 
-        Returns the items of the chunk that were not committed. An assignment that ends meanwhile is left alone.
+        A transaction is one: if all its offsets are there, so are all its records. An assignment that ends meanwhile
+        is left alone.
         """
         await self.reopen(lambda: assignment.active)
-        if not assignment.active:
-            return []
-        committed = await self._read_offsets(assignment)
+        if not assignment.active or not self._committer.healthy:
+            return False
+        try:
+            committed = await self._read_offsets(assignment)
+        except RefusedError as error:
+            self._hooks.refused(error)
+            return False
         self._hooks.recovered()
-        if not assignment.active:
-            return []
         for tp, plan in plans.items():
             found = committed.get(tp)
-            expected = (plan.commit_offset, plan.metadata)
-            if plan.settled and (found is None or (found.offset, found.metadata) != expected):
-                return chunk
-        # A transaction is one: all its offsets are there, so all its records are.
-        self._apply(assignment, plans)
-        self._hooks.settled(chunk, 0.0)
-        return []
+            if plan.settled and (
+                found is None or (found.offset, found.metadata) != (plan.commit_offset, plan.metadata)
+            ):
+                return False
+        return True
 
     async def reopen(self, wanted: Callable[[], bool]) -> None:
         """Open the committer, trying again for as long as it is wanted. The caller holds the lock."""
@@ -223,6 +253,41 @@ class Settler:
             except RefusedError as error:
                 self._hooks.refused(error)
                 return
+
+
+def _fitting(items: Sequence[Item], max_events: int, max_bytes: int) -> int:
+    """How many of the first items stay within the bounds."""
+    size = 0
+    for count, item in enumerate(items):
+        size += item.size
+        if count >= max_events or size > max_bytes:
+            return count
+    return len(items)
+
+
+def _active(items: list[Item]) -> list[Item]:
+    return [item for item in items if item.partition.assignment.active]
+
+
+def _plans(chunk: Sequence[Item]) -> dict[TopicPartition, SettlePlan]:
+    """What committing the chunk means for each of its partitions."""
+    return {
+        state.tp: state.ledger.prepare(
+            [item.offset for item in items if item.called], [item.offset for item in items if not item.called]
+        )
+        for state, items in by_partition(chunk).items()
+    }
+
+
+def _apply(assignment: Assignment, plans: Mapping[TopicPartition, SettlePlan]) -> None:
+    """The plans' transaction has been committed."""
+    for tp, plan in plans.items():
+        state = assignment.partitions[tp]
+        state.ledger.apply(plan)
+        if plan.settled:
+            state.committed = plan.commit_offset
+        for offset in plan.settled:
+            del state.items[offset]
 
 
 def by_partition(items: Sequence[Item]) -> dict[PartitionState, list[Item]]:

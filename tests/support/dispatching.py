@@ -107,7 +107,7 @@ class Bench:
         assert item.outcome is not None
         assert item.remaining == 0
         assert all(operation.outcome is not None for operation in item.operations)
-        assert not any(item is other for other in self.item_done), "an item ended twice"
+        assert id(item) not in {id(other) for other in self.item_done}, "an item ended twice"
         assert item.partition.assignment.active
         self.item_done.append(item)
 
