@@ -74,15 +74,21 @@ def _addresses(text: str) -> list[tuple[int, int]]:
 
 def _occurrences(text: str, secret: str) -> list[tuple[int, int]]:
     """Where the secret stands, overlapping places too."""
-    haystack, needle = text.lower(), secret.lower()
-    if len(haystack) != len(text) or len(needle) != len(secret):  # a letter that changes its length
-        haystack, needle = text, secret
+    haystack, needle = _folded(text), _folded(secret)
     spans = []
     at = haystack.find(needle)
     while at >= 0:
         spans.append((at, at + len(needle)))
         at = haystack.find(needle, at + 1)
     return spans
+
+
+def _folded(text: str) -> str:
+    """In small letters, each letter at its place: a few grow with their case and stay as they are."""
+    small = text.lower()
+    if len(small) == len(text):
+        return small
+    return "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text)
 
 
 def _masked(text: str, spans: list[tuple[int, int]]) -> str:

@@ -91,6 +91,10 @@ def is_valid(name: str, document: Any) -> bool:
 def test_examples_are_valid() -> None:
     """Our own example events, with unknown fields too."""
     assert is_valid("contact.changed.v1", contact_event(more={"x": 1}))
+    data: dict[str, Any] = {"contact_id": "c", "change": "created", "more": 1, "identifiers": {"np6": None}}
+    data["segments"] = {"join": None, "more": 1}
+    data["consents"] = [{"channel": "email", "topic": "x", "status": "opt-in", "more": 1}]
+    assert is_valid("contact.changed.v1", contact_event(data=data))
     assert is_valid("notification.occurred.v1", notification_event(more=[1]))
     encoded = {**contact_event(), "data_base64": "e30="}
     del encoded["data"]

@@ -33,6 +33,7 @@ def test_addresses_and_long_numbers(text: str, masked: str) -> None:
 def test_strings_of_the_event() -> None:
     """Of four characters and more, in any case, wherever they stand."""
     assert mask_detail("Anna lives in MALMÖ, Malmö", ["Malmö", "Ann"]) == "Anna lives in •••, •••"
+    assert mask_detail("\u0130\u0130 ANNA", ["anna"]) == "\u0130\u0130 •••"  # a letter that grows with its case
 
 
 def test_one_secret_never_hides_another() -> None:

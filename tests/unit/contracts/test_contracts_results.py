@@ -21,6 +21,7 @@ from contracts.results import (
     ResultError,
     decode_result,
 )
+from contracts.timestamps import parse_rfc3339_ms
 from tests.unit.contracts.cases import TEXT
 
 ENCODER = ResultEncoder(
@@ -154,6 +155,8 @@ def test_what_is_encoded_is_decoded(
     assert result.data.operations == operations
     assert result.data.detail == detail
     assert result.data.origin.offset == place[2]
+    assert [parse_rfc3339_ms(text) for text in (result.data.received_at, result.time)] == list(times)
+    assert result.data.completed_at == result.time
 
 
 def test_results_of_records_that_are_no_events() -> None:
