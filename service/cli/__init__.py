@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli import check, contracts, kafka, publish, run, sandbox, topics, validate
+from service.cli import check, contracts, demo, kafka, publish, run, sandbox, status, topics, validate
 from service.cli.failures import Commands
 
 app = typer.Typer(
@@ -16,6 +16,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong use, configuration or an unreadable secret.",
 )
 app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("status")(status.status)
 app.command("check")(check.check)
 app.add_typer(topics.app, name="topics")
 app.command("validate")(validate.validate)

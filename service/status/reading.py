@@ -5,7 +5,7 @@ from math import inf
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from service.intake.assignment import Assignment
@@ -58,9 +58,9 @@ class Readings:
         await self._ask(assignment, consumer, now)
         if not assignment.active:
             return []
-        return [await self._partition(assignment, consumer, tp) for tp in sorted(assignment.tps)]
+        return [self._partition(assignment, consumer, tp) for tp in sorted(assignment.tps)]
 
-    async def _partition(self, assignment: Assignment, consumer: AIOKafkaConsumer, tp: TopicPartition) -> Reading:
+    def _partition(self, assignment: Assignment, consumer: AIOKafkaConsumer, tp: TopicPartition) -> Reading:
         end = _known_end(consumer, tp)
         asked = self._asked.get(tp)
         if asked is not None:
@@ -68,11 +68,9 @@ class Readings:
         state = assignment.partitions.get(tp)
         if state is None:
             return Reading(tp, end=end)
-        # The consumer passes markers behind the last record; the ledger learns of them with the next record.
-        position = max(state.ledger.position, await _position(consumer, tp) or 0)
         return Reading(
             tp,
-            position=position,
+            position=state.ledger.position,
             committed=state.committed,
             end=end,
             unfinished=len(state.items),
@@ -105,11 +103,3 @@ def _known_end(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
     except (AssertionError, KeyError, AttributeError):
         return None  # a rebalance is taking the partition away at this moment
     return stable if stable is not None and stable >= 0 else None
-
-
-async def _position(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
-    try:
-        async with asyncio.timeout(_ASK_S):
-            return int(await consumer.position(tp))
-    except (IllegalStateError, TimeoutError, KafkaError):
-        return None

@@ -1,0 +1,280 @@
+"""The demo: Kafka, a platform that is imitated, topics, events, the service, and a recount of what became of each.
+
+It is made of the parts that a user has: the local Kafka, the sandbox, ``topics ensure``, the publisher, a
+configuration in a file, ``run``'s application with its HTTP server.
+"""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from handlers.np6.sandbox import Np6Sandbox, Rules
+from handlers.sandbox import SandboxServer
+from service.app import KINDS, Application
+from service.config import Configuration, load
+from service.demo.events import SampleContacts
+from service.demo.recount import LaneCount, recount
+from service.demo.screen import summary
+from service.demo.setting import Setting
+from service.demo.trouble import add_faults, begin_outage
+from service.demo.watching import watch
+from service.http import Endpoint, serve
+from service.kafka.connection import connection_arguments
+from service.kafka.ensuring import ensure_topics
+from service.kafka.names import lane_names
+from service.kafka.topics import DEFAULT_MAX_MESSAGE_BYTES
+from service.localkafka import LocalKafka
+from service.publishing.publishing import publisher
+from service.status import settled_of
+from service.telemetry import Telemetry, configure_logging
+
+PARTITIONS = 6
+_MORE_EVENTS = 200
+_STARTS_WITHIN_S = 60.0
+_DRAIN_S = 25.0
+_ACCOUNTS = {"np6-main": "main", "np6-news": "news"}
+# The part of the events that are settled when the outage begins.
+_OUTAGE_AT = 0.3
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What may be chosen. ``kafka`` is ``host:port`` of a broker to use instead of a local one."""
+
+    events: int = 5_000
+    faults: bool = False
+    keep: bool = False
+    kafka: str | None = None
+
+
+class Demo:
+    """One run of the demo. ``counts`` are there once it has come to its end, ``proven`` is the verdict."""
+
+    def __init__(self, options: Options, console: Console, *, program: str = "fanline") -> None:
+        self._options = options
+        self._console = console
+        self._contacts = SampleContacts(options.events)
+        self._published = 0
+        self._took_s = 0.0
+        self._calls = 0
+        self._program = program
+        self._enough = asyncio.Event()
+        self._keeping = False
+        self.counts: dict[str, LaneCount] = {}
+
+    @property
+    def proven(self) -> bool:
+        """Whether every lane has exactly one result for each event."""
+        return bool(self.counts) and all(
+            count.proven and count.events == self._options.events for count in self.counts.values()
+        )
+
+    async def run(self) -> None:
+        """Everything, from Kafka's start to the verdict; with ``keep`` until cancelled. Raises StalledError
+        and what the parts raise."""
+        async with AsyncExitStack() as stack:
+            kafka = await self._kafka(stack)
+            setting = self._setting(stack)
+            sandbox = await stack.enter_async_context(self._sandbox())
+            main_url, news_url = (sandbox.base_url("np6", name) for name in _ACCOUNTS.values())
+            setting.write(kafka, main_url, news_url)
+            config = load(setting.config_file, KINDS)
+            await self._topics(stack, config)
+            telemetry = self._telemetry(stack, setting)
+            async with self._service(config, telemetry) as (app, endpoint):
+                await self._work(app, sandbox, setting)
+                if self._options.keep:
+                    await self._verdict(config, setting)
+                    self._tell_how_to_look(setting, endpoint, sandbox, kafka)
+                    self._keeping = True
+                    await self._enough.wait()
+            if not self._options.keep:
+                # The service is gone: what it has left behind is all there is.
+                await self._verdict(config, setting)
+
+    def enough(self) -> bool:
+        """Somebody has seen enough: end in good order. False if there is nothing to be seen yet."""
+        self._enough.set()
+        return self._keeping
+
+    # -- the parts
+
+    async def _kafka(self, stack: AsyncExitStack) -> str:
+        if self._options.kafka is not None:
+            self._step(f"Kafka at {self._options.kafka}, as you said")
+            return self._options.kafka
+        began = time.monotonic()
+        with self._console.status("getting Apache Kafka ready") as shown:
+
+            def fetching(done: int, total: int) -> None:
+                shown.update(f"getting Apache Kafka ready: downloading {done} of {total} parts")
+
+            kafka = await stack.enter_async_context(LocalKafka(progress=fetching))
+        self._step(f"Apache Kafka at {kafka.bootstrap_servers}, ready in {time.monotonic() - began:.1f} s")
+        return kafka.bootstrap_servers
+
+    def _setting(self, stack: AsyncExitStack) -> Setting:
+        directory = Path(tempfile.mkdtemp(prefix="fanline-demo-"))
+        # What failed is worth looking at.
+        stack.callback(lambda: shutil.rmtree(directory, ignore_errors=True) if self.proven else None)
+        prefix = "fanline" if self._options.kafka is None else f"fanline-demo-{secrets.token_hex(3)}"
+        source = "contacts.changed" if self._options.kafka is None else f"{prefix}.contacts.changed"
+        return Setting(directory, prefix, source)
+
+    @asynccontextmanager
+    async def _sandbox(self) -> AsyncIterator[SandboxServer]:
+        rules = {name: Rules(unknown_targets=self._contacts.forgotten_targets) for name in _ACCOUNTS.values()}
+        async with SandboxServer(np6=Np6Sandbox(rules), record=False) as server:
+            if self._options.faults:
+                add_faults(server, list(_ACCOUNTS.values()))
+            faults = ", with faults" if self._options.faults else ""
+            self._step(f"NP6, imitated, at {server.url}: 2 accounts{faults}")
+            yield server
+
+    async def _topics(self, stack: AsyncExitStack, config: Configuration) -> None:
+        review = await ensure_topics(config, source_partitions=PARTITIONS)
+        created = [topic.name for topic in review.topics if topic.created]
+        if self._options.kafka is not None and not self._options.keep:
+            stack.push_async_callback(_delete_topics, config, created)
+        self._step(f"{len(created)} topics, the source with {PARTITIONS} partitions")
+
+    def _telemetry(self, stack: AsyncExitStack, setting: Setting) -> Telemetry:
+        telemetry = Telemetry()
+        log = stack.enter_context(setting.log_file.open("a", encoding="utf-8", buffering=1))
+        configure_logging("info", "json", secrets=telemetry.secrets, stream=log)
+        return telemetry
+
+    @asynccontextmanager
+    async def _service(
+        self, config: Configuration, telemetry: Telemetry
+    ) -> AsyncIterator[tuple[Application, Endpoint]]:
+        """The application at work; at the end it drains."""
+        assert config.http is not None
+        application = Application(config, drain_s=_DRAIN_S, telemetry=telemetry)
+        async with application as app, serve(app, config.http.listen) as endpoint, asyncio.TaskGroup() as group:
+            stop = asyncio.Event()
+            group.create_task(app.run(stop))
+            try:
+                async with asyncio.timeout(_STARTS_WITHIN_S):
+                    while any(lane.board.state.value != "running" for lane in app.lanes.values()):  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+                self._step(f"the service: lanes {', '.join(app.lanes)}; status at {endpoint.url}/status")
+                yield app, endpoint
+            finally:
+                stop.set()
+
+    # -- the work
+
+    async def _work(self, app: Application, sandbox: SandboxServer, setting: Setting) -> None:
+        """Publish and watch until every lane is through."""
+        began, calls = time.monotonic(), sandbox.log.count
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish(app.config, setting))
+            if self._options.faults:
+                group.create_task(self._outage(app, sandbox))
+            await watch(app, self._console, events=self._options.events, published=lambda: self._published)
+        self._took_s, self._calls = time.monotonic() - began, sandbox.log.count - calls
+
+    async def _publish(self, config: Configuration, setting: Setting) -> None:
+        def acknowledged(count: int) -> None:
+            self._published += count
+
+        async with publisher(
+            connection_arguments(config.kafka),
+            setting.source,
+            max_message_bytes=DEFAULT_MAX_MESSAGE_BYTES,
+            acknowledged=acknowledged,
+        ) as sink:
+            for event in self._contacts.events():
+                await sink.send(event.key, event.value)
+            await sink.finish()
+
+    async def _outage(self, app: Application, sandbox: SandboxServer) -> None:
+        """Once the first lane is well under way, its account fails as a whole."""
+        lane, wanted = next(iter(app.lanes)), self._options.events * _OUTAGE_AT
+        while sum(settled_of(app.telemetry, lane).values()) < wanted:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.02)
+        begin_outage(sandbox, _ACCOUNTS[app.lanes[lane].account.name])
+
+    # -- the verdict
+
+    async def _verdict(self, config: Configuration, setting: Setting) -> None:
+        """Read everything back from the topics, and say what they hold."""
+        names = {name: lane_names(config.kafka.topic_prefix, name) for name in config.lanes}
+        self.counts = await recount(
+            connection_arguments(config.kafka),
+            setting.source,
+            config.results.topic,
+            {lane: name.dead_letters for lane, name in names.items()},
+        )
+        out, events = self._console, self._options.events
+        rate = events / self._took_s
+        out.print(
+            f"\n{events:,} events through {len(names)} lanes in {self._took_s:.1f} s ({rate:,.0f} a second), "
+            f"{self._calls:,} calls to the platform.\nRead back from the topics, by a reader of committed records:\n"
+        )
+        out.print(summary(self.counts))
+        for lane, count in self.counts.items():
+            for example in count.examples():
+                out.print(f"{lane}: {example}", style="red")
+            if count.misplaced:
+                out.print(f"{lane}: {count.misplaced} results and dead letters do not match", style="red")
+        if self.proven:
+            out.print("\nEvery event has exactly one result in every lane.", style="bold green")
+        else:
+            found = ", ".join(f"{count.events:,}" for count in self.counts.values())
+            out.print(f"\nThe topics do not hold what they must (source events found: {found}).", style="bold red")
+            out.print(f"Configuration and log are kept in {setting.directory}")
+
+    def _tell_how_to_look(self, setting: Setting, endpoint: Endpoint, sandbox: SandboxServer, kafka: str) -> None:
+        with setting.sample_file.open("wb") as file:
+            file.writelines(event.value + b"\n" for event in SampleContacts(_MORE_EVENTS, seed=2).valid_events())
+        table = Table.grid(padding=(0, 2))
+        for name, value in (
+            ("status", f"{endpoint.url}/status"),
+            ("metrics", f"{endpoint.url}/metrics"),
+            ("Kafka", kafka),
+            ("NP6, imitated", sandbox.url),
+            ("configuration", str(setting.config_file)),
+            ("log", str(setting.log_file)),
+        ):
+            table.add_row(Text(name, style="bold"), Text(value))
+        outage = '{"mode": "unavailable", "status": 500, "account": "main", "for_s": 20}'
+        self._console.print("\nEverything keeps running:\n")
+        self._console.print(table, soft_wrap=True)
+        self._console.print(
+            f"""
+What each lane does, and what its oldest event waits for
+  {self._program} status --url {endpoint.url}
+{_MORE_EVENTS} further events
+  {self._program} publish --config {setting.config_file} --topic {setting.source} {setting.sample_file}
+An account that is dead for 20 seconds: its lane holds, the other one goes on
+  curl {sandbox.url}/__sandbox__/mode -d '{outage}'
+
+Ctrl-C ends it all.""",
+            markup=False,
+            soft_wrap=True,
+        )
+
+    def _step(self, text: str) -> None:
+        self._console.print(Text.assemble(("✓ ", "green"), text), soft_wrap=True)
+
+
+async def _delete_topics(config: Configuration, names: list[str]) -> None:
+    """Take our own topics away from somebody else's Kafka."""
+    admin = AIOKafkaAdminClient(**connection_arguments(config.kafka))
+    await admin.start()
+    try:
+        await admin.delete_topics(names)
+    finally:
+        await admin.close()

@@ -1,0 +1,38 @@
+"""What ``--faults`` does to the platform: a bit of everything that platforms do, and an outage."""
+
+import time
+
+from handlers.sandbox import Fault, Faults, Match, Mode, Outage, Prescription, SandboxServer, Step
+from handlers.sandbox.faults import FaultSource
+
+OUTAGE_S = 4.0
+
+_RATES = {
+    Fault.SERVER_ERROR: 0.012,
+    Fault.BAD_GATEWAY: 0.004,
+    Fault.RESET_BEFORE: 0.004,
+    Fault.RESET_AFTER: 0.004,
+    Fault.GARBAGE: 0.004,
+    Fault.SLOW: 0.01,
+}
+_SLOW_S = 0.8
+# The calls of an account after which it asks for patience.
+_PATIENCE_AFTER = (400, 1_600)
+
+
+def add_faults(server: SandboxServer, accounts: list[str]) -> None:
+    """Errors, resets and slow answers by chance; a 429 and a 503 that each ask for a second of patience."""
+    server.faults = FaultSource(Faults(seed=1, rates=_RATES, slow_s=_SLOW_S))
+    for account in accounts:
+        server.prescriptions.add(
+            [
+                Prescription([Step(status=status, headers={"Retry-After": "1"})], Match(account=account), skip=after)
+                for status, after in zip((429, 503), _PATIENCE_AFTER, strict=True)
+            ]
+        )
+
+
+def begin_outage(server: SandboxServer, account: str) -> None:
+    """From now on, for a few seconds, the account answers nothing but 500."""
+    outage = Outage(Mode.UNAVAILABLE, account=account, for_s=OUTAGE_S, status=500)
+    server.outages.set(outage, time.monotonic())
