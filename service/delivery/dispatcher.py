@@ -323,7 +323,7 @@ class Dispatcher:
             self._hooks.item_ended(item)
 
     def _masked(self, unit: Unit, detail: str) -> str:
-        secrets: list[str] = []
+        secrets: list[str] = [*self._account.secrets()]
         for item, _ in unit.members:
             if item.event is not None:
                 secrets.extend(personal_strings(item.event))

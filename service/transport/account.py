@@ -5,7 +5,7 @@ at the head, so that a pace of so many requests a second wakes one waiter and no
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from math import inf
 from typing import Protocol
@@ -155,6 +155,10 @@ class Account:
             self.refused.trying = False
             self.refused.next_try = now
         self._changed.set()
+
+    def secrets(self) -> Sequence[str]:
+        """What no answer of the platform's may carry into a result, should it repeat it."""
+        return tuple(self._headers.values()) if self._headers is not None else ()
 
     def refuse(self, reason: str) -> None:
         """The platform refused our credentials: all lanes of the account hold."""
