@@ -44,7 +44,7 @@ class Commands(TyperGroup):
         except Exception as error:
             if _is_typers(error):
                 raise
-            text, code = _ending(error)
+            text, code = ending(error)
             typer.echo(text, err=True)
             raise typer.Exit(code) from None
 
@@ -55,7 +55,7 @@ def _is_typers(error: Exception) -> bool:
     return broken_pipe or isinstance(error, typer.Abort) or hasattr(error, "exit_code")
 
 
-def _ending(error: Exception) -> tuple[str, ExitCode]:
+def ending(error: Exception) -> tuple[str, ExitCode]:
     """The text and the exit code; of several errors the fault of ours counts first."""
     told = [(each, told_of(each)) for each in leaves(error)]
     for each, known in told:

@@ -53,9 +53,9 @@ def publish(
     configuration = load(config, KINDS)
     if topic in own_topics(configuration.kafka.topic_prefix, configuration.results.topic, configuration.lanes):
         raise CommandError(f"--topic {topic}: Fanline itself writes this topic", ExitCode.USAGE)
-    limit = asyncio.run(_limit(configuration, topic))
+    key_of = _key_of(key_field)
     with opened_twice(file) as stream:
-        job = _Job(stream, name_of(file), _key_of(key_field), limit)
+        job = _Job(stream, name_of(file), key_of, asyncio.run(_limit(configuration, topic)))
         valid, invalid = job.validate(quiet=as_json)
         published = 0
         if valid and (skip_invalid or not invalid):

@@ -1,0 +1,43 @@
+"""What the reply to the trial call says of an account."""
+
+import pytest
+
+from handlers.base import Answer, Failure, FailureKind
+from service.checking.accounts import judge
+from service.config import Np6Account, Secret
+from service.findings import Severity
+
+ACCOUNT = Np6Account(name="main", platform="np6", base_url="https://np6.example.org", api_key=Secret(text="k-e-y-4711"))
+
+
+@pytest.mark.parametrize(
+    ("status", "severity", "told"),
+    [
+        (200, Severity.FINE, "accepted"),
+        (404, Severity.FINE, "accepted"),
+        (401, Severity.ERROR, "accounts.main.api_key"),
+        (403, Severity.ERROR, "right"),
+        (302, Severity.ERROR, "accounts.main.base_url"),
+        (405, Severity.ERROR, "accounts.main.base_url"),
+        (429, Severity.WARNING, "try again"),
+        (503, Severity.WARNING, "try again"),
+        (500, Severity.WARNING, "hold"),
+        (418, Severity.WARNING, "unusual"),
+    ],
+)
+def test_each_status_is_judged(status: int, severity: Severity, told: str) -> None:
+    """Only what proves that the key was accepted is fine; each other one says what to do."""
+    finding = judge(ACCOUNT, Answer(status, {}, b"somebody@example.org"))
+    assert finding.severity is severity
+    assert told in str(finding)
+    assert str(status) in finding.problem
+    assert "somebody" not in str(finding)
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_without_an_answer_the_account_fails(kind: FailureKind) -> None:
+    """With the address, what happened, and the key of the configuration to look at."""
+    finding = judge(ACCOUNT, Failure(kind, "what happened"))
+    assert finding.severity is Severity.ERROR
+    assert "https://np6.example.org: what happened" in finding.problem
+    assert "accounts.main." in (finding.remedy or "")

@@ -1,0 +1,70 @@
+"""What brokers are too old for, and which rights are missing."""
+
+import pytest
+
+from service.app import KINDS
+from service.checking.kafka import features
+from service.checking.rights import Right, topic_rights
+from service.config import Configuration, loads
+from service.findings import Severity
+from service.kafka.ensuring import TopicLine
+from service.kafka.topics import Role
+
+OFFSET_FETCH, TXN_OFFSET_COMMIT = 9, 28
+EVERYTHING = 0b1111111111000
+
+
+def configuration(delivery: str) -> Configuration:
+    text = f"""
+kafka: {{bootstrap_servers: ["k:9092"], delivery: {delivery}}}
+accounts: {{main: {{platform: np6, base_url: "https://a.example", api_key: {{env: KEY}}}}}}
+lanes: {{a: {{handler: np6.segments, account: main, topics: [s], target: data.identifiers.np6, join: 5}}}}
+"""
+    return loads(text.encode(), KINDS)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "versions", "severity", "told"),
+    [
+        ("exactly_once", {9: 7, 28: 3}, Severity.FINE, "exactly_once"),
+        ("exactly_once", {9: 10, 28: 5}, Severity.FINE, "exactly_once"),
+        ("exactly_once", {9: 7, 28: 2}, Severity.ERROR, "kafka.delivery: at_least_once"),
+        ("exactly_once", {9: 7}, Severity.ERROR, "kafka.delivery: at_least_once"),
+        ("exactly_once", {9: 6, 28: 3}, Severity.ERROR, "2.5"),
+        ("at_least_once", {9: 7}, Severity.FINE, "at_least_once"),
+        ("at_least_once", {9: 6}, Severity.ERROR, "2.5"),
+        ("at_least_once", {}, Severity.ERROR, "2.5"),
+    ],
+)
+def test_brokers_must_know_two_requests(delivery: str, versions: dict[int, int], severity: Severity, told: str) -> None:
+    """TxnOffsetCommit with the membership, OffsetFetch of stable offsets: by the version of each."""
+    [finding] = features(configuration(delivery), versions)
+    assert finding.severity is severity
+    assert told in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("role", "needed"),
+    [
+        (Role.SOURCE, {Right.READ}),
+        (Role.RESULTS, {Right.WRITE}),
+        (Role.DEAD_LETTERS, {Right.WRITE}),
+        (Role.REPLAY, {Right.READ}),
+        (Role.JOURNAL, {Right.READ, Right.WRITE}),
+        (Role.STATUS, set()),
+    ],
+)
+def test_each_use_of_a_topic_needs_its_rights(role: Role, needed: set[Right]) -> None:
+    """Each right that is missing is an error of its own, with the command that grants it."""
+    topic = TopicLine("t", role, None, 1, 1)
+    assert list(topic_rights(topic, EVERYTHING)) == []
+    told = list(topic_rights(topic, 0))
+    assert {finding.severity for finding in told} <= {Severity.ERROR}
+    assert {finding.remedy for finding in told} == {
+        f"kafka-acls.sh --add --operation {right.name.capitalize()} --topic t" for right in needed
+    }
+
+
+def test_what_a_broker_does_not_tell_is_not_missing() -> None:
+    """The protocol has a number of its own for that."""
+    assert list(topic_rights(TopicLine("t", Role.JOURNAL, None, 1, 1), -(2**31))) == []
