@@ -193,7 +193,10 @@ class Dispatcher:
             else:
                 trial = None
                 if self._gate.hold is not None:
-                    trial = await self._gate.enter(unit, assignment.may_start)
+                    trial = await self._pass_gate(unit, assignment)
+                    if self._gate.hold is not trial:
+                        self._ready.append(chain)
+                        return
                 try:
                     if not await self._attempt(chain, unit, trial):
                         return
@@ -203,6 +206,17 @@ class Dispatcher:
             if chain.position >= len(chain.units):
                 self._hooks.chain_ended(chain)
                 return
+
+    async def _pass_gate(self, unit: Unit, assignment: Assignment) -> LaneHold | None:
+        """Wait while the lane holds; the hold, if this unit may try whether its cause has gone. Waits no longer
+        where the lane holds for this very unit and others, that could find out, have no worker."""
+
+        def wanted() -> bool:
+            hold = self._gate.hold
+            steps_back = hold is not None and hold.failed is unit and self._ready
+            return assignment.may_start() and not steps_back
+
+        return await self._gate.enter(unit, wanted)
 
     async def _attempt(self, chain: Chain, unit: Unit, trial: LaneHold | None) -> bool:
         """Call if it may be done now, and carry the verdict out; whether the worker goes on with the chain."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 
@@ -457,8 +458,6 @@ def test_order_holds_per_key_whatever_is_answered(seed: int) -> None:
     """Random answers and durations: per key every operation ends before the next one is called; nothing is lost."""
 
     async def main(time: FakeTime) -> None:
-        from random import Random
-
         chance = Random(seed)
         answers = [DONE] * 8 + [answer(500), TIMED_OUT, RESET, NOT_SENT, answer(429), answer(404), answer(409)]
 
