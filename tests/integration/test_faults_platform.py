@@ -1,0 +1,87 @@
+"""A platform that is dead for a while: its lanes hold and say so, others keep their pace, and nothing is given up."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from handlers.np6.sandbox import Np6Sandbox
+from handlers.sandbox import Mode, Outage, SandboxServer
+from tests.support.events import Feed
+from tests.support.harness import Stage, free_port
+from tests.support.kafka import read_committed_all
+from tests.support.oracle import check_each_called, check_order
+
+OUTAGE_S = 12.0
+PACE_PER_S = 150
+# How each account dies, and what its lane has to say of it meanwhile.
+DEAD = {"unavailable": "rate limit", "hang": "breaker open", "reset": "breaker open", "refuse": "breaker open"}
+
+
+async def test_dead_accounts_hold_their_own_lanes_and_no_other(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """Four accounts die at once, each in its way, for 12 s: each lane holds and /status says why; there is no dead
+    letter; the fifth account's lane keeps its pace; afterwards everything is delivered, in order."""
+    short = {"timeouts": {"connect": "1s", "total": "1s"}}
+    lanes: dict[str, dict[str, Any]] = {name: {"account_keys": short, "topics": [name]} for name in DEAD}
+    paced = {"limits": {"requests_per_second": PACE_PER_S, "max_in_flight": 16}}
+    lanes["healthy"] = {"account_keys": paced, "topics": ["healthy"]}
+    # With the default number of attempts: an outage must not use them up.
+    retry = {"retry": {"first_delay": "500ms", "max_delay": "5s"}}
+    lanes = {name: given | retry for name, given in lanes.items()}
+    stage = Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=dict.fromkeys(lanes, 2))
+    # Connections know no account: who refuses them is a server of its own.
+    stage.other_sandboxes["refuse"] = refusing = SandboxServer(np6=Np6Sandbox())
+    async with stage:
+        feeds = {name: Feed(50, name=name) for name in lanes}
+        for name in DEAD:
+            await stage.publish(feeds[name].take(400), name)
+        await stage.publish(feeds["healthy"].take(3_000), "healthy")
+        port = free_port()
+        service = stage.process(http_port=port)
+        service.start()
+        await stage.results.until(dict.fromkeys(lanes, 1), within_s=30, alive=service.must_live)
+
+        for name in DEAD:
+            await stage.publish(feeds[name].take(400), name)
+            if name != "refuse":
+                stage.sandbox.outages.set(Outage(Mode(name), account=name, for_s=OUTAGE_S), time.monotonic())
+        refusing.refuse(OUTAGE_S)
+        began, before = time.monotonic(), len(stage.results.of("healthy"))
+        await _until_all_hold(port)
+        while time.monotonic() < began + OUTAGE_S - 1:
+            await stage.results.look(0.2)
+        pace = (len(stage.results.of("healthy")) - before) / (time.monotonic() - began)
+        assert pace >= 0.7 * PACE_PER_S, f"the healthy lane fell to {pace:.0f} events/s"
+        for name in DEAD:
+            assert len(stage.results.of(name)) < 800, "the outage fell into no backlog"
+
+        counts = {name: len(feed.events) for name, feed in feeds.items()}
+        await stage.results.until(counts, within_s=90, alive=service.must_live)
+        for name, feed in feeds.items():
+            await stage.check(name)
+            assert await read_committed_all(bootstrap_servers, [stage.dead_letter_topic(name)]) == []
+            calls = stage.calls(name) if name != "refuse" else refusing.log.calls()
+            joins = [call for call in calls if call.kind == "join"]
+            check_each_called(joins, ((event.target, event.segment) for event in feed.events))
+            check_order(joins)
+
+
+async def _until_all_hold(port: int) -> None:
+    """Wait until each dead lane says that it holds, and why."""
+    missing = dict(DEAD)
+    deadline = time.monotonic() + OUTAGE_S
+    async with aiohttp.ClientSession() as session:
+        while missing:
+            async with session.get(f"http://127.0.0.1:{port}/status") as answer:
+                lanes = {lane["lane"]: lane for lane in (await answer.json())["lanes"]}
+            for name, word in list(missing.items()):
+                if lanes[name]["state"] == "holding" and word in lanes[name]["reason"]:
+                    del missing[name]
+            told = {name: (lanes[name]["state"], lanes[name]["reason"]) for name in missing}
+            assert lanes["healthy"]["state"] != "holding", lanes["healthy"]["reason"]
+            assert time.monotonic() < deadline, f"these do not hold: {told}"
+            await asyncio.sleep(0.1)
