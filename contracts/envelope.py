@@ -19,7 +19,6 @@ from .contract_check import READERS, ContractError
 from .events import ContactChanged, Event, NotificationOccurred
 from .fast_decoding import TENANT_MAX, TRACEPARENT_MAX, TRACESTATE_MAX, FastDecoder, fast_data
 from .json_text import MalformedError, parse
-from .timestamps import parse_rfc3339_ms
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -114,7 +113,7 @@ class _Attributes(Struct, gc=False):
     tenant: str | None
     traceparent: str | None
     tracestate: str | None
-    time_ms: int | None
+    time: str | None
 
 
 def _exact_structured(value: bytes) -> Event | Undecodable:
@@ -181,7 +180,7 @@ def _event(envelope: _Attributes, data: ContactChanged | NotificationOccurred) -
         envelope.tenant,
         envelope.traceparent,
         envelope.tracestate,
-        envelope.time_ms,
+        envelope.time,
     )
 
 
@@ -208,7 +207,7 @@ def _read_attributes(document: dict[str, Any]) -> _Attributes:
         tenant=_ascii(document.get("tenant"), TENANT_MAX),
         traceparent=_ascii(document.get("traceparent"), TRACEPARENT_MAX),
         tracestate=_ascii(document.get("tracestate"), TRACESTATE_MAX),
-        time_ms=parse_rfc3339_ms(time) if type(time) is str else None,
+        time=time if type(time) is str else None,
     )
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from .timestamps import parse_rfc3339_ms
+
 CONTACT_CHANGED = "contact.changed.v1"
 NOTIFICATION_OCCURRED = "notification.occurred.v1"
 
@@ -68,7 +70,8 @@ class NotificationOccurred(Struct, gc=False, forbid_unknown_fields=True):
 class Event(Struct, gc=False):
     """One CloudEvent that was read and holds to its contract.
 
-    ``time_ms`` is None where the event has no readable ``time``: the record's timestamp counts then.
+    ``time`` is the text of the envelope, readable or not; where it is not readable the record's timestamp counts,
+    which whoever has the record writes into ``record_ms``.
     """
 
     id: str
@@ -79,4 +82,11 @@ class Event(Struct, gc=False):
     tenant: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
-    time_ms: int | None = None
+    time: str | None = None
+    record_ms: int | None = None
+
+    @property
+    def time_ms(self) -> int | None:
+        """Milliseconds since 1970 (UTC). Read only when asked for: most lanes never do."""
+        time_ms = None if self.time is None else parse_rfc3339_ms(self.time)
+        return self.record_ms if time_ms is None else time_ms

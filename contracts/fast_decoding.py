@@ -23,7 +23,7 @@ from .events import (
     Segments,
 )
 from .json_text import is_too_deep
-from .timestamps import is_strict_rfc3339, parse_rfc3339_ms
+from .timestamps import is_strict_rfc3339
 
 TENANT_MAX, TRACEPARENT_MAX, TRACESTATE_MAX = 64, 55, 512
 
@@ -155,15 +155,14 @@ def _tolerant_event(value: bytes) -> Event | None:
 
 
 def _event(read: _Envelope, kind: str, data: Data) -> Event | None:
-    tenant, traceparent, tracestate, time = read.tenant, read.traceparent, read.tracestate, read.time
+    tenant, traceparent, tracestate = read.tenant, read.traceparent, read.tracestate
     if (
         (tenant is not None and not tenant.isascii())
         or (traceparent is not None and not traceparent.isascii())
         or (tracestate is not None and not tracestate.isascii())
     ):
         return None
-    time_ms = None if time is None else parse_rfc3339_ms(time)
-    return Event(read.id, read.source, kind, data, read.subject, tenant, traceparent, tracestate, time_ms)
+    return Event(read.id, read.source, kind, data, read.subject, tenant, traceparent, tracestate, read.time)
 
 
 def _strict(data: _TolerantContact | _TolerantNotification) -> Data:

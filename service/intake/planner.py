@@ -51,8 +51,7 @@ class Planner:
             self._undecodable(item, event)
             return
         item.event = event
-        if event.time_ms is None:
-            event.time_ms = record.timestamp
+        event.record_ms = record.timestamp
         try:
             if self._where is not None and not self._where(event, record.key):
                 item.outcome, item.reason = Outcome.SKIPPED, Reason.WHERE

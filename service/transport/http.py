@@ -46,7 +46,9 @@ class HttpTransport:
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self._policy.total_s, connect=self._policy.connect_s),
+            # sock_connect and not connect: that one costs a timer for each request, and adds only the wait for a place
+            # in the pool, which the account's limiter has seen to.
+            timeout=aiohttp.ClientTimeout(total=self._policy.total_s, sock_connect=self._policy.connect_s),
             auto_decompress=True,
             trust_env=False,
             # aiohttp would say application/octet-stream of a POST without a body, which a platform may answer with 415.

@@ -30,7 +30,7 @@ PLACE = "fanline.yaml:14:5 lanes.toys.where"
 
 def contact(**fields: Any) -> Event:
     data = ContactChanged(contact_id="c-1", change="updated", **fields)
-    return Event(id="e-1", source="crm", type=CONTACT_CHANGED, data=data, time_ms=1_700_000_000_123)
+    return Event(id="e-1", source="crm", type=CONTACT_CHANGED, data=data, record_ms=1_700_000_000_123)
 
 
 def notification(**fields: Any) -> Event:
@@ -124,7 +124,7 @@ def test_expressions_give_what_the_event_holds(text: str, expected: Any) -> None
 def test_what_is_missing_gives_null(text: str) -> None:
     """A missing field, also within a larger expression, and a missing key of a map give null, not an error."""
     event = contact()
-    event.time_ms = None
+    event.record_ms = None
     assert value(text, event) is None
 
 
@@ -361,7 +361,7 @@ events = st.builds(
     data=contacts | notifications,
     subject=maybe(texts),
     tenant=maybe(texts),
-    time_ms=maybe(st.integers(0, 2**40)),
+    record_ms=maybe(st.integers(0, 2**40)),
 )
 keys = st.none() | st.binary(max_size=3) | st.sampled_from([b"x", b"", b"\xff"])
 comparisons = st.builds(
