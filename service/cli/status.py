@@ -85,7 +85,7 @@ def _lanes(lanes: Iterable[LaneStatus]) -> Table:
             Text(lane.state, style=_STATE_STYLES.get(lane.state, "dim")),
             lane.account,
             str(len(lane.partitions)),
-            f"{sum(known):,}" if len(known) == len(lags) else "?",
+            f"{sum(known):,}" if lags and len(known) == len(lags) else "?",
             f"{sum(part.unfinished for part in lane.partitions):,}",
             f"{lane.in_flight:,}",
             f"{lane.retrying:,}",

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import TracebackType
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
@@ -125,8 +126,15 @@ class Demo:
 
     def _setting(self, stack: AsyncExitStack) -> Setting:
         directory = Path(tempfile.mkdtemp(prefix="fanline-demo-"))
-        # What failed is worth looking at.
-        stack.callback(lambda: shutil.rmtree(directory, ignore_errors=True) if self.proven else None)
+
+        def clean(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+            """What failed is worth looking at; what was interrupted is not."""
+            if (self.counts and not self.proven) or (kind is not None and issubclass(kind, Exception)):
+                self._console.print(f"\nConfiguration and log are kept in {directory}", soft_wrap=True)
+            else:
+                shutil.rmtree(directory, ignore_errors=True)
+
+        stack.push(clean)
         prefix = "fanline" if self._options.kafka is None else f"fanline-demo-{secrets.token_hex(3)}"
         source = "contacts.changed" if self._options.kafka is None else f"{prefix}.contacts.changed"
         return Setting(directory, prefix, source)
@@ -168,7 +176,7 @@ class Demo:
                 async with asyncio.timeout(_STARTS_WITHIN_S):
                     while any(lane.board.state.value != "running" for lane in app.lanes.values()):  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
-                self._step(f"the service: lanes {', '.join(app.lanes)}; status at {endpoint.url}/status")
+                self._step(f"the service, with {len(app.lanes)} lanes: {endpoint.url}/status")
                 yield app, endpoint
             finally:
                 stop.set()
@@ -231,10 +239,21 @@ class Demo:
                 out.print(f"{lane}: {count.misplaced} results and dead letters do not match", style="red")
         if self.proven:
             out.print("\nEvery event has exactly one result in every lane.", style="bold green")
+            if not self._options.keep:
+                self._tell_what_else()
         else:
             found = ", ".join(f"{count.events:,}" for count in self.counts.values())
             out.print(f"\nThe topics do not hold what they must (source events found: {found}).", style="bold red")
-            out.print(f"Configuration and log are kept in {setting.directory}")
+
+    def _tell_what_else(self) -> None:
+        self._console.print(
+            f"""
+To look further
+  {self._program} demo --keep     leaves it running: status, metrics, Kafka, the log, more events
+  {self._program} demo --faults   lets the platform fail now and then, and for some seconds wholly""",
+            markup=False,
+            soft_wrap=True,
+        )
 
     def _tell_how_to_look(self, setting: Setting, endpoint: Endpoint, sandbox: SandboxServer, kafka: str) -> None:
         with setting.sample_file.open("wb") as file:

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -69,7 +68,7 @@ class Rate:
 
 def live_table(title: str, lanes: Sequence[LaneView]) -> RenderableType:
     """The lanes as they are now."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = _table()
     table.add_column("lane", no_wrap=True)
     table.add_column("state", min_width=8, no_wrap=True)
     for name, width in (("lag", 6), ("in flight", 9), ("retrying", 8), ("settled", 7), ("per s", 6)):
@@ -97,14 +96,14 @@ def plain_line(title: str, lanes: Sequence[LaneView]) -> str:
 def summary(counts: Mapping[str, LaneCount]) -> RenderableType:
     """The recount: events by outcome, what is missing and what is there twice; dead letters by reason."""
     outcomes = [name for name in _outcome_order(counts) if any(count.outcomes[name] for count in counts.values())]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", show_edge=False)
+    table = _table()
     table.add_column("lane", style="bold", no_wrap=True)
     for name in ("events", *outcomes, "missing", "duplicate"):
         table.add_column(name, justify="right", no_wrap=True)
     for lane, count in counts.items():
         wrong = [_judged(len(count.missing)), _judged(len(count.duplicate))]
         table.add_row(lane, _number(count.events), *(_number(count.outcomes[name]) for name in outcomes), *wrong)
-    dead = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    dead = _table()
     for name in ("lane", "dead letters because"):
         dead.add_column(name, no_wrap=True)
     dead.add_column("count", justify="right")
@@ -112,6 +111,11 @@ def summary(counts: Mapping[str, LaneCount]) -> RenderableType:
         for (outcome, reason), number in sorted(count.dead_letters.items()):
             dead.add_row(Text(lane, style="bold"), f"{outcome}: {reason}", _number(number))
     return Group(table, Text(), dead) if dead.row_count else table
+
+
+def _table() -> Table:
+    """Narrow enough for 80 columns."""
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
 
 
 def _notes(lane: LaneView) -> list[Text]:
