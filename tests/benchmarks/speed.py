@@ -14,12 +14,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from handlers.np6.sandbox import Np6Sandbox
+from handlers.sandbox.outages import Mode, Outage
 from handlers.sandbox.server import serve
 from service.localkafka import Cluster
 from tests.benchmarks.workload import PARTITIONS, RESULTS, TOPIC, event
@@ -44,16 +46,19 @@ lanes:
 """
 
 
-def _sandbox(ready: Any) -> None:
-    import uvloop  # noqa: PLC0415 - in the sandbox's own process
+def sandbox(ready: Any, hangs: bool = False) -> None:
+    """The platform, in a process of its own; ``ready`` gets its address."""
+    import uvloop
 
     def told(server: Any) -> None:
+        if hangs:
+            server.outages.set(Outage(Mode.HANG), time.monotonic())
         ready.put(server.base_url("np6", "bench"))
 
     uvloop.run(serve("127.0.0.1:0", ready=told, record=False, np6=Np6Sandbox(remember=False)))
 
 
-async def _fill(bootstrap: str, events: int, contacts: int) -> None:
+async def fill(bootstrap: str, events: int, contacts: int) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=256 * 1024)
     await producer.start()
     for n in range(events):
@@ -62,7 +67,7 @@ async def _fill(bootstrap: str, events: int, contacts: int) -> None:
     await producer.stop()
 
 
-def _fanline(bootstrap: str, url: str, events: int, folder: Path, *, dry_run: bool) -> list[str]:
+def fanline(bootstrap: str, url: str, events: int, folder: Path, *, dry_run: bool) -> list[str]:
     prefix = f"f-{secrets.token_hex(4)}"
     topics = [f"{prefix}.bench.{name}" for name in ("dead-letters", "replay", "journal")]
     asyncio.run(create_topics(bootstrap, dict.fromkeys(topics, PARTITIONS)))
@@ -77,14 +82,14 @@ def _fanline(bootstrap: str, url: str, events: int, folder: Path, *, dry_run: bo
 def _command(name: str, bootstrap: str, url: str, events: int, folder: Path) -> list[str]:
     match name:
         case "spine":
-            return _fanline(bootstrap, url, events, folder, dry_run=True)
+            return fanline(bootstrap, url, events, folder, dry_run=True)
         case "segments":
-            return _fanline(bootstrap, url, events, folder, dry_run=False)
+            return fanline(bootstrap, url, events, folder, dry_run=False)
         case _:
             return [str(CONTENDERS / f"{name}.py"), bootstrap, url, str(events)]
 
 
-def _measure(command: list[str]) -> dict[str, float]:
+def measure(command: list[str]) -> dict[str, float]:
     environment = {**os.environ, "BENCH_KEY": "bench", "PYTHONPATH": str(Path(__file__).parents[2])}
     run = subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=900, check=False
@@ -102,24 +107,24 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=["spine", "segments", "faststream_batch", "plain"])
     options = parser.parse_args()
     queue: Any = multiprocessing.get_context("spawn").Queue()
-    sandbox = multiprocessing.get_context("spawn").Process(target=_sandbox, args=(queue,), daemon=True)
-    sandbox.start()
+    platform = multiprocessing.get_context("spawn").Process(target=sandbox, args=(queue,), daemon=True)
+    platform.start()
     url = queue.get(timeout=30)
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in options.only}
     with Cluster() as cluster, tempfile.TemporaryDirectory() as folder:
         bootstrap = cluster.bootstrap_servers
         asyncio.run(create_topics(bootstrap, {TOPIC: PARTITIONS, RESULTS: 12}))
-        asyncio.run(_fill(bootstrap, options.events, options.events // 5))
+        asyncio.run(fill(bootstrap, options.events, options.events // 5))
         for round_ in range(options.rounds):
             for name in options.only:
-                measured = _measure(_command(name, bootstrap, url, options.events, Path(folder)))
+                measured = measure(_command(name, bootstrap, url, options.events, Path(folder)))
                 figures[name].append(measured)
                 per = measured["cpu_s"] / options.events * 100_000
                 print(
                     f"round {round_ + 1}  {name:18} {per:6.2f} CPU-s per 100,000   {measured['wall_s']:6.1f} s",
                     flush=True,
                 )
-    sandbox.terminate()
+    platform.terminate()
     medians = {
         name: statistics.median(one["cpu_s"] for one in runs) / options.events * 100_000
         for name, runs in figures.items()

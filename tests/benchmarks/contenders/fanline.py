@@ -1,4 +1,7 @@
-"""Fanline itself: `fanline.py CONFIG EVENTS` settles so many events of a backlog and prints its CPU and wall seconds."""
+"""Fanline itself: `fanline.py CONFIG EVENTS [SECONDS]` settles so many events of a backlog, for so long at the most.
+
+Prints its CPU and wall seconds and its peak memory.
+"""
 
 import asyncio
 import gc
@@ -6,6 +9,7 @@ import json
 import resource
 import sys
 import time
+from contextlib import nullcontext, suppress
 
 import uvloop
 
@@ -16,7 +20,7 @@ from service.telemetry import configure_logging
 
 async def _settled(app: Application, events: int) -> None:
     (lane,) = app.lanes.values()
-    async with asyncio.timeout(600):
+    async with asyncio.timeout(float(sys.argv[3]) if len(sys.argv) > 3 else 900):
         while True:
             assignment = lane.assignment
             if assignment is not None and assignment.ready:
@@ -29,7 +33,7 @@ async def _settled(app: Application, events: int) -> None:
 async def main() -> None:
     config = load(sys.argv[1], KINDS)
     events = int(sys.argv[2])
-    app = Application(config)
+    app = Application(config, drain_s=1.0)
     configure_logging("warning", secrets=app.telemetry.secrets)
     stop = asyncio.Event()
     async with app:
@@ -37,7 +41,8 @@ async def main() -> None:
         gc.set_threshold(50_000, 50, 50)
         began, cpu = time.monotonic(), time.process_time()
         running = asyncio.create_task(app.run(stop))
-        await _settled(app, events)
+        with suppress(TimeoutError) if len(sys.argv) > 3 else nullcontext():
+            await _settled(app, events)
         cpu, wall = time.process_time() - cpu, time.monotonic() - began
         stop.set()
         await running
