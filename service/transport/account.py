@@ -186,7 +186,7 @@ class Account:
     @property
     def is_waited_for(self) -> bool:
         """Whether somebody waits in line for the right to send."""
-        return self._line.locked()
+        return self._waiting > 0
 
     def _steps_back(self, who: object) -> bool:
         """The breaker's probe is not the operation that failed last, if another waits: that one goes first."""
