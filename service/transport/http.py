@@ -89,9 +89,9 @@ class HttpTransport:
 
     def _url(self, path: str) -> URL:
         """The address of ``path``, whose parts are encoded already; half the cost of parsing it as a whole."""
-        before, mark, query = path.partition("?")
-        url = self._base.with_path(self._prefix + before, encoded=True)
-        return url.update_query(query) if mark else url
+        if "?" in path:  # a query that is joined would be encoded anew
+            return URL(self._policy.base_url.rstrip("/") + path, encoded=True)
+        return self._base.with_path(self._prefix + path, encoded=True)
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
         if response.status == 204 or response.content.at_eof():
@@ -121,6 +121,7 @@ _KINDS: tuple[tuple[type[BaseException], FailureKind, str], ...] = (
     (aiohttp.ClientConnectorError, FailureKind.NOT_SENT, "no connection"),
     (aiohttp.ServerFingerprintMismatch, FailureKind.BAD_CERTIFICATE, "the certificate is not trusted"),
     (aiohttp.InvalidURL, FailureKind.NOT_SENT, "the URL is not valid"),
+    (aiohttp.NonHttpUrlClientError, FailureKind.NOT_SENT, "the URL is not valid"),
     (TimeoutError, FailureKind.TIMED_OUT, "no answer in time"),
     (aiohttp.ServerDisconnectedError, FailureKind.RESET, "the connection was closed before the answer"),
     (aiohttp.ClientPayloadError, FailureKind.RESET, "the answer broke off"),
