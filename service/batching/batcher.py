@@ -72,7 +72,8 @@ class Batcher:
             if claimed != group:
                 # An earlier record of the key sits in another open batch: that one goes first, now.
                 self._close(self._open[claimed], Cause.SIZE)
-                self._under_way[key].append((item, group))
+                # Under way by now, or, in a dry run, at its end already.
+                self.add(item, group, now)
                 return
         batch = self._open.get(group)
         if batch is None:
