@@ -117,7 +117,7 @@ def test_a_lane_that_does_not_exist_ends_with_2(run: Run, configuration: Path) -
     assert "it has: vip" in result.stderr
 
 
-@pytest.mark.parametrize("command", [*WITH_CONFIG[:1], *WITH_CONFIG[2:]], ids=" ".join)
+@pytest.mark.parametrize("command", WITH_CONFIG[2:], ids=" ".join)
 def test_a_kafka_that_is_not_there_is_named(run: Run, command: list[str], configuration: Path) -> None:
     """The address, what went wrong there, and what to look at; exit 1."""
     result = run(*command, "--config", configuration, stdin=b"")

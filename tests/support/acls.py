@@ -1,0 +1,84 @@
+"""Rights on a broker with ACLs, given by a super user."""
+
+from enum import IntEnum
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
+
+_PREFIXED, _ALLOW = 4, 3
+
+
+class Resource(IntEnum):
+    """Kafka's numbers of what a right is about."""
+
+    TOPIC = 2
+    GROUP = 3
+    TRANSACTIONAL_ID = 5
+
+
+class Operation(IntEnum):
+    """Kafka's numbers of rights."""
+
+    ALL = 2
+    READ = 3
+    WRITE = 4
+    DESCRIBE = 8
+
+
+class _CreateAclsResponse_v1(Response):
+    API_KEY = 30
+    API_VERSION = 1
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("results", Array(("error_code", Int16), ("error_message", String("utf-8")))),
+    )
+
+
+class _CreateAclsRequest_v1(RequestStruct):
+    API_KEY = 30
+    API_VERSION = 1
+    RESPONSE_TYPE = _CreateAclsResponse_v1
+    SCHEMA = Schema(
+        (
+            "creations",
+            Array(
+                ("resource_type", Int8),
+                ("resource_name", String("utf-8")),
+                ("resource_pattern_type", Int8),
+                ("principal", String("utf-8")),
+                ("host", String("utf-8")),
+                ("operation", Int8),
+                ("permission_type", Int8),
+            ),
+        ),
+    )
+
+
+class _CreateAcls(Request[_CreateAclsRequest_v1]):
+    API_KEY = 30
+
+    def __init__(self, creations: list[tuple[int, str, int, str, str, int, int]]) -> None:
+        self._creations = creations
+
+    def build(self, request_struct_class: type[_CreateAclsRequest_v1]) -> _CreateAclsRequest_v1:
+        return request_struct_class(self._creations)
+
+
+async def grant(
+    bootstrap_servers: str, user: str, prefix: str, rights: list[tuple[Resource, Operation]], **client: Any
+) -> None:
+    """Gives rights on all resources whose names begin with ``prefix``."""
+    kafka = AIOKafkaClient(bootstrap_servers=bootstrap_servers, **client)
+    await kafka.bootstrap()
+    try:
+        creations = [
+            (int(resource), prefix, _PREFIXED, f"User:{user}", "*", int(operation), _ALLOW)
+            for resource, operation in rights
+        ]
+        answer: Any = await kafka.send(kafka.get_random_node(), _CreateAcls(creations))
+        if failed := [text for code, text in answer.results if code]:
+            raise RuntimeError(f"rights were not given: {failed}")
+    finally:
+        await kafka.close()
