@@ -1,30 +1,31 @@
-# Each target does all its set-up. It needs Python 3.11 to 3.13 and make; nothing else.
+# Everything on a machine with Python 3.11 to 3.13 and make: the environment is made when first needed.
+#   make demo   see it work          make test   all tests      make lint   what must be clean
+# ARGS goes to the command: make demo ARGS="--faults --keep", make test ARGS="tests/unit -q".
 
 PYTHON ?= python3
+ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
-BENCH_READY := $(VENV)/.ready-bench
+READY := $(VENV)/.fanline-ready
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	pyproject.toml
 
-.PHONY: demo test lint bench memory lock clean help
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock clean
 
 help:
-	@echo "make demo     Kafka, an imitated platform, events, two lanes, and a count of what became of each"
-	@echo "make test     all tests, on a real Apache Kafka (ARGS='-k name' for some)"
-	@echo "make lint     ruff and mypy"
-	@echo "make bench    CPU per 100,000 events, beside peers"
-	@echo "make memory   peak memory over a small and a large backlog"
-	@echo "make lock     write the lock files anew"
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
 
+setup: $(READY)
+
+# Exactly the versions of the lock, each checked against its hash; nothing is built or fetched beside them.
 $(READY): requirements-dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Fanline needs Python 3.11 to 3.13; this is %d.%d. Name another one: make PYTHON=python3.12 ..." % v)'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
-
-$(BENCH_READY): $(READY) requirements-bench.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+		echo "Fanline needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is none of these." >&2; \
+		echo "Name one that is, for example: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY)
@@ -38,18 +39,15 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(BENCH_READY)
-	$(BIN)/python -m tests.benchmarks.speed $(ARGS)
+format: $(READY)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
-memory: $(READY)
-	$(BIN)/python -m tests.benchmarks.memory $(ARGS)
-
-# Hashes without addresses; uv is the only tool that is not in the lock.
-UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 lock:
-	$(UV_COMPILE) -o requirements.lock pyproject.toml
-	$(UV_COMPILE) --extra kafka --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
-	$(UV_COMPILE) --extra kafka --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock pyproject.toml
+	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	$(COMPILE) -o requirements.lock
+	$(COMPILE) --extra dev --extra kafka -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra dev --extra kafka --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
