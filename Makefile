@@ -1,5 +1,6 @@
 # Everything on a machine with Python 3.11 to 3.13 and make: the environment is made when first needed.
 #   make demo   see it work          make test   all tests      make lint   what must be clean
+#   make bench  speed beside peers   make memory peak memory over two backlogs
 # ARGS goes to the command: make demo ARGS="--faults --keep", make test ARGS="tests/unit -q".
 
 PYTHON ?= python3
@@ -7,14 +8,15 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.fanline-ready
+BENCH_READY := $(VENV)/.fanline-bench-ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test lint format bench memory lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
 
 setup: $(READY)
 
@@ -39,6 +41,16 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+$(BENCH_READY): $(READY) requirements-bench.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
+bench: $(BENCH_READY)
+	$(BIN)/python -m tests.benchmarks.speed $(ARGS)
+
+memory: $(READY)
+	$(BIN)/python -m tests.benchmarks.memory $(ARGS)
+
 format: $(READY)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -50,4 +62,4 @@ lock:
 	$(COMPILE) --extra dev --extra kafka --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
