@@ -64,7 +64,7 @@ class DeliveryHooks(msgspec.Struct, frozen=True):
     unit_ended: Callable[[Unit], None]
     retried: Callable[[RetryCause], None]
     hold_changed: Callable[[], None]
-    expires_at_ms: Callable[[Item], float | None]
+    expires_at_ms: Callable[[Item], float | None] | None  # None: the lane has no deadline
     fault: Callable[[BaseException], None]  # a handler's own error, after the plan
 
 
@@ -345,11 +345,12 @@ class Dispatcher:
 
     def _expired(self, unit: Unit) -> bool:
         """Whether the deadline of every member has passed: one that may still be delivered keeps the call alive."""
-        if unit.stage is not Stage.ACT:
+        expires_at_ms = self._hooks.expires_at_ms
+        if expires_at_ms is None or unit.stage is not Stage.ACT:
             return False
         now_ms: int | None = None
         for item, _ in unit.members:
-            expires_at = self._hooks.expires_at_ms(item)
+            expires_at = expires_at_ms(item)
             if expires_at is None:
                 return False
             if now_ms is None:

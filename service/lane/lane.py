@@ -151,7 +151,7 @@ class Lane:
                 unit_ended=observer.unit_ended,
                 retried=observer.retried,
                 hold_changed=self.refresh_state,
-                expires_at_ms=self._expires_at_ms,
+                expires_at_ms=self._expires_at_ms if setup.planning.deadline_s is not None else None,
                 fault=self._delivery_fault,
             ),
             requests,
