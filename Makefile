@@ -26,12 +26,13 @@ $(READY): requirements-dev.lock pyproject.toml
 		echo "Fanline needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is none of these." >&2; \
 		echo "Name one that is, for example: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@echo "Installing what Fanline needs into $(VENV): about a minute, once."
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/fanline demo $(ARGS)
+	@$(BIN)/fanline demo $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)

@@ -115,7 +115,7 @@ class Demo:
             self._step(f"Kafka at {self._options.kafka}, as you said")
             return self._options.kafka
         began = time.monotonic()
-        with self._console.status("getting Apache Kafka ready") as shown:
+        with self._console.status("getting Apache Kafka ready (the first time, half a minute)") as shown:
 
             def fetching(done: int, total: int) -> None:
                 shown.update(f"getting Apache Kafka ready: downloading {done} of {total} parts")
