@@ -125,6 +125,14 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     detail: str | None = None
 
 
+class Platform(msgspec.Struct, frozen=True):
+    """What all handlers of one platform have in common."""
+
+    name: str
+    credentials: Callable[[str], Mapping[str, str]]  # a secret as headers; raises ValueError, without the secret
+    probe: Callable[[], Request]  # a call that changes nothing and needs credentials
+
+
 class Handler(Protocol):
     """One kind of delivery. All methods are pure and quick."""
 

@@ -12,7 +12,7 @@ from aiokafka.client import AIOKafkaClient
 
 from contracts.ids import ResultIds
 from contracts.results import ResultEncoder
-from handlers.base import Expression, Handler
+from handlers.base import Expression, Handler, Platform
 from handlers.np6 import client as np6
 from handlers.np6.segments import SegmentsConfig, SegmentsHandler
 from service.batching.batcher import BatchPolicy
@@ -52,14 +52,18 @@ def _segments(options: SegmentsConfig, compile_: Callable[[str, str], Expression
     )
 
 
+PLATFORMS: Mapping[str, Platform] = {
+    platform.name: platform for platform in [Platform("np6", np6.credentials, np6.probe)]
+}
 KINDS: Kinds = kinds_of([HandlerKind("np6.segments", "np6", SegmentsConfig)])
 _BUILDERS: dict[str, Callable[[Any, Callable[[str, str], Expression]], Handler]] = {"np6.segments": _segments}
 
 
-class KeyCredentials:
-    """A secret as NP6's headers."""
+class SecretCredentials:
+    """An account's secret as its platform's headers."""
 
-    def __init__(self, secret: Secret, known: SecretStrings) -> None:
+    def __init__(self, secret: Secret, platform: Platform, known: SecretStrings) -> None:
+        self._platform = platform
         self._secret = secret
         self._known = known
 
@@ -68,7 +72,7 @@ class KeyCredentials:
         # Before anything can be said about it: whatever is logged from here on is searched for it.
         self._known.add(value)
         try:
-            return np6.credentials(value)
+            return self._platform.credentials(value)
         except ValueError as error:
             raise SecretError(f"{self._secret.source}: {error}") from None
 
@@ -171,7 +175,7 @@ class Application:
                     adaptive=config.limits.adaptive,
                 )
             ),
-            credentials=KeyCredentials(config.api_key, self.telemetry.secrets),
+            credentials=SecretCredentials(config.api_key, PLATFORMS[config.platform], self.telemetry.secrets),
             clock=self.clock,
         )
         account.open()

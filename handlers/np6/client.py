@@ -6,6 +6,7 @@ slashes. RFC 3986 takes ``%2E`` for a dot, so that a client, a proxy or the serv
 it, and some servers decode ``%2F`` before they look for dots.
 """
 
+from secrets import token_hex
 from urllib.parse import quote
 
 from handlers.base import Request
@@ -49,6 +50,11 @@ def leave_segment(target: str, segment: str) -> Request:
 def segments_of(target: str) -> Request:
     """Reads the segments of a target: 200, a list of int. Raises ValueError like :func:`join_segment`."""
     return Request("GET", f"/targets/{_encoded(target)}/segments", _READ)
+
+
+def probe() -> Request:
+    """Reads a target that does not exist: whoever may do that gets 404 or an empty list."""
+    return segments_of(f"fanline-check-{token_hex(8)}")
 
 
 def _encoded(part: str) -> str:

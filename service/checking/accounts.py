@@ -1,31 +1,25 @@
 """Whether each account lets us in: one reading call for something that does not exist."""
 
-import secrets
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from handlers.base import Answer, Failure, FailureKind, Reply, Request
-from handlers.np6 import client as np6
+from handlers.base import Answer, Failure, FailureKind, Platform, Reply
 from service.config import Account, Configuration
 from service.errors import StartError
 from service.findings import Finding, Severity
 from service.transport.http import HttpTransport, TransportPolicy
 
-# By platform: a call that changes nothing and needs credentials.
-_PROBES: Mapping[str, Callable[[], Request]] = {
-    "np6": lambda: np6.segments_of(f"fanline-check-{secrets.token_hex(8)}"),
-}
 _MISDIRECTED = frozenset({405, 410, 411, 415})
 
 
-async def check_accounts(config: Configuration) -> list[Finding]:
+async def check_accounts(config: Configuration, platforms: Mapping[str, Platform]) -> list[Finding]:
     """A finding for each account. Raises SecretError, StartError."""
-    return [await _check(account) for account in config.accounts.values()]
+    return [await _check(account, platforms[account.platform]) for account in config.accounts.values()]
 
 
-async def _check(account: Account) -> Finding:
+async def _check(account: Account, platform: Platform) -> Finding:
     try:
-        credentials = np6.credentials(account.api_key.read())
+        credentials = platform.credentials(account.api_key.read())
     except ValueError as error:
         return Finding(Severity.ERROR, f"account {account.name}", str(error), f"see accounts.{account.name}.api_key")
     policy = TransportPolicy(
@@ -36,7 +30,7 @@ async def _check(account: Account) -> Finding:
         proxy=account.proxy,
     )
     async with HttpTransport(policy, _tls(account)) as transport:
-        return judge(account, await transport.send(_PROBES[account.platform](), credentials))
+        return judge(account, await transport.send(platform.probe(), credentials))
 
 
 def judge(account: Account, reply: Reply) -> Finding:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.app import KINDS
+from service.app import KINDS, PLATFORMS
 from service.checking import check_accounts, check_kafka, remarks
 from service.cli.failures import CommandError, ExitCode, faults_text
 from service.cli.options import ConfigOption, DrainOption, JsonOption, duration
@@ -65,7 +65,7 @@ def _read(config: ConfigOption, drain_s: float) -> tuple[list[Fault], Configurat
 
 
 async def _online(config: Configuration) -> list[Finding]:
-    return [*await check_kafka(config), *await check_accounts(config)]
+    return [*await check_kafka(config), *await check_accounts(config, PLATFORMS)]
 
 
 def _print(config: Configuration, findings: list[Finding], errors: int, *, online: bool) -> None:

@@ -29,7 +29,7 @@ from service.demo.recount import LaneCount, recount
 from service.demo.screen import summary
 from service.demo.setting import Setting
 from service.demo.trouble import add_faults, begin_outage
-from service.demo.watching import watch
+from service.demo.watching import until_running, watch
 from service.http import Endpoint, serve
 from service.kafka.connection import connection_arguments
 from service.kafka.ensuring import ensure_topics
@@ -42,7 +42,6 @@ from service.telemetry import Telemetry, configure_logging
 
 PARTITIONS = 6
 _MORE_EVENTS = 200
-_STARTS_WITHIN_S = 60.0
 _DRAIN_S = 25.0
 _ACCOUNTS = {"np6-main": "main", "np6-news": "news"}
 # The part of the events that are settled when the outage begins.
@@ -173,9 +172,7 @@ class Demo:
             stop = asyncio.Event()
             group.create_task(app.run(stop))
             try:
-                async with asyncio.timeout(_STARTS_WITHIN_S):
-                    while any(lane.board.state.value != "running" for lane in app.lanes.values()):  # noqa: ASYNC110
-                        await asyncio.sleep(0.02)
+                await until_running(app)
                 self._step(f"the service, with {len(app.lanes)} lanes: {endpoint.url}/status")
                 yield app, endpoint
             finally:

@@ -11,8 +11,10 @@ from rich.live import Live
 from service.app import Application
 from service.demo.screen import LaneView, Rate, live_table, plain_line
 from service.errors import FanlineError
+from service.lifecycle import LaneState
 from service.status import LaneStatus, Status, settled_of
 
+_STARTS_WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.2
 _LINE_EVERY_S = 2.0
 # So long nothing may move: longer than any hold that the demo's own faults cause.
@@ -23,6 +25,17 @@ Draw = Callable[[str, Sequence[LaneView]], None]
 
 class StalledError(FanlineError):
     """The lanes do not come to an end. The message says how they are."""
+
+
+async def until_running(app: Application) -> None:
+    """Return once every lane runs. Raises StalledError."""
+    boards = {name: lane.board for name, lane in app.lanes.items()}
+    deadline = time.monotonic() + _STARTS_WITHIN_S
+    while waiting := [name for name, board in boards.items() if board.state is not LaneState.RUNNING]:
+        if time.monotonic() > deadline:
+            told = "; ".join(f"{name} is {boards[name].state}: {boards[name].reason}" for name in waiting)
+            raise StalledError(f"not every lane runs after {_STARTS_WITHIN_S:.0f} s: {told}")
+        await asyncio.sleep(_LOOK_EVERY_S / 10)
 
 
 async def watch(app: Application, console: Console, *, events: int, published: Callable[[], int]) -> None:
