@@ -1,17 +1,15 @@
 """Sends events to a topic, each acknowledged by all in-sync replicas, those of one key in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
 from service.errors import FanlineError
 from service.publishing.validating import STRUCTURED
-
-T = TypeVar("T")
 
 # Bounds what a run holds in memory.
 _IN_FLIGHT = 5_000
@@ -30,79 +28,58 @@ class Publisher:
     """Sends to one topic. ``published`` counts what has been acknowledged; ``acknowledged`` is called with 1 for
     each."""
 
-    def __init__(
-        self, producer: AIOKafkaProducer, topic: str, acknowledged: Callable[[int], object], stalled_after_s: float
-    ) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topic: str, acknowledged: Callable[[int], object]) -> None:
         self._producer = producer
         self._topic = topic
         self._acknowledged = acknowledged
-        self._stalled_after_s = stalled_after_s
-        self._ended_last = asyncio.get_running_loop().time()
         self._room = asyncio.Semaphore(_IN_FLIGHT)
         self._error: BaseException | None = None
         self.published = 0
-        self.bytes = 0
 
     async def send(self, key: bytes, value: bytes) -> None:
         """Hand over one event; it is acknowledged later. Raises PublishError for an earlier one that failed."""
         self._raise_if_failed()
-        if self._room.locked():
-            await self._bounded(self._room.acquire())
-        else:
-            await self._room.acquire()
-        future = await self._bounded(self._producer.send(self._topic, value, key=key, headers=[STRUCTURED]))
-        future.add_done_callback(lambda done: self._ended(done, len(key) + len(value)))
+        await self._room.acquire()
+        try:
+            future = await self._producer.send(self._topic, value, key=key, headers=[STRUCTURED])
+        except KafkaError as error:
+            raise self.failure(error) from error
+        future.add_done_callback(self._ended)
 
     async def finish(self) -> None:
         """Wait for all acknowledgements. Raises PublishError."""
-        await self._bounded(self._producer.flush())
+        try:
+            await self._producer.flush()
+        except KafkaError as error:
+            raise self.failure(error) from error
         self._raise_if_failed()
 
-    async def _bounded(self, work: Awaitable[T]) -> T:
-        """Wait for ``work`` as long as acknowledgements come. Raises PublishError."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(work)
-        began = loop.time()
-        try:
-            while True:
-                left_s = max(began, self._ended_last) + self._stalled_after_s - loop.time()
-                done, _ = await asyncio.wait([task], timeout=max(0.0, left_s))
-                if done:
-                    return task.result()
-                if left_s <= 0:
-                    raise self._failure(TimeoutError())
-        except KafkaError as error:
-            raise self._failure(error) from error
-        finally:
-            task.cancel()
-
-    def _ended(self, future: "asyncio.Future[Any]", size: int) -> None:
-        self._room.release()
-        self._ended_last = asyncio.get_running_loop().time()
-        if future.cancelled():
-            return
-        if (error := future.exception()) is not None:
-            self._error = self._error or error
-            return
-        self.published += 1
-        self.bytes += size
-        self._acknowledged(1)
-
-    def _raise_if_failed(self) -> None:
-        if self._error is not None:
-            raise self._failure(self._error) from self._error
-
-    def _failure(self, error: BaseException) -> PublishError:
+    def failure(self, error: BaseException) -> PublishError:
+        """What an error means, and how many events had been acknowledged."""
         match error:
             case TopicAuthorizationFailedError():
                 why = "this user of Kafka may not write to it; grant Write on the topic"
             case MessageSizeTooLargeError():
                 why = "an event is larger than its max.message.bytes"
             case TimeoutError():
-                why = f"no answer from the brokers for {self._stalled_after_s:g} s"
+                why = "the brokers have fallen silent"
             case _:
                 why = f"the broker did not take an event ({type(error).__name__})"
         return PublishError(f"topic {self._topic}: {why}. {self.published} events had been acknowledged")
+
+    def _ended(self, future: "asyncio.Future[Any]") -> None:
+        self._room.release()
+        if future.cancelled():
+            return
+        if (error := future.exception()) is not None:
+            self._error = self._error or error
+            return
+        self.published += 1
+        self._acknowledged(1)
+
+    def _raise_if_failed(self) -> None:
+        if self._error is not None:
+            raise self.failure(self._error) from self._error
 
 
 @asynccontextmanager
@@ -114,15 +91,34 @@ async def publisher(
     acknowledged: Callable[[int], object],
     stalled_after_s: float = _STALLED_AFTER_S,
 ) -> AsyncIterator[Publisher]:
-    """A publisher with an idempotent producer, which gives up when nothing was acknowledged for ``stalled_after_s``.
-    ``arguments`` are those of a client."""
+    """A publisher with an idempotent producer. ``arguments`` are those of a client. The block is to send and finish
+    without pauses: it is broken off with PublishError when nothing is acknowledged for ``stalled_after_s``."""
     producer = AIOKafkaProducer(
         **arguments, enable_idempotence=True, acks="all", linger_ms=5, max_request_size=max_message_bytes
     )
     await producer.start()
+    sink = Publisher(producer, topic, acknowledged)
     try:
-        yield Publisher(producer, topic, acknowledged, stalled_after_s)
+        async with asyncio.timeout(stalled_after_s) as deadline:
+            watching = asyncio.create_task(_watch(sink, deadline, stalled_after_s))
+            try:
+                yield sink
+            finally:
+                watching.cancel()
+    except TimeoutError as error:
+        raise sink.failure(error) from error
     finally:
         with suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await producer.stop()
+
+
+async def _watch(sink: Publisher, deadline: asyncio.Timeout, stalled_after_s: float) -> None:
+    """Move the deadline for as long as acknowledgements come."""
+    loop = asyncio.get_running_loop()
+    seen = 0
+    while True:
+        await asyncio.sleep(stalled_after_s / 4)
+        if sink.published > seen and not deadline.expired():
+            seen = sink.published
+            deadline.reschedule(loop.time() + stalled_after_s)

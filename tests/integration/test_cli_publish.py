@@ -1,6 +1,8 @@
 """``fanline publish`` on a real broker."""
 
+import asyncio
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 
 from contracts.envelope import decode
 from contracts.events import Event
+from service.localkafka import LocalKafka
+from service.publishing.publishing import PublishError, publisher
 from tests.support.cli import KEY_VARIABLE, configuration, lane, run, wait
 from tests.support.kafka import Record, create_topics, read_committed_all
 
@@ -138,3 +142,45 @@ def test_a_topic_that_is_not_there_is_not_made(
     result = run("publish", "--config", config, "--topic", f"{prefix}-nope", file)
     assert result.exit_code == 1
     assert f"--topic {prefix}-nope: does not exist" in result.stderr
+
+
+async def test_an_event_that_the_broker_refuses_is_no_success(bootstrap_servers: str, prefix: str) -> None:
+    """Every event is acknowledged, or the command fails and says how many were."""
+    topic = f"{prefix}-small"
+    await create_topics(bootstrap_servers, [topic], config={"max.message.bytes": "2000"})
+    counted: list[int] = []
+    connection = {"bootstrap_servers": bootstrap_servers}
+    async with publisher(connection, topic, max_message_bytes=1_000_000, acknowledged=counted.append) as sink:
+        await sink.send(b"k", b"small")
+        await sink.finish()
+        await sink.send(b"k", random.randbytes(5_000))
+        with pytest.raises(PublishError, match=r"larger than its max\.message\.bytes\. 1 events had been acknowledged"):
+            await sink.finish()
+    assert counted == [1]
+    assert len(await read_committed_all(bootstrap_servers, [topic])) == 1
+
+
+async def test_brokers_that_fall_silent_end_it() -> None:
+    """A frozen broker: the command gives up instead of waiting for ever, and says how many had been acknowledged."""
+    async with LocalKafka() as kafka:
+        await create_topics(kafka.bootstrap_servers, ["t"])
+        try:
+            with pytest.raises(PublishError, match=r"have fallen silent\. 1 events had been acknowledged"):
+                await asyncio.wait_for(send_to_frozen(kafka), 30)
+        finally:
+            kafka.resume()
+
+
+async def send_to_frozen(kafka: LocalKafka) -> None:
+    async with publisher(
+        {"bootstrap_servers": kafka.bootstrap_servers},
+        "t",
+        max_message_bytes=1_000_000,
+        acknowledged=lambda _: None,
+        stalled_after_s=2.0,
+    ) as sink:
+        await sink.send(b"k", b"1")
+        await sink.finish()
+        kafka.pause()
+        await sink.send(b"k", b"2")
+        await sink.finish()
