@@ -68,6 +68,13 @@ def _lanes(config: Configuration, wanted: Sequence[str] | None, file: Path) -> l
     return list(dict.fromkeys(wanted or config.lanes))
 
 
+def tune_collector() -> None:
+    """Have the garbage collector look for cycles seldom, and never among what the start has made."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
 class _Process:
     """One process of the service: signals, the order of starting, and the exit code."""
 
@@ -92,9 +99,7 @@ class _Process:
                 self._log.info(
                     LogEvent.STARTED, version=VERSION, instance=application.instance, lanes=list(self._lanes), http=url
                 )
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(*_GC_THRESHOLDS)
+                tune_collector()
                 await application.run(self._stop)
         except Exception as error:
             self._log_faults(error)

@@ -4,7 +4,6 @@ Prints its CPU and wall seconds and its peak memory.
 """
 
 import asyncio
-import gc
 import json
 import resource
 import sys
@@ -14,6 +13,7 @@ from contextlib import nullcontext, suppress
 import uvloop
 
 from service.app import KINDS, Application
+from service.cli.run import tune_collector
 from service.config import load
 from service.telemetry import configure_logging
 
@@ -37,8 +37,7 @@ async def main() -> None:
     configure_logging("warning", secrets=app.telemetry.secrets)
     stop = asyncio.Event()
     async with app:
-        gc.freeze()
-        gc.set_threshold(50_000, 50, 50)
+        tune_collector()
         began, cpu = time.monotonic(), time.process_time()
         running = asyncio.create_task(app.run(stop))
         with suppress(TimeoutError) if len(sys.argv) > 3 else nullcontext():

@@ -1,6 +1,10 @@
-"""FastStream's batch subscriber doing the same job without any of the guarantees: `faststream_batch.py BOOTSTRAP URL EVENTS`."""
+"""FastStream's batch subscriber doing the same job without any of the guarantees.
+
+``faststream_batch.py BOOTSTRAP URL EVENTS``.
 
 import asyncio
+"""
+
 import json
 import logging
 import sys
