@@ -123,22 +123,27 @@ class Application:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run the lanes until ``stop`` is set and all have drained. A lane that dies of our own fault takes all down,
-        in order: the others drain."""
+        in order: the others drain first. Raises ExceptionGroup with what the lanes died of."""
+        died: list[Exception] = []
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._run_lane(lane), name=f"lane {name}") for name, lane in self.lanes.items()]
+            tasks = [
+                group.create_task(self._run_lane(lane, died), name=f"lane {name}") for name, lane in self.lanes.items()
+            ]
             stopper = group.create_task(self._stop_all(stop))
             await asyncio.wait(tasks)
             stopper.cancel()
+        if died:
+            raise ExceptionGroup("lanes died", died)
 
-    async def _run_lane(self, lane: Lane) -> None:
+    async def _run_lane(self, lane: Lane, died: list[Exception]) -> None:
+        """Raises nothing: an error that left this task would cancel the other lanes in the middle of their calls."""
         try:
             await lane.run()
-        except BaseException as error:
-            if isinstance(error, Exception):
-                lane.died = type(error).__name__
+        except Exception as error:  # noqa: BLE001 - kept, and raised once the others have drained
+            died.append(error)
+            lane.died = type(error).__name__
             for other in self.lanes.values():
                 other.stop()
-            raise
 
     async def _stop_all(self, stop: asyncio.Event) -> None:
         await stop.wait()

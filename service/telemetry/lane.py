@@ -66,7 +66,6 @@ class LaneTelemetry:
         self.useful_lag_records = metrics[m.USEFUL_LAG_RECORDS].gauge(lane)
         self.oldest_unfinished_seconds = metrics[m.OLDEST_UNFINISHED_SECONDS].gauge(lane)
         self.in_flight = metrics[m.IN_FLIGHT].gauge(lane)
-        self.event_loop_lag_seconds = metrics[m.EVENT_LOOP_LAG_SECONDS].histogram(lane)
         self._show_state(LaneState.STANDBY)
 
     # -- per batch and per event

@@ -1,10 +1,9 @@
 """FastStream's batch subscriber doing the same job without any of the guarantees.
 
 ``faststream_batch.py BOOTSTRAP URL EVENTS``.
-
-import asyncio
 """
 
+import asyncio
 import json
 import logging
 import sys
