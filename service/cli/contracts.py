@@ -11,7 +11,7 @@ from service.app import KINDS
 from service.cli.failures import CommandError
 from service.config import configuration_schema
 
-app = typer.Typer(no_args_is_help=True, help="The contracts: what goes in and what comes out.")
+app = typer.Typer(no_args_is_help=True, help="What goes in and what comes out: `export` writes the schemas.")
 
 
 @app.callback()

@@ -13,7 +13,7 @@ from service.config import load
 from service.findings import Severity
 from service.kafka.ensuring import Review, TopicLine, ensure_topics
 
-app = typer.Typer(no_args_is_help=True, help="The topics that Fanline needs.")
+app = typer.Typer(no_args_is_help=True, help="The topics that Fanline needs: `ensure` creates them.")
 
 
 @app.callback()
