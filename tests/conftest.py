@@ -1,11 +1,32 @@
 """Fixtures that every test may use."""
 
+import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from service.localkafka import Cluster
 from tests.support.kafka import Broker, foreign_bootstrap, unique
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_found() -> Iterator[None]:
+    """A test that sets up logging, as a command does, leaves it to the next one as it was."""
+    loggers = [logging.getLogger(name) for name in (None, "aiokafka", "aiohttp", "asyncio")]
+    found = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
+    hook = sys.excepthook
+    yield
+    sys.excepthook = hook
+    structlog.reset_defaults()
+    for logger, level, handlers, propagate in found:
+        logger.setLevel(level)
+        logger.propagate = propagate
+        # pytest's own come and go around us: only what the test has added is taken away.
+        for handler in [handler for handler in logger.handlers if handler not in handlers]:
+            if type(handler).__module__.startswith("service."):
+                logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
