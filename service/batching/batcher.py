@@ -129,8 +129,6 @@ class Batcher:
         return None
 
     def _close(self, batch: OpenBatch, cause: Cause) -> None:
-        if self._open.get(batch.group) is not batch:
-            return  # filled meanwhile by what the end of another batch set free
         del self._open[batch.group]
         for item in batch.items:
             key = item.record.key
