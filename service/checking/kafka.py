@@ -11,7 +11,7 @@ from service.config import Configuration
 from service.findings import Finding, Severity
 from service.kafka.connection import connection_arguments
 from service.kafka.ensuring import review_topics
-from service.kafka.probing import Node, UnreachableError, api_versions, connect, view
+from service.kafka.probing import Node, UnreachableError, api_versions, close, connect, view
 from service.kafka.requests import OffsetFetch, OffsetFetchRequest_v7, TxnOffsetCommit, TxnOffsetCommitRequest_v3
 
 _KAFKA = "Kafka"
@@ -35,7 +35,7 @@ async def check_kafka(config: Configuration) -> list[Finding]:
     except UnreachableError as error:
         findings.append(_unreachable(error))
     finally:
-        connection.close()
+        await close(connection)
     return findings
 
 
@@ -54,7 +54,7 @@ async def _first_connection(arguments: Mapping[str, Any]) -> tuple[AIOKafkaConne
         if connection is None:
             connection = made
         else:
-            made.close()
+            await close(made)
     return connection, findings
 
 
@@ -81,7 +81,7 @@ async def _advertised(connection: AIOKafkaConnection, arguments: Mapping[str, An
 
 async def _reach(node: Node, arguments: Mapping[str, Any]) -> Finding | None:
     try:
-        (await connect(node.host, node.port, arguments)).close()
+        await close(await connect(node.host, node.port, arguments))
     except UnreachableError as error:
         problem = f"broker {node.id} tells its clients to come to this address: {error.why}"
         remedy = "see its advertised.listeners"

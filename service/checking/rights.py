@@ -22,7 +22,7 @@ from service.findings import Finding, Severity
 from service.kafka.codes import COORDINATOR_MOVED, Code, name_of
 from service.kafka.ensuring import TopicLine
 from service.kafka.names import lane_names
-from service.kafka.probing import api_versions, ask, connect
+from service.kafka.probing import api_versions, ask, close, connect
 from service.kafka.topics import Role
 
 _UNTOLD = -(2**31)  # the broker does not say
@@ -88,7 +88,7 @@ async def _group_rights(connection: AIOKafkaConnection, arguments: Mapping[str, 
             return []
         answer = await _until_loaded(coordinator, GroupRightsRequest(group), lambda answer: answer.groups[0][0])
     finally:
-        coordinator.close()
+        await close(coordinator)
     [(code, *_, bits)] = answer.groups
     if code == Code.GROUP_AUTHORIZATION_FAILED or (not code and _lacks(bits, Right.READ)):
         return [lacking]
@@ -109,7 +109,7 @@ async def _transaction_rights(
         request = InitProducerIdRequest(prefix + _TRIAL, timeout_ms)
         code = (await _until_loaded(coordinator, request, lambda answer: answer.error_code)).error_code
     finally:
-        coordinator.close()
+        await close(coordinator)
     match code:
         case Code.NONE:
             return []

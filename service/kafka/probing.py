@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from msgspec import Struct
@@ -20,6 +20,7 @@ from service.kafka.codes import Code
 
 # A broker that is there answers in milliseconds; one that drops our packets must not take the whole start.
 CONNECT_TIMEOUT_MS = 5_000
+_CLOSE_WITHIN_S = 1.0
 _UNSEEN = frozenset({Code.UNKNOWN_TOPIC_OR_PARTITION, Code.INVALID_TOPIC_EXCEPTION, Code.TOPIC_AUTHORIZATION_FAILED})
 
 # What connection_arguments gives for a client, and a single connection does not take.
@@ -89,7 +90,7 @@ async def connected(arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConne
         try:
             yield connection
         finally:
-            connection.close()
+            await close(connection)
         return
     raise NoBrokerError("\n".join(problems))
 
@@ -100,11 +101,20 @@ async def connect(host: str, port: int, arguments: Mapping[str, Any]) -> AIOKafk
     protocol = arguments["security_protocol"]
     if arguments.get("sasl_mechanism") == "OAUTHBEARER" and arguments.get("sasl_oauth_token_provider") is None:
         raise StartError("kafka.security.mechanism: this version cannot ask for tokens; use SCRAM or PLAIN")
+    connection = AIOKafkaConnection(host, port, request_timeout_ms=CONNECT_TIMEOUT_MS, **own)
     try:
-        connection: AIOKafkaConnection = await create_conn(host, port, request_timeout_ms=CONNECT_TIMEOUT_MS, **own)
+        await connection.connect()
     except (OSError, errors.KafkaError, TimeoutError, asyncio.IncompleteReadError) as error:
+        # What failed before there was a connection leaves nothing to close.
+        if isinstance(error, errors.KafkaError | TimeoutError):
+            await close(connection)
         raise UnreachableError(f"{host}:{port}", _why(error, protocol)) from error
     return connection
+
+
+async def close(connection: AIOKafkaConnection) -> None:
+    """Close a connection, and wait a moment for its socket: a loop that ends earlier would leave it open."""
+    await asyncio.wait([connection.close()], timeout=_CLOSE_WITHIN_S)
 
 
 def _why(error: BaseException, protocol: str) -> str:
