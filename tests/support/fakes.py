@@ -17,12 +17,13 @@ from contracts.outcomes import Outcome
 from contracts.results import Operation
 from handlers.base import Answer, Reply, Request
 from service.config.secrets import SecretError
-from service.errors import TransactorLostError
+from service.errors import FencedError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.item import Item
 from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import PartitionLedger
+from service.offsets.metadata import decode
 from service.settling.batches import PartitionWrite
 from service.settling.transactor import Committed
 
@@ -99,11 +100,19 @@ async def eventually(condition: Callable[[], bool], *, within_s: float = 1_000_0
 class Source:
     """An assignment with its partitions, whose records are numbered as they come."""
 
-    def __init__(self, *tps: TopicPartition, generation: int = 1, replay_topic: str = "replay") -> None:
+    def __init__(
+        self,
+        *tps: TopicPartition,
+        generation: int = 1,
+        replay_topic: str = "replay",
+        committed: Mapping[TopicPartition, CommittedOffset] | None = None,
+    ) -> None:
         partitions = tps or (TopicPartition("contacts", 0),)
         self.assignment = Assignment(Membership("group", generation, "member-1", None), frozenset(partitions))
         for tp in partitions:
-            state = PartitionState(self.assignment, tp, PartitionLedger(0), is_replay=tp.topic == replay_topic)
+            found = (committed or {}).get(tp, CommittedOffset(0, ""))
+            ledger = PartitionLedger(found.offset, decode(found.offset, found.metadata)[0])
+            state = PartitionState(self.assignment, tp, ledger, is_replay=tp.topic == replay_topic)
             self.assignment.partitions[tp] = state
         self.assignment.ready = True
 
@@ -129,6 +138,14 @@ class Source:
         item.remaining = len(operations)
         state.items[offset] = item
         return item
+
+    def read_up_to(self, end: int, tp: TopicPartition) -> list[Item]:
+        """What is unfinished of a partition's records before ``end``, read on from where it stands."""
+        state = self.state(tp)
+        for offset in range(state.ledger.position, end):
+            if state.ledger.read(offset):
+                state.items[offset] = Item(state, record(tp, offset, b"k", b""), offset, START_WALL_MS)
+        return list(state.items.values())
 
     def ended(self, key: bytes | None = b"k", outcome: Outcome = Outcome.DELIVERED, **options: Any) -> Item:
         """The next record of a partition, at its end already."""
@@ -274,8 +291,8 @@ class FakeAccountObserver:
 class FakeBroker:
     """A ``Committer`` with the committed offsets behind it. Each transaction happens as a whole or not at all.
 
-    ``faults`` are taken one per commit, before it counts; a fault that returns leaves the commit to happen, one that
-    raises :class:`AfterCommit` lets it happen and then fails.
+    ``faults`` are taken one per commit, and raised instead of it; None leaves it to happen, :class:`AfterCommit` lets
+    it happen and then loses the answer. Once ``generation`` is set, members of another one are fenced.
     """
 
     def __init__(self, *, takes_s: float = 0.005) -> None:
@@ -289,6 +306,7 @@ class FakeBroker:
         self.open_faults: list[BaseException | None] = []
         self.read_faults: list[BaseException | None] = []
         self.busy = False
+        self.generation: int | None = None
 
     async def open(self) -> None:
         await asyncio.sleep(self.takes_s)
@@ -310,6 +328,8 @@ class FakeBroker:
             fault = self.faults.pop(0) if self.faults else None
             if fault is not None and not isinstance(fault, AfterCommit):
                 raise fault
+            if self.generation is not None and membership.generation != self.generation:
+                raise FencedError("ILLEGAL_GENERATION (22)")
             self._happen(writes, offsets)
             if fault is not None:
                 raise TransactorLostError("no answer to EndTxn")
