@@ -10,6 +10,7 @@ from handlers.base import Answer, Failure, FailureKind, Reply
 from service.delivery.breaker import BreakerPolicy, BreakerState
 from service.delivery.guard import Guard, GuardPolicy
 from service.delivery.holding import LaneHold
+from service.delivery.limiter import LimiterPolicy
 from service.delivery.retry import RetryPolicy
 from tests.support.dispatching import Bench, account_for, running
 from tests.support.fakes import (
@@ -515,3 +516,24 @@ def test_who_may_try() -> None:
     hold.trying = True
     assert not hold.may_try(10.0, "b")
     assert not LaneHold("guard", None).may_try(1e9, "b")
+
+
+def test_who_waits_in_the_accounts_line_when_the_lane_begins_to_hold_is_not_called() -> None:
+    """The permit is given back, for other lanes to use."""
+
+    async def main(time: FakeTime) -> None:
+        platform = FakePlatform(time, Fickle(answer(405)))
+        account = account_for(time, platform, limits=LimiterPolicy(max_in_flight=1))
+        async with (
+            running(Bench(time, platform, account=account)) as one,
+            running(Bench(time, platform, account=account)) as other,
+        ):
+            one.joins(["A", "B", "C", "D"])
+            await asyncio.sleep(FIVE_MINUTES - 10)
+            assert len(platform.calls) == 1
+            platform.replies = None
+            other.joins(["E"])
+            await other.until(1)
+            assert time.monotonic() < 1000 + FIVE_MINUTES
+
+    run(main)
