@@ -6,6 +6,7 @@ whole: what is unfinished then is unfinished work, to be read again by whoever o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiokafka.structs import TopicPartition
@@ -50,8 +51,19 @@ class Assignment:
     work of an assignment that is not active drops it. ``ready`` is set once offsets are known and reading goes on.
     """
 
-    def __init__(self, membership: Membership, partitions: frozenset[TopicPartition]) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        partitions: frozenset[TopicPartition],
+        *,
+        awake: Callable[[], bool] = lambda: True,
+        doubtful: bool = False,
+    ) -> None:
         self.membership = membership
+        # False once this process stood still for so long that the partitions may be another's.
+        self._awake = awake
+        # The membership may have ended: it is proved by a commit before anything is called.
+        self.doubtful = doubtful
         self.tps = partitions
         self.partitions: dict[TopicPartition, PartitionState] = {}
         self.active = True
@@ -60,7 +72,7 @@ class Assignment:
 
     def may_start(self) -> bool:
         """Whether new calls may begin."""
-        return self.active and not self.draining
+        return self.active and not self.draining and self._awake()
 
     def end(self) -> None:
         """The partitions are somebody else's now; unfinished work is dropped."""

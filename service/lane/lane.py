@@ -53,6 +53,8 @@ _TICK_S = 0.25
 _VIEW_CHECK_S = 60.0
 _RETRY_S = 0.5
 _CLOSE_S = 5.0
+# Of the session timeout: heartbeats go out each fifth of it, so that the last one may be older by that.
+_LEASE = 0.8
 # Intake begins again once the buffer has this much room, so that it does not stop and start with each record.
 _REFILL = 0.8
 
@@ -119,6 +121,7 @@ class Lane:
         self._kafka_lost: str | None = None
         self._gap: str | None = None
         self._draining = False
+        self._awake_at = clock.monotonic()
         self._stopped_for: str | None = None
         # The kind of the error of ours that the lane ended of.
         self.died: str | None = None
@@ -231,12 +234,14 @@ class Lane:
 
     def partitions_assigned(self, tps: frozenset[TopicPartition]) -> None:
         """A new generation. Nothing here awaits: records are handed out as soon as the caller does."""
-        consumer = self._consumer
-        assert consumer is not None
-        consumer.pause(*tps)
+        assert self._consumer is not None
+        self._take_over(Assignment(membership(self._consumer, self.setup.names.group), tps, awake=self._awake))
+
+    def _take_over(self, assignment: Assignment) -> None:
+        assert self._consumer is not None
+        self._consumer.pause(*assignment.tps)
         if self.assignment is not None:
             self.assignment.end()
-        assignment = Assignment(membership(consumer, self.setup.names.group), tps)
         self.assignment = assignment
         self._reset()
         if self._preparing is not None:
@@ -316,10 +321,11 @@ class Lane:
         if self._lost_ranges(found):
             return
         fresh = {tp: begin for tp, begin in found.items() if begin.fresh}
-        if fresh:
+        if fresh or assignment.doubtful:
             counts = self._assignor.view.topics
             writes = start_writes(names.journal, fresh, self.setup.start, counts, self._clock.wall_ms(), names.replay)
-            offsets = {tp: Committed(begin.offset, "") for tp, begin in fresh.items()}
+            proven = found if assignment.doubtful else fresh
+            offsets = {tp: Committed(begin.offset, begin.metadata) for tp, begin in proven.items()}
             async with self.settler.lock:
                 await self._committer.commit(writes, offsets, assignment.membership)
         if assignment.active:
@@ -511,10 +517,16 @@ class Lane:
         consumer.seek(tp, offset + 1)
 
     def _prepare_again(self) -> None:
-        """The next offset is gone from a partition: look at all of them again, from the committed offsets on."""
-        consumer, assignment = self._consumer, self.assignment
-        if consumer is not None and assignment is not None and assignment.active and assignment.ready:
-            self.partitions_assigned(assignment.tps)
+        """Look at all partitions again, from the committed offsets on: the next offset is gone from one of them, or
+        this process stood still. Under the same membership: a newer one, or none while the group is joined anew,
+        would not be fenced."""
+        old = self.assignment
+        if old is not None and old.active and old.ready and not old.draining:
+            self._take_over(Assignment(old.membership, old.tps, awake=self._awake, doubtful=True))
+
+    def _awake(self) -> bool:
+        """Whether this process was never silent for so long that its partitions may be another's."""
+        return self._clock.monotonic() - self._awake_at < self.setup.session_timeout_s * _LEASE
 
     # -- delivery
 
@@ -641,10 +653,14 @@ class Lane:
     async def _tick(self) -> None:
         """What has to be looked at from time to time: the state's reason, and whether the group's view still holds."""
         next_view = self._clock.monotonic() + _VIEW_CHECK_S
+        self._awake_at = self._clock.monotonic()
         for topic in [*self.setup.topics, self.setup.names.replay]:
             self._client.add_topic(topic)
         while True:
             await asyncio.sleep(_TICK_S)
+            if not self._awake():
+                self._prepare_again()
+            self._awake_at = self._clock.monotonic()
             self.refresh_state()
             if self._clock.monotonic() >= next_view:
                 next_view += _VIEW_CHECK_S
