@@ -12,8 +12,8 @@ from tests.support.oracle import Death, check_each_called, check_order, check_re
 
 ROUNDS = 10
 PER_ROUND = 150
-# The shortest times: a round ends when the group has noticed that its member died.
-FAST = {"session_timeout": "1500ms", "transaction_timeout": "1s"}
+# A round ends when the group has noticed that its member died.
+FAST = {"session_timeout": "2500ms", "transaction_timeout": "1s"}
 PARTITIONS = 3
 
 
@@ -24,7 +24,8 @@ async def test_killed_in_the_middle_again_and_again(
     """Ten times a process is killed while it works and a new one goes on, behind one event in each partition that
     does not come to an end: one result per event; a call is made again only if it had started before a kill and its
     event was not settled; so what had finished beyond the stuck events is not delivered again."""
-    kafka = {**FAST, "instance_id": instance}
+    # A static member that comes back in time is taken for the same one: nobody has to wait.
+    kafka = {"instance_id": instance} if instance else FAST
     random = Random(7 if instance else 8)
     async with Stage(
         bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, kafka=kafka, sources={"contacts": PARTITIONS}

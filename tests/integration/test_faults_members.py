@@ -5,9 +5,10 @@ from pathlib import Path
 from service.localkafka import Cluster
 from tests.support.events import Feed
 from tests.support.harness import DRAIN_S, Stage
-from tests.support.oracle import check_each_called, check_order, repeats, until
+from tests.support.oracle import check_each_called, check_order, repeats, settled_times, until
 
-FAST = {"session_timeout": "2s", "transaction_timeout": "1s"}
+# Only who waits for a session to end needs it short: a busy machine can silence a process for seconds.
+FAST = {"session_timeout": "3s", "transaction_timeout": "1s"}
 # Slow enough that a backlog is still there when the fault comes.
 PACED = {"limits": {"requests_per_second": 400, "max_in_flight": 16}}
 
@@ -34,6 +35,7 @@ async def test_a_member_frozen_past_its_session_and_thawed(bootstrap_servers: st
             # Everything that was there before, and so what the frozen one had under way, is settled by the other.
             await stage.settled_up_to(feed, within_s=30)
             newest, by_frozen = len(feed.events), len(stage.calls("lane-frozen"))
+            settled = set(settled_times(stage.results.found))
             frozen.thaw()
             await until(
                 lambda: _delivers(stage, feed, newest, by_frozen), within_s=30, what="the thawed process delivers"
@@ -45,6 +47,9 @@ async def test_a_member_frozen_past_its_session_and_thawed(bootstrap_servers: st
             assert await process.ended(within_s=DRAIN_S) == 0
         await stage.check("lane")
         check_each_called(stage.calls("lane-frozen", "lane-other"), wanted(feed))
+        # HTTP has no fence: what was at the door when the process froze may still go out, and nothing else.
+        late = [c for c in stage.calls("lane-frozen")[by_frozen:] if (c.target, int(c.entity or 0)) in settled]
+        assert len(late) <= 2, f"the thawed process made {len(late)} calls for events that others had settled"
 
 
 def _delivers(stage: Stage, feed: Feed, newest: int, calls_before: int) -> bool:
@@ -57,7 +62,7 @@ def _delivers(stage: Stage, feed: Feed, newest: int, calls_before: int) -> bool:
 async def test_sigterm_under_load_drains_and_loses_nothing(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
     """Five times SIGTERM in the middle of work: exit code 0 within the drain; whatever was called is settled, so that
     the next process calls nothing again."""
-    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, kafka=FAST, account=PACED) as stage:
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, account=PACED) as stage:
         feed = Feed(200, seed=12)
         service = stage.process()
         for _ in range(5):
@@ -80,7 +85,7 @@ async def test_replicas_come_and_go_under_load(bootstrap_servers: str, prefix: s
     """A second and a third process join, two leave: each time partitions move under load; one result per event, each
     contact in order over all processes, and no call twice."""
     names = ("a", "b", "c")
-    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, kafka=FAST, account=PACED) as stage:
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, account=PACED) as stage:
         feed = Feed(300, seed=13)
         processes = {name: stage.process(name, account_suffix=f"-{name}") for name in names}
         async with stage.load(feed):

@@ -1,15 +1,17 @@
 """The main job on a real broker: one result per event and lane, in the contacts' order as the platform sees it."""
 
+import asyncio
 from pathlib import Path
 from random import Random
 
 import pytest
+import uvloop
 
 from handlers.sandbox import Prescription, Step
 from handlers.sandbox.prescriptions import Match
 from tests.support.events import ContactEvent, Feed
 from tests.support.harness import Stage
-from tests.support.oracle import check_each_called, check_order, repeats
+from tests.support.oracle import check_each_called, check_order, read_results, repeats
 
 EVENTS = 20_000
 ONE_IN = 50
@@ -42,13 +44,19 @@ async def publish(stage: Stage, feed: Feed, topic: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_every_event_once_in_every_lane_and_in_order(
+def test_every_event_once_in_every_lane_and_in_order(
     bootstrap_servers: str, prefix: str, tmp_path: Path, seed: int
 ) -> None:
     """20,000 events, 2,000 contacts, 6 partitions, two lanes, one of them with a second source topic; failures first
     for one event in 50, aborted transactions and null keys in between: one result each, and each contact in order."""
+    # The sandbox answers 44,000 calls a run: on this loop in half the time.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_deliver_all(bootstrap_servers, prefix, tmp_path, seed))
+
+
+async def _deliver_all(bootstrap_servers: str, prefix: str, directory: Path, seed: int) -> None:
     lanes = {"first": {"topics": ["contacts", "more"]}, "second": {}}
-    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"contacts": 6, "more": 6}) as stage:
+    async with Stage(bootstrap_servers, prefix, directory, lanes=lanes, sources={"contacts": 6, "more": 6}) as stage:
         random = Random(seed)
         contacts = Feed(2_000, seed=seed, name="c", null_every=40)
         more = Feed(200, seed=seed, name="m", null_every=40)
@@ -64,10 +72,10 @@ async def test_every_event_once_in_every_lane_and_in_order(
         service.terminate()
         assert await service.ended(within_s=30) == 0
 
+        found = await read_results(bootstrap_servers, stage.results_topic)
         wanted = {"first": contacts.events + more.events, "second": contacts.events}
         for lane, events in wanted.items():
-            results = await stage.check(lane)
-            assert len(results) == len(events)
+            assert len(await stage.check(lane, results=found)) == len(events)
             calls = stage.calls(lane)
             check_order(calls, keyless=frozenset(event.target for event in events if event.key is None))
             check_each_called(calls, ((event.target, event.segment) for event in events))

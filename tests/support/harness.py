@@ -376,14 +376,16 @@ class Stage:
         *,
         repeats_allowed: bool = False,
         sources: Mapping[Place, Source] | None = None,
+        results: list[Result] | None = None,
     ) -> list[Result]:
         """One result for each event of a lane, as expected; dead letters match. Gives the results.
 
-        ``sources`` says what lies in the topics where that cannot be read back.
+        ``sources`` says what lies in the topics where that cannot be read back, ``results`` what was read already.
         """
         if sources is None:
             sources = await read_sources(self.bootstrap_servers, self.topics_of(lane))
-        results = await read_results(self.bootstrap_servers, self.results_topic)
+        if results is None:
+            results = await read_results(self.bootstrap_servers, self.results_topic)
         first = check_results(results, lane, sources, expect, repeats_allowed=repeats_allowed)
         dead = await read_committed_all(self.bootstrap_servers, [self.dead_letter_topic(lane)])
         check_dead_letters(dead, lane, sources, first)

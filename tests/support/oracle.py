@@ -5,7 +5,6 @@ back as any ``read_committed`` reader finds them.
 """
 
 import asyncio
-import json
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from handlers.sandbox import Call
@@ -85,7 +85,7 @@ async def read_sources(bootstrap_servers: str, topics: Sequence[str]) -> dict[Pl
 def result_of(record: Record) -> Result:
     """A record of the results topic."""
     assert record.value is not None
-    document = json.loads(record.value)
+    document = msgspec.json.decode(record.value)
     origin = document["data"]["origin"]
     place = Place(origin["topic"], origin["partition"], origin["offset"])
     return Result(place, record.key, record.timestamp, document)
