@@ -75,14 +75,14 @@ class LaneAssignor(AbstractPartitionAssignor):
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
         try:
-            cls.view = _view_decoder.decode(assignment.user_data)
+            cls.view = _view_decoder.decode(assignment.user_data or b"")
         except msgspec.MsgspecError:
             cls.view = View()
 
 
 def _order(member_id: str, metadata: ConsumerProtocolMemberMetadata) -> tuple[str, str]:
     try:
-        data = _member_decoder.decode(metadata.user_data)
+        data = _member_decoder.decode(metadata.user_data or b"")
     except msgspec.MsgspecError:
         data = MemberData()
     # Static members keep their place through a restart, for their member id changes and their instance does not.

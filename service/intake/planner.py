@@ -57,6 +57,8 @@ class Planner:
                 item.outcome, item.reason = Outcome.SKIPPED, Reason.WHERE
                 return
             planned = self._handler.plan(event, record.key)
+            if not planned:
+                raise ValueError("a plan without operations and without a reason for it")
         except ExpressionError as error:
             item.outcome, item.reason, item.detail = Outcome.INVALID, Reason.UNRESOLVED, str(error)
             return
@@ -72,13 +74,14 @@ class Planner:
         item.remaining = len(item.operations)
 
     def expires_at_ms(self, item: Item) -> float | None:
-        """When the item's deadline passes, in wall milliseconds; None without one."""
+        """When the item's deadline passes, in wall milliseconds; None without one, or where its age is not known."""
         if self._policy.deadline_s is None:
             return None
-        began: int = item.record.timestamp
+        began: int | None = item.record.timestamp
         if self._policy.deadline_from_time and not item.partition.is_replay and item.event is not None:
-            began = item.event.time_ms if item.event.time_ms is not None else began
-        return began + self._policy.deadline_s * 1000
+            began = item.event.time_ms
+        # Kafka's -1 says that a record has no timestamp.
+        return None if began is None or began < 0 else began + self._policy.deadline_s * 1000
 
     def _undecodable(self, item: Item, fault: Undecodable) -> None:
         item.undecodable = fault
