@@ -221,9 +221,11 @@ class Dispatcher:
     async def _attempt(self, chain: Chain, unit: Unit, trial: LaneHold | None) -> bool:
         """Call if it may be done now, and carry the verdict out; whether the worker goes on with the chain."""
         assignment = _assignment(chain)
-        permit = await self._account.enter(assignment.may_start, unit)
+        permit = self._account.enter_at_once()
         if permit is None:
-            return True
+            permit = await self._account.enter(assignment.may_start, unit)
+            if permit is None:
+                return True
         if not assignment.may_start() or self._gate.hold is not trial or self._expired(unit):
             # While it waited in line, the lane began to hold or to drain, or the deadline passed.
             self._account.abandon(permit)
@@ -243,8 +245,9 @@ class Dispatcher:
         """One request and its verdict. From here on the items count as called."""
         handler, operation = self._handler, unit.operation
         acting = unit.stage is Stage.ACT
+        if not self.in_flight:
+            self._quiet.clear()
         self.in_flight += 1
-        self._quiet.clear()
         try:
             try:
                 request = handler.request(operation) if acting else handler.confirmation(operation)
@@ -282,13 +285,14 @@ class Dispatcher:
             case Hold() if verdict.scope is HoldScope.ACCOUNT:
                 self._account.refuse(verdict.reason)
             case Hold():
-                return self._hold_lane(chain, unit, verdict.reason)
+                self._gate.shut(verdict.reason, unit)
             case Forbidden():
-                if not self._successes.others_succeed(unit, self._clock.monotonic()):
-                    return self._hold_lane(chain, unit, f"forbidden (403) by account {self._account.name}")
-                self._passed(trial)
-                end = Settle(Outcome.REJECTED, Reason.REFUSED, verdict.detail, verdict.reference)
-                self._settle(chain, unit, end, _status(reply))
+                if self._successes.others_succeed(unit, self._clock.monotonic()):
+                    self._passed(trial)
+                    end = Settle(Outcome.REJECTED, Reason.REFUSED, verdict.detail, verdict.reference)
+                    self._settle(chain, unit, end, _status(reply))
+                else:
+                    self._gate.shut(f"forbidden (403) by account {self._account.name}", unit)
             case _:
                 assert_never(verdict)
         return True
@@ -297,12 +301,6 @@ class Dispatcher:
         """A trial got through: its hold ends. Before the settlement, by which the guard may begin another."""
         if trial is not None and self._gate.hold is trial:
             self._gate.open()
-
-    def _hold_lane(self, chain: Chain, unit: Unit, reason: str) -> bool:
-        """Hold; the chain goes behind those that are ready, so that the next trial is another's, if there is one."""
-        self._gate.shut(reason, unit)
-        self._ready.append(chain)
-        return False
 
     def _retry(self, chain: Chain, unit: Unit, verdict: Retry, reply: Reply) -> bool:
         """Park the chain, or end the unit whose attempts are used up; whether the worker goes on with it."""

@@ -87,7 +87,7 @@ async def settle_down(turns: int = 50) -> None:
         await asyncio.sleep(0)
 
 
-async def eventually(condition: Callable[[], bool], *, within_s: float = 1_000_000, every_s: float = 0.05) -> None:
+async def eventually(condition: Callable[[], bool], *, within_s: float = 5_000, every_s: float = 0.05) -> None:
     """Wait until the condition holds. Raises TimeoutError; time is fake, so there can be much of it."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - nothing tells of what a test may ask for

@@ -267,6 +267,26 @@ def test_a_hold_is_not_changed_by_what_was_in_flight_when_it_began() -> None:
     run(main)
 
 
+def test_a_trial_that_is_refused_for_its_own_sake_ends_the_hold() -> None:
+    """A 403 while another one has just succeeded: it is the item's, and the lane may go on."""
+
+    async def main(time: FakeTime) -> None:
+        async def slow(call: Call) -> Reply:
+            if call.target == "B":
+                await asyncio.sleep(FIVE_MINUTES - 20)
+                return DONE
+            return answer(405) if time.monotonic() < 1010 else answer(403)
+
+        platform = FakePlatform(time, slow)
+        async with running(Bench(time, platform, concurrency=2)) as bench:
+            bench.joins(["B", "A"])
+            await asyncio.sleep(FIVE_MINUTES + 5)
+            assert bench.dispatcher.hold is None
+            assert [item.reason for item in bench.item_done] == [None, Reason.REFUSED]
+
+    run(main)
+
+
 # -- the guard
 
 
