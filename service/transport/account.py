@@ -104,6 +104,12 @@ class Account:
         """Read the credentials. Raises SecretError."""
         self._headers = self._credentials.read()
 
+    def enter_at_once(self) -> Permit | None:
+        """A permit if nobody waits and nothing is in the way, as nearly always; else ``enter`` and wait."""
+        if self._waiting or self.refused is not None or self.breaker.state is not BreakerState.CLOSED:
+            return None
+        return None if self.limiter.admit(self._clock.monotonic()) else Permit.NORMAL
+
     async def enter(self, wanted: Callable[[], bool], who: object = None) -> Permit | None:
         """Wait for the right to send one request; None once ``wanted`` is False. ``who`` is the operation."""
         if not self._waiting:
@@ -142,7 +148,8 @@ class Account:
         self._note(reply, permit, now, who)
         status = str(reply.status) if isinstance(reply, Answer) else reply.kind.value
         observer.request_ended(status, now - began)
-        self._changed.set()
+        if self._waiting:
+            self._changed.set()
         return reply
 
     def abandon(self, permit: Permit) -> None:
