@@ -116,16 +116,24 @@ async def test_at_least_once_repeats_results_with_the_same_id_and_loses_none(
 ) -> None:
     """``delivery: at_least_once`` through five kills: every event has a result; one that appears again has its id."""
     kafka = {**FAST, "delivery": "at_least_once"}
+    # Slow enough that each kill falls between the first settlement and the last call.
+    paced = {"limits": {"requests_per_second": 300, "max_in_flight": 8}}
     async with Stage(
-        bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, kafka=kafka, sources={"contacts": PARTITIONS}
+        bootstrap_servers,
+        prefix,
+        tmp_path,
+        lanes={"lane": {}},
+        kafka=kafka,
+        sources={"contacts": PARTITIONS},
+        account=paced,
     ) as stage:
         feed = Feed(60, seed=5)
         service = stage.process()
         for _ in range(5):
             await stage.publish(feed.take(PER_ROUND))
-            calls = len(stage.calls("lane"))
+            settled = len(stage.results.of("lane"))
             service.start()
-            await stage.until_called(calls + PER_ROUND // 2, "lane")
+            await stage.results.until({"lane": settled + PER_ROUND // 3}, within_s=30, alive=service.must_live)
             await stage.kill(service)
         service.start()
         await stage.results.until({"lane": len(feed.events)}, within_s=40, alive=service.must_live)
