@@ -1,0 +1,69 @@
+"""Where reading begins, and what of it is lost."""
+
+from typing import Any
+
+import pytest
+from aiokafka.structs import OffsetAndTimestamp, TopicPartition
+
+from service.config import Start
+from service.intake.starts import Begin, begins
+from service.kafka.offsets import CommittedOffset
+
+A0, A1, R0 = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("replay", 0)
+FIRST, END = 100, 500
+
+
+class Consumer:
+    """Partitions from 100 to 500; records at 300 and later are of the asked time."""
+
+    def __init__(self, none_later: frozenset[TopicPartition] = frozenset()) -> None:
+        self._none_later = none_later
+
+    async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, FIRST)
+
+    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, END)
+
+    async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        assert set(times.values()) <= {777}
+        return {tp: None if tp in self._none_later else OffsetAndTimestamp(300, 777) for tp in times}
+
+
+async def found(
+    start: Start, committed: dict[TopicPartition, CommittedOffset] | None = None, consumer: Consumer | None = None
+) -> dict[TopicPartition, Begin]:
+    tps = frozenset({A0, A1, R0})
+    return await begins(consumer or Consumer(), tps, committed or {}, start, "replay")  # type: ignore[arg-type] # a fake
+
+
+@pytest.mark.parametrize(
+    ("start", "offset"),
+    [(Start("earliest"), FIRST), (Start("latest"), END), (Start("time", 777), 300)],
+    ids=lambda value: getattr(value, "policy", None),
+)
+async def test_a_fresh_partition_begins_where_the_lane_says(start: Start, offset: int) -> None:
+    """The replay topic at its beginning, whatever the lane says: it is the lane's own."""
+    expected = {tp: Begin(offset, "", fresh=True) for tp in (A0, A1)} | {R0: Begin(FIRST, "", fresh=True)}
+    assert await found(start) == expected
+
+
+async def test_a_time_behind_the_last_record_is_the_end() -> None:
+    """Only of the partition that has nothing later."""
+    begin = await found(Start("time", 777), consumer=Consumer(frozenset({A1})))
+    assert (begin[A0].offset, begin[A1].offset) == (300, END)
+
+
+async def test_a_committed_offset_counts_with_its_metadata() -> None:
+    """Also the first one itself, and the end."""
+    for offset in (FIRST, 250, END):
+        begin = await found(Start("latest"), {A0: CommittedOffset(offset, "m")})
+        assert begin[A0] == Begin(offset, "m")
+        assert begin[A1].fresh
+
+
+async def test_what_retention_removed_is_said_exactly() -> None:
+    """From the committed offset to before the first that is left; its metadata say nothing any more."""
+    begin = await found(Start("latest"), {A0: CommittedOffset(FIRST - 1, "m"), R0: CommittedOffset(3, "")})
+    assert begin[A0] == Begin(FIRST, "", lost=(99, 100))
+    assert begin[R0] == Begin(FIRST, "", lost=(3, 100))
