@@ -7,13 +7,14 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import aiohttp
 import msgspec
 from yarl import URL
 
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
+from service.transport.deadlines import Deadlines
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -29,6 +30,15 @@ class TransportPolicy(msgspec.Struct, frozen=True):
     max_body_bytes: int = MAX_BODY_BYTES
 
 
+class _BareRequest(aiohttp.ClientRequest):
+    """A request that says no more than it was told to.
+
+    aiohttp would say application/octet-stream of a POST without a body, which a platform may answer with 415.
+    """
+
+    POST_METHODS: ClassVar[set[str]] = set()
+
+
 class HttpTransport:
     """HTTP to one account's platform. An async context manager; requests may run concurrently."""
 
@@ -37,6 +47,7 @@ class HttpTransport:
         self._tls = tls
         self._base = URL(policy.base_url.rstrip("/"), encoded=True)
         self._prefix = self._base.raw_path.rstrip("/")
+        self._deadlines = Deadlines(policy.total_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -46,13 +57,12 @@ class HttpTransport:
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # sock_connect and not connect: that one costs a timer for each request, and adds only the wait for a place
-            # in the pool, which the account's limiter has seen to.
-            timeout=aiohttp.ClientTimeout(total=self._policy.total_s, sock_connect=self._policy.connect_s),
+            # The whole is bounded by our own deadlines: aiohttp's would cost several timers for each request. Nor
+            # connect: it adds only the wait for a place in the pool, which the account's limiter has seen to.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_s),
             auto_decompress=True,
             trust_env=False,
-            # aiohttp would say application/octet-stream of a POST without a body, which a platform may answer with 415.
-            skip_auto_headers=("Content-Type",),
+            request_class=_BareRequest,
             proxy=self._policy.proxy,
         )
         return self
@@ -60,6 +70,7 @@ class HttpTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._deadlines.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -69,6 +80,7 @@ class HttpTransport:
         assert self._session is not None, "the transport is not open"
         headers = dict(request.headers)
         headers.update(credentials)
+        task = self._deadlines.begin()
         try:
             async with self._session.request(
                 request.method,
@@ -86,6 +98,12 @@ class HttpTransport:
                 )
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             return failure_of(error)
+        except asyncio.CancelledError:
+            if self._deadlines.passed(task):
+                return failure_of(TimeoutError())
+            raise
+        finally:
+            self._deadlines.end(task)
 
     def _url(self, path: str) -> URL:
         """The address of ``path``, whose parts are encoded already; half the cost of parsing it as a whole."""
