@@ -6,7 +6,7 @@ from enum import StrEnum
 class LaneState(StrEnum):
     """What a lane is doing; ``/status``, metrics and logs speak these words.
 
-    standby  -> every other but full   no partition is assigned, or its offsets are being read
+    standby  -> every other but full                  no partition is assigned, or its offsets are being read
     running  -> every other                           reading, delivering, settling
     full     -> every other                           the buffer is full: intake waits
     holding  -> every other                           somebody else's fault: the reason says whose

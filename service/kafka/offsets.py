@@ -54,7 +54,8 @@ async def read_committed_offsets(
                 for index, offset, _, metadata, part_code, _ in parts:
                     tp = TopicPartition(topic, index)
                     if part_code:
-                        code = part_code
+                        # A refusal is said, whatever the partitions behind it answer.
+                        code = code if code in REFUSED else part_code
                     elif tp in missing:
                         missing.discard(tp)
                         if offset >= 0:

@@ -41,7 +41,10 @@ def build(
     compression: int = ZSTD,
     max_bytes: int = BATCH_BYTES,
 ) -> list[Batch]:
-    """Encode ``records`` into as few batches as ``max_bytes`` (uncompressed) allows."""
+    """Encode ``records`` into as few batches as ``max_bytes`` (uncompressed) allows.
+
+    A ``base_sequence`` of -1, without a producer, is that of every batch.
+    """
     batches: list[Batch] = []
     position, total = 0, len(records)
     while position < total:
@@ -56,6 +59,7 @@ def build(
                 break
             count += 1
         batches.append(Batch(bytes(builder.build()), base_sequence, count))
-        base_sequence = (base_sequence + count) & 0x7FFFFFFF
+        if base_sequence >= 0:
+            base_sequence = (base_sequence + count) & 0x7FFFFFFF
         position += count
     return batches

@@ -395,6 +395,40 @@ def test_a_drained_assignment_starts_no_call_and_brings_home_what_runs() -> None
     run(main)
 
 
+def test_it_is_quiet_when_the_last_call_has_ended() -> None:
+    """Not when the first of two has."""
+
+    async def main(time: FakeTime) -> None:
+        async def reply(call: Call) -> Reply:
+            await asyncio.sleep(5 if call.target == "B" else 1)
+            return DONE
+
+        async with running(Bench(time, FakePlatform(time, reply, takes_s=0))) as bench:
+            bench.joins(["A", "B"])
+            await settle_down()
+            began = time.monotonic()
+            bench.source.assignment.draining = True
+            await bench.dispatcher.quiet()
+            assert time.monotonic() - began == pytest.approx(5)
+
+    run(main)
+
+
+def test_a_dispatcher_that_has_ended_leaves_no_timer() -> None:
+    """What was parked stays where it was."""
+
+    async def main(time: FakeTime) -> None:
+        platform = FakePlatform(time)
+        platform.scripts["A"] = [answer(500)]
+        async with running(Bench(time, platform)) as bench:
+            bench.joins(["A"])
+            await eventually(lambda: bench.dispatcher.retrying == 1, every_s=0.001)
+        await asyncio.sleep(100)
+        assert (bench.dispatcher.retrying, bench.dispatcher.ready) == (1, 0)
+
+    run(main)
+
+
 @pytest.mark.parametrize("reply", [DONE, answer(500), answer(409), answer(404), answer(405), answer(403), answer(401)])
 def test_a_reply_to_an_ended_assignment_changes_nothing(reply: Reply) -> None:
     """The partitions are somebody else's: no end, no retry, no hold."""
