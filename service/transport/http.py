@@ -7,7 +7,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
 import aiohttp
 import msgspec
@@ -36,7 +36,7 @@ class _BareRequest(aiohttp.ClientRequest):
     aiohttp would say application/octet-stream of a POST without a body, which a platform may answer with 415.
     """
 
-    POST_METHODS: ClassVar[set[str]] = set()
+    POST_METHODS: set[str] = set()  # noqa: RUF012 - declared so by aiohttp
 
 
 class HttpTransport:
