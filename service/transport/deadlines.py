@@ -17,6 +17,7 @@ class Deadlines:
         self._period_s = min(total_s / _SHARE, _LONGEST_PERIOD_S)
         # In the order begun, which is the order in which they are due.
         self._running: dict[asyncio.Task[object], float] = {}
+        # Cancelled by us and not taken back yet.
         self._overdue: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -33,11 +34,17 @@ class Deadlines:
     def end(self, task: asyncio.Task[object]) -> None:
         """The request has ended, however."""
         self._running.pop(task, None)
-        self._overdue.discard(task)
+        # Whoever made another error of our cancellation: it must not be left for what the task does next.
+        if task in self._overdue:
+            self._overdue.remove(task)
+            task.uncancel()
 
     def passed(self, task: asyncio.Task[object]) -> bool:
         """Whether the task was cancelled by its deadline alone; then the cancellation is taken back."""
-        return task in self._overdue and not task.uncancel()
+        if task not in self._overdue:
+            return False
+        self._overdue.remove(task)
+        return not task.uncancel()
 
     def close(self) -> None:
         """No more requests."""

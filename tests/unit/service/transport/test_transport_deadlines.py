@@ -72,6 +72,32 @@ async def test_a_cancellation_that_meets_the_deadline_goes_through() -> None:
     deadlines.close()
 
 
+async def test_a_cancellation_that_became_another_error_is_taken_back() -> None:
+    """A library may answer it with an error of its own: the worker's next request must not die of what is left."""
+    deadlines = Deadlines(0.05)
+
+    async def swallowed() -> str:
+        task = deadlines.begin()
+        try:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ConnectionError("closed") from None
+        except ConnectionError:
+            return "an error"
+        finally:
+            deadlines.end(task)
+        return "answered"
+
+    async def worker() -> list[str]:
+        return [await swallowed(), await _request(deadlines, asyncio.Event())]
+
+    task = asyncio.create_task(worker())
+    assert await asyncio.wait_for(task, 5) == ["an error", "too late"]
+    assert task.cancelling() == 0
+    deadlines.close()
+
+
 async def test_no_timer_is_left_when_nothing_runs() -> None:
     """An idle account costs nothing."""
     deadlines = Deadlines(0.05)
