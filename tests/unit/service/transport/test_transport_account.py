@@ -538,3 +538,29 @@ def test_no_permit_leaks_and_nobody_waits_for_ever(
         assert not account.is_waited_for
 
     run(main)
+
+
+def test_who_enters_at_once_passes_by_nobody_and_nothing() -> None:
+    """Nobody waits, nothing is refused, broken or paced: then a permit like any other; else one waits like the rest."""
+
+    async def main(time: FakeTime) -> None:
+        account = account_for(time, FakePlatform(time), limits=LimiterPolicy(max_in_flight=2), breaker=TOUCHY)
+        assert [account.enter_at_once() for _ in range(3)] == [Permit.NORMAL, Permit.NORMAL, None]
+        assert account.limiter.in_flight == 2
+        waiting = asyncio.create_task(account.enter(always))
+        await settle_down()
+        account.limiter.release()
+        account.limiter.release()
+        assert account.enter_at_once() is None  # one waits, although there is room
+        assert await waiting is Permit.NORMAL
+        account.abandon(Permit.NORMAL)
+        account.refuse("credentials refused (401)")
+        assert account.enter_at_once() is None
+        account.refused = None
+        await open_breaker(account)
+        assert account.enter_at_once() is None
+        await asyncio.sleep(6)
+        assert account.enter_at_once() is None  # the probe is given in line
+        assert account.limiter.in_flight == 0
+
+    run(main)
