@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from service.intake.item import OVERHEAD_BYTES, Item
+from service.intake.item import Item
 
 
 class BatchPolicy(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ class Batcher:
         if batch is None:
             batch = self._open[group] = OpenBatch(group, now)
         batch.items.append(item)
-        batch.bytes += item.size - OVERHEAD_BYTES
+        batch.bytes += item.bytes
         if len(batch.items) >= self._policy.max_events:
             self._close(batch, Cause.SIZE)
         elif batch.bytes >= self._policy.max_bytes:

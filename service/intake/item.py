@@ -10,7 +10,7 @@ from contracts.results import Operation
 from service.intake.assignment import PartitionState
 
 # What a held record costs beside its own bytes: the objects made of it.
-OVERHEAD_BYTES = 1024
+OVERHEAD_BYTES = 2048
 
 
 class Item:
@@ -21,6 +21,7 @@ class Item:
 
     __slots__ = (
         "batch_id",
+        "bytes",
         "called",
         "detail",
         "event",
@@ -46,7 +47,9 @@ class Item:
         self.received_ms = received_ms
         value = record.value
         key = record.key
-        self.size = OVERHEAD_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
+        self.bytes = (len(value) if value else 0) + (len(key) if key else 0)
+        # The event that is made of the record is about as large again.
+        self.size = OVERHEAD_BYTES + 2 * self.bytes
         self.event: Event | None = None
         self.operations: list[Operation] = []
         self.remaining = 0

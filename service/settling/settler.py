@@ -172,7 +172,7 @@ class Settler:
         max_events, max_bytes = self._policy.max_events, self._policy.max_bytes
         count = max(1, _fitting(self._kept_back, max_events // 2, max_bytes // 2))
         chunk, self._kept_back = self._kept_back[:count], self._kept_back[count:]
-        size = sum(item.size for item in chunk)
+        size = sum(item.bytes for item in chunk)
         count = max(1, _fitting(self._ended, max_events - len(chunk), max_bytes - size))
         chunk += self._ended[:count]
         self._ended = self._ended[count:]
@@ -259,7 +259,7 @@ def _fitting(items: Sequence[Item], max_events: int, max_bytes: int) -> int:
     """How many of the first items stay within the bounds."""
     size = 0
     for count, item in enumerate(items):
-        size += item.size
+        size += item.bytes
         if count >= max_events or size > max_bytes:
             return count
     return len(items)

@@ -37,10 +37,10 @@ class BatcherModel(RuleBasedStateMachine):
         assert batch.items
         assert len(batch.items) <= self.policy.max_events
         groups = {id(item): group for item, group in self.added}
-        size = sum(item.size - 1024 for item in batch.items)
+        size = sum(item.bytes for item in batch.items)
         match cause:
             case Cause.BYTES:
-                last = batch.items[-1].size - 1024
+                last = batch.items[-1].bytes
                 assert size >= self.policy.max_bytes > size - last
                 assert len(batch.items) < self.policy.max_events
             case Cause.LINGER:

@@ -167,7 +167,7 @@ def test_a_record_of_the_replay_topic_tells_its_origin() -> None:
 
 def test_an_item_counts_its_bytes_and_its_overhead() -> None:
     """What the buffer is bounded by."""
-    assert Source().item(b"key", value=b"12345").size == OVERHEAD_BYTES + 8
+    assert Source().item(b"key", value=b"12345").size == OVERHEAD_BYTES + 16
     assert Source().item(None, value=None).size == OVERHEAD_BYTES
 
 
