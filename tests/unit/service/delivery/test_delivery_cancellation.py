@@ -148,6 +148,10 @@ def test_no_worker_is_lost_whatever_happens(steps: list[str], seed: int) -> None
                 bench.account.limiter._policy = LimiterPolicy()
                 bench.account.limiter.set_share(1.0)
                 bench.account.limiter._ceiling = bench.account.limiter._concurrency = 100.0
+                # A breaker that is still open lets one try first, and the others in one after the other behind it.
+                before = len(bench.item_done)
+                bench.joins(["probe"])
+                await bench.until(before + 1)
                 await bench.all_workers_work()
         check_ends(bench)
 
