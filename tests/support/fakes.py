@@ -74,11 +74,19 @@ class _Loop(asyncio.SelectorEventLoop):
         return self._fake_time.monotonic()
 
 
-def run(main: Callable[[FakeTime], Coroutine[Any, Any, T]]) -> T:
-    """Run ``main`` on a loop of its own whose time is the one that ``main`` is given. Raises Stuck."""
+def run(main: Callable[[FakeTime], Coroutine[Any, Any, T]], *, within_s: float | None = 30_000) -> T:
+    """Run ``main`` on a loop of its own whose time is the one that ``main`` is given.
+
+    Raises Stuck, and TimeoutError behind ``within_s``, where something is waited for that will not come.
+    """
     time = FakeTime()
+
+    async def bounded() -> T:
+        async with asyncio.timeout(within_s):
+            return await main(time)
+
     with asyncio.Runner(loop_factory=lambda: _Loop(time)) as runner:
-        return runner.run(main(time))
+        return runner.run(bounded())
 
 
 async def settle_down(turns: int = 50) -> None:
