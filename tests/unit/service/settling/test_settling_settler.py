@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from contracts.outcomes import Outcome, Reason
 from service.errors import FencedError, RefusedError, TransactorLostError
+from service.intake.item import Item
 from service.offsets.metadata import decode
 from service.settling.settler import SettlePolicy
 from tests.support.fakes import AfterCommit, FakeBroker, FakeTime, Source, eventually, run, settle_down, values
@@ -158,6 +159,10 @@ def test_transactions_that_are_lost_again_and_again_come_ever_more_slowly() -> N
             began = time.monotonic()
             await bench.settler.drained()
             assert time.monotonic() - began < 0.1
+            broker.faults = [LOST]
+            bench.add(source.ended())
+            await bench.settler.drained()
+            assert time.monotonic() - began < 0.5
 
     run(main)
 
@@ -264,16 +269,50 @@ def test_what_ended_of_an_older_assignment_is_not_committed() -> None:
     run(main)
 
 
+def test_items_gather_between_two_transactions() -> None:
+    """Ten times as long as the last one took, up to a bound; a full chunk and a drain do not wait."""
+
+    async def main(time: FakeTime) -> None:
+        source, broker = Source(), FakeBroker(takes_s=0.005)  # twice: a transaction takes 10 ms
+        policy = SettlePolicy(max_events=100, pause_s=0.02, pause_max_s=0.2)
+        async with running(SettlingBench(time, broker, policy)) as bench:
+            bench.add(source.ended())
+            await asyncio.sleep(0.05)
+            assert len(bench.settled) == 1
+            bench.add(source.ended())
+            await asyncio.sleep(0.05)  # 0.1 s have passed since the last one began
+            assert len(bench.settled) == 1
+            await asyncio.sleep(0.05)
+            assert len(bench.settled) == 2
+            bench.add(*[source.ended() for _ in range(100)])
+            await asyncio.sleep(0.015)
+            assert len(bench.settled) == 102
+            broker.takes_s = 0.5
+            bench.add(source.ended())
+            await asyncio.sleep(1.15)
+            bench.add(source.ended())
+            await asyncio.sleep(1.15)
+            assert len(bench.settled) == 104  # not ten seconds later
+            began = time.monotonic()
+            broker.takes_s = 0.005
+            bench.add(source.ended())
+            await bench.settler.drained()
+            assert time.monotonic() - began < 0.05
+
+    run(main)
+
+
 # -- kept back
 
 
-def crowd(source: Source, count: int, seed: int = 0) -> tuple[list, list]:
+def crowd(source: Source, count: int, seed: int = 0, value: bytes = b"") -> tuple[list[Item], list[Item]]:
     """Records of which about half have ended without a call, in a pattern that no metadata can hold; the rest runs."""
     chance = Random(seed)
-    ended, unfinished = [], []
+    ended: list[Item] = []
+    unfinished: list[Item] = []
     for _ in range(count):
         if chance.random() < 0.5:
-            ended.append(source.ended(outcome=Outcome.SKIPPED))
+            ended.append(source.ended(outcome=Outcome.SKIPPED, value=value))
             ended[-1].reason = Reason.WHERE
         else:
             unfinished.append(source.item())
@@ -326,6 +365,27 @@ def test_what_is_kept_back_does_not_keep_others_waiting() -> None:
             await bench.settler.drained()
             assert bench.settler.pending == 0
             assert len(bench.settled) == 30_001
+
+    run(main)
+
+
+def test_all_that_is_kept_back_goes_once_there_is_room() -> None:
+    """Also if it is more than fits beside what made the room, and nothing else ends."""
+
+    async def main(time: FakeTime) -> None:
+        source = Source()
+        policy = SettlePolicy(max_events=50_000, max_bytes=64_000_000)
+        async with running(SettlingBench(time, policy=policy)) as bench:
+            ended, unfinished = crowd(source, 30_000, value=b"x" * 100_000)
+            bench.add(*ended)
+            await bench.settler.drained()
+            assert bench.settler.pending > 1000  # at most 320 of them go into half a chunk
+            for item in unfinished:
+                item.outcome = Outcome.DELIVERED
+                item.called = True
+            bench.add(*unfinished)
+            await bench.settler.drained()
+            assert bench.settler.pending == 0
 
     run(main)
 
