@@ -5,6 +5,7 @@ FanlineError
 │   ├── FencedError        not by a current member of the group: the work belongs to somebody else
 │   ├── TransactorLostError  this transactor can do nothing more; a new one with the same id can
 │   └── RefusedError       the broker will not take what the lane must write: the lane stops
+├── JournalUnreadableError the journal is damaged or of a newer version: the lane holds
 ├── LocalKafkaError        the local Kafka of demo and tests (``service.localkafka``)
 └── StartError             the service cannot start; the message says what to do
 """
@@ -36,6 +37,10 @@ class RefusedError(SettleError):
         super().__init__(f"{what}: {why}")
         self.what = what
         self.why = why
+
+
+class JournalUnreadableError(FanlineError):
+    """A journal record is damaged or was written by a newer version; going on would be a guess."""
 
 
 class StartError(FanlineError):

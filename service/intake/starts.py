@@ -10,16 +10,21 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from service.config import Start
+from service.journal.starts import Starts
 from service.kafka.offsets import CommittedOffset
 
 
 class Begin(msgspec.Struct, frozen=True):
-    """Where one partition is read from. ``lost`` are offsets that retention removed before they were read."""
+    """Where one partition is read from. ``lost`` are offsets that retention removed before they were read.
+
+    ``offsets_lost``: the lane began with the partition once, and its committed offset is gone.
+    """
 
     offset: int
     metadata: str
     fresh: bool = False
     lost: tuple[int, int] | None = None
+    offsets_lost: bool = False
 
 
 async def begins(
@@ -28,22 +33,40 @@ async def begins(
     committed: Mapping[TopicPartition, CommittedOffset],
     start: Start,
     replay_topic: str,
+    begun: Starts,
 ) -> dict[TopicPartition, Begin]:
-    """Where each partition begins. Raises KafkaError."""
+    """Where each partition begins. Raises KafkaError.
+
+    ``begun`` is what the journal says of earlier beginnings: ``start`` holds for the partitions that a topic had when
+    the lane began with it; one that was added later starts at its beginning, or what was published to it first is lost.
+    """
     first = await consumer.beginning_offsets(list(partitions))
     fresh = [tp for tp in partitions if tp not in committed]
-    chosen = await _chosen(consumer, [tp for tp in fresh if tp.topic != replay_topic], start, first)
+    by_policy = [tp for tp in fresh if tp.topic != replay_topic and not _added_later(tp, begun)]
+    chosen = await _chosen(consumer, by_policy, start, first)
     result: dict[TopicPartition, Begin] = {}
     for tp in partitions:
         found = committed.get(tp)
         if found is None:
             # A replay topic is the lane's own: nothing in it is older than the lane.
-            result[tp] = Begin(chosen.get(tp, first[tp]), "", fresh=True)
+            result[tp] = Begin(
+                chosen.get(tp, first[tp]), "", fresh=True, offsets_lost=(tp.topic, tp.partition) in begun
+            )
         elif found.offset < first[tp]:
             result[tp] = Begin(first[tp], "", lost=(found.offset, first[tp]))
         else:
             result[tp] = Begin(found.offset, found.metadata)
     return result
+
+
+def _added_later(tp: TopicPartition, begun: Starts) -> bool:
+    """Whether the topic had fewer partitions when the lane began with it."""
+    earliest = min(
+        (entry for (topic, _), entry in begun.items() if topic == tp.topic),
+        key=lambda entry: entry.resolved_at_ms,
+        default=None,
+    )
+    return earliest is not None and tp.partition >= earliest.partitions
 
 
 async def _chosen(

@@ -6,7 +6,7 @@ resume. Work carries the assignment that it was read under and is dropped with i
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -25,13 +25,14 @@ from service.delivery.chain import Chain, chains_of, close
 from service.delivery.dispatcher import DeliveryHooks, DeliveryPolicy, Dispatcher
 from service.delivery.guard import Guard, GuardPolicy
 from service.delivery.holding import HeldTime
-from service.errors import FencedError, RefusedError, TransactorLostError
+from service.errors import FencedError, JournalUnreadableError, RefusedError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.assignor import LaneAssignor, assignor_for
 from service.intake.item import Item
 from service.intake.planner import Planner, PlanningPolicy, stack_of, unparsable_record
 from service.intake.starts import Begin, begins
 from service.intake.unparsable import find_unparsable
+from service.journal.starts import Starts, read_starts
 from service.kafka.names import LaneNames
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import membership, request_rejoin
@@ -302,6 +303,8 @@ class Lane:
             except (KafkaError, TransactorLostError) as error:
                 self._lost(str(error) or type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
+            except JournalUnreadableError as error:
+                self._gap = str(error)
             except RefusedError as error:
                 self._refused(error)
                 return
@@ -315,7 +318,8 @@ class Lane:
             return
         committed = await self._committed_of(assignment)
         assert self._consumer is not None
-        found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay)
+        begun = await self._begun(assignment, committed)
+        found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, begun)
         if not assignment.active:
             return
         if self._lost_ranges(found):
@@ -333,11 +337,32 @@ class Lane:
             self._observer.assigned(len(found), len(fresh))
             self._recovered()
 
+    async def _begun(self, assignment: Assignment, committed: Mapping[TopicPartition, CommittedOffset]) -> Starts:
+        """What the journal says of earlier beginnings; it is read only where an offset is missing.
+
+        Raises TransactorLostError while a topic of the lane has too few partitions for those that it was given.
+        """
+        names = self.setup.names
+        width = 1 + max((tp.partition for tp in assignment.tps), default=-1)
+        for topic in (names.journal, names.dead_letters):
+            count = len(self._client.cluster.partitions_for_topic(topic) or ())
+            if count < width:
+                self._client.force_metadata_update()
+                raise TransactorLostError(f"topic {topic} has {count} partitions, the sources have {width}: add some")
+        if all(tp in committed or tp.topic == names.replay for tp in assignment.tps):
+            return {}
+        partitions = len(self._client.cluster.partitions_for_topic(names.journal) or ())
+        return await read_starts(self._connection, names.journal, partitions)
+
     def _lost_ranges(self, found: dict[TopicPartition, Begin]) -> bool:
         """Tell of what retention removed unread; whether the lane has to hold for it."""
         lost = {tp: begin.lost for tp, begin in sorted(found.items()) if begin.lost is not None}
         for tp, (first, end) in lost.items():
             self._observer.records_lost(tp.topic, tp.partition, first, end)
+        forgotten = [f"{tp.topic}-{tp.partition}" for tp, begin in sorted(found.items()) if begin.offsets_lost]
+        if forgotten and self.setup.hold_on_gap:
+            self._gap = f"lost: offsets of {', '.join(forgotten)}"
+            return True
         if lost and self.setup.hold_on_gap:
             self._gap = "lost: " + ", ".join(
                 f"{tp.topic}-{tp.partition} offsets {first} to {end - 1}" for tp, (first, end) in lost.items()

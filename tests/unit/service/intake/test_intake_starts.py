@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from aiokafka.structs import OffsetAndTimestamp, TopicPartition
 
+from contracts.journal import Start as Entry
 from service.config import Start
 from service.intake.starts import Begin, begins
+from service.journal.starts import Starts
 from service.kafka.offsets import CommittedOffset
 
 A0, A1, R0 = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("replay", 0)
@@ -31,10 +33,13 @@ class Consumer:
 
 
 async def found(
-    start: Start, committed: dict[TopicPartition, CommittedOffset] | None = None, consumer: Consumer | None = None
+    start: Start,
+    committed: dict[TopicPartition, CommittedOffset] | None = None,
+    consumer: Consumer | None = None,
+    begun: Starts | None = None,
 ) -> dict[TopicPartition, Begin]:
     tps = frozenset({A0, A1, R0})
-    return await begins(consumer or Consumer(), tps, committed or {}, start, "replay")  # type: ignore[arg-type] # a fake
+    return await begins(consumer or Consumer(), tps, committed or {}, start, "replay", begun or {})  # type: ignore[arg-type] # a fake
 
 
 @pytest.mark.parametrize(
@@ -67,3 +72,31 @@ async def test_what_retention_removed_is_said_exactly() -> None:
     begin = await found(Start("latest"), {A0: CommittedOffset(FIRST - 1, "m"), R0: CommittedOffset(3, "")})
     assert begin[A0] == Begin(FIRST, "", lost=(99, 100))
     assert begin[R0] == Begin(FIRST, "", lost=(3, 100))
+
+
+@pytest.mark.parametrize("start", [Start("latest"), Start("time", 777)], ids=lambda start: start.policy)
+async def test_a_partition_that_was_added_later_starts_at_its_beginning(start: Start) -> None:
+    """What was published to it before the lane saw it is not lost, whatever the lane says of its own beginning."""
+    begun = {("a", 0): Entry("latest", 5, partitions=1, first_offset=7)}
+    begin = await found(start, {A0: CommittedOffset(250, "")}, begun=begun)
+    assert begin[A1] == Begin(FIRST, "", fresh=True)
+
+
+async def test_a_partition_of_the_beginning_follows_the_policy_though_another_was_first() -> None:
+    """Two members start at once: the second must not take the first one's partition for an older topic."""
+    begun = {("a", 0): Entry("latest", 5, partitions=2, first_offset=7)}
+    assert (await found(Start("latest"), begun=begun))[A1] == Begin(END, "", fresh=True)
+
+
+async def test_the_first_beginning_counts_and_not_a_later_one() -> None:
+    """The record of an added partition knows the larger count."""
+    begun = {("a", 0): Entry("latest", 5, partitions=1), ("a", 7): Entry("latest", 9, partitions=8)}
+    assert (await found(Start("latest"), begun=begun))[A1].offset == FIRST
+
+
+async def test_a_begun_partition_without_an_offset_is_said() -> None:
+    """The group's offsets expired or were deleted: nobody knows what was delivered."""
+    begun = {("a", 1): Entry("earliest", 5, partitions=2, first_offset=0)}
+    begin = await found(Start("earliest"), {A0: CommittedOffset(250, "")}, begun=begun)
+    assert begin[A1].offsets_lost
+    assert not begin[A0].offsets_lost

@@ -1,0 +1,47 @@
+"""Where a lane begins, on the real broker."""
+
+import asyncio
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from tests.support.events import Feed
+from tests.support.harness import Stage
+from tests.support.kafka import Message, produce
+
+
+async def test_a_partition_added_later_is_read_from_its_beginning_under_start_latest(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """`latest` speaks of the topic as the lane found it: what is published to a new partition is not passed by."""
+    lanes = {"lane": {"start": "latest"}}
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"contacts": 2, "wide": 4}) as stage:
+        before, after = Feed(5, seed=1, name="before"), Feed(5, seed=2, name="after")
+        await stage.publish(before.take(20))
+        first = stage.process("first")
+        first.start()
+        async with asyncio.timeout(40):
+            while "partitions_assigned" not in first.log.read_text():  # its beginning is committed by then
+                first.must_live()
+                await asyncio.sleep(0.1)
+        await stage.publish(after.take(30))
+        await stage.results.until({"lane": 30}, within_s=40, alive=first.must_live)
+        first.terminate()
+        assert await first.ended(within_s=30) == 0
+
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.create_partitions({stage.topic(): NewPartitions(total_count=4)})
+        finally:
+            await admin.close()
+        added = [Message(value=b"{", key=b"k", partition=3) for _ in range(10)]
+        await produce(bootstrap_servers, stage.topic(), added)
+
+        second = stage.process("second")
+        second.start()
+        await stage.results.until({"lane": 40}, within_s=40, alive=second.must_live)
+        places = stage.results.of("lane")
+        assert sorted(offset for _, partition, offset in places if partition == 3) == list(range(10))
+        # Of the topic as it was found nothing older than the start has a result.
+        assert sum(partition < 2 for _, partition, _ in places) == 30
