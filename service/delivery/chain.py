@@ -24,7 +24,7 @@ class Stage(Enum):
 class Unit:
     """One call to make, for one or more equal operations. ``counted`` are the attempts that may exhaust it."""
 
-    __slots__ = ("attempts", "called_at", "counted", "last", "members", "operation", "stage")
+    __slots__ = ("attempts", "called_at", "counted", "failed_at", "last", "members", "operation", "stage")
 
     def __init__(self, item: Item, operation: Operation) -> None:
         self.operation = operation
@@ -32,6 +32,7 @@ class Unit:
         self.stage = Stage.ACT
         self.attempts = 0
         self.counted = 0
+        self.failed_at = float("-inf")  # when it failed the last time, on the dispatcher's clock
         self.called_at: float | None = None  # monotonic; None while no call is under way
         self.last: str | None = None  # why it was tried again, for a person
 

@@ -307,7 +307,9 @@ class Dispatcher:
         now = self._clock.monotonic()
         unit.last = verdict.cause.value if isinstance(reply, Failure) else f"HTTP {reply.status}"
         # Our own fault is nobody else's success to judge.
-        if reply is _NO_REPLY or (verdict.cause in _EXHAUSTING and self._account.successes.others_succeed(unit, now)):
+        others_succeed = self._account.successes.others_succeed(unit, now, unit.failed_at)
+        unit.failed_at = now
+        if reply is _NO_REPLY or (verdict.cause in _EXHAUSTING and others_succeed):
             unit.counted += 1
             if self._policy.retry.exhausted(unit.counted):
                 end = Settle(Outcome.REJECTED, Reason.EXHAUSTED, verdict.detail, verdict.reference)

@@ -1,8 +1,9 @@
 """Whether *others* succeed: the difference between one item's fault and an outage.
 
 A 5xx or time-out of one operation counts an attempt only while other requests of the account succeed; a 403
-is the item's fault only if another operation of the lane succeeded. Both look back 60 s. One memory per
-account, one per lane.
+is the item's fault only if another operation of the lane succeeded. Both look back 60 s, the first no further than to
+the operation's failure before: what succeeded before an outage says nothing of the item that fails in it, and the
+breaker needs a while to see an outage behind many successes. One memory per account, one per lane.
 """
 
 LOOK_BACK_S = 60.0
@@ -30,7 +31,7 @@ class Successes:
             self._last = operation
         self._last_s = now
 
-    def others_succeed(self, operation: object, now: float) -> bool:
-        """Whether another operation than this one succeeded within the last 60 s."""
+    def others_succeed(self, operation: object, now: float, since: float = float("-inf")) -> bool:
+        """Whether another operation than this one succeeded within the last 60 s, and after ``since``."""
         last_s = self._before_s if operation is self._last else self._last_s
-        return now - last_s <= LOOK_BACK_S
+        return now - last_s <= LOOK_BACK_S and last_s > since

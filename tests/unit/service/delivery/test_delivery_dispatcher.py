@@ -1,7 +1,8 @@
 """The dispatcher: order, retries, ends, deadlines, drains; with an account, a platform and a time that are ours."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
@@ -85,6 +86,42 @@ def test_a_parked_chain_frees_its_worker_and_comes_back_in_time() -> None:
     run(main)
 
 
+@asynccontextmanager
+async def others_at_work(bench: Bench) -> AsyncIterator[None]:
+    """The platform does its work for others meanwhile: between any two failures something succeeds."""
+
+    async def work() -> None:
+        while True:
+            bench.joins(["B"])
+            await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+    await eventually(bench.nothing_is_left)
+
+
+def test_what_succeeded_before_an_outage_exhausts_nothing_in_it() -> None:
+    """An outage is not a dead letter, though the breaker needs a while to see it behind many successes."""
+
+    async def main(time: FakeTime) -> None:
+        platform = FakePlatform(time)
+        retry = RetryPolicy(first_delay_s=0.01, max_delay_s=0.02, max_attempts=3)
+        async with running(Bench(time, platform, retry=retry)) as bench:
+            bench.joins([f"before{n}" for n in range(200)])
+            await bench.until(200)
+            platform.scripts["A"] = [answer(500)] * 40
+            (item,) = bench.joins(["A"])
+            await eventually(lambda: len(platform.calls) >= 240)
+            assert item.outcome is None
+            await bench.until(201)
+            assert item.outcome is Outcome.DELIVERED
+
+    run(main)
+
+
 def test_attempts_count_only_while_others_succeed() -> None:
     """An account that fails as a whole exhausts nothing, however often it fails; with others' success it does."""
 
@@ -96,8 +133,8 @@ def test_attempts_count_only_while_others_succeed() -> None:
             (item,) = bench.joins(["A"])
             await eventually(lambda: len(platform.calls) >= 40)
             assert item.outcome is None
-            bench.joins(["B"])
-            await eventually(lambda: item.outcome is not None)
+            async with others_at_work(bench):
+                await eventually(lambda: item.outcome is not None)
             assert (item.outcome, item.reason) == (Outcome.REJECTED, Reason.EXHAUSTED)
             others_at = next(call.ended_at or 0.0 for call in platform.calls if call.target == "B")
             ends = [call.ended_at or 0.0 for call in platform.calls if call.target == "A"]
@@ -135,7 +172,7 @@ def test_only_what_may_be_the_items_own_doing_uses_up_attempts(reply: Reply, exh
             (item,) = bench.joins(["A"])
             while item.outcome is None:
                 bench.joins(["B"])
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.001 if exhausts else 0.5)
             assert item.reason is (Reason.EXHAUSTED if exhausts else None)
             assert item.operations[0].attempts == (3 if exhausts else 9)
 
@@ -155,7 +192,8 @@ def test_an_exhausted_operation_stops_none_of_the_others() -> None:
             platform.scripts["A2"] = [answer(404)]
             item = bench.source.item(b"a", join("A1"), join("A2"), join("A3"))
             bench.deliver(item)
-            await bench.until(2)
+            async with others_at_work(bench):
+                await eventually(lambda: item.outcome is not None)
             ends = [(operation.outcome, operation.reason) for operation in item.operations]
             assert ends == [
                 (Outcome.REJECTED, Reason.EXHAUSTED),
