@@ -133,8 +133,67 @@ class Platform(msgspec.Struct, frozen=True):
     probe: Callable[[], Request]  # a call that changes nothing and needs credentials
 
 
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """The one operation of an event that is delivered together with others, and what the platform is sent for it."""
+
+    operation: Operation
+    payload: bytes  # encoded once, at planning; its bytes count as held memory
+
+
+class Member(msgspec.Struct, frozen=True, gc=False):
+    """One piece in a request that carries several, with what its deterministic ids are made of."""
+
+    operation: Operation
+    payload: bytes
+    event: Event
+    result_id: str
+    timestamp_ms: int  # of the record that was read; -1: it has none
+
+
+class InDoubt(msgspec.Struct, frozen=True, gc=False):
+    """The piece, or the whole request, may or may not have taken effect."""
+
+    detail: str | None = None
+    reference: str | None = None
+
+
+class Split(msgspec.Struct, frozen=True, gc=False):
+    """The platform refused the request as a whole, and nothing took effect: halves of it are tried, until the one at
+    fault is alone. That one is rejected with ``reason``."""
+
+    reason: Reason  # refused or too_large
+    detail: str | None = None
+    reference: str | None = None
+
+
+# Forbidden splits, unless it means the lane: the dispatcher knows. A sequence holds one end for each member, in order.
+BatchVerdict = Retry | Hold | Forbidden | Split | InDoubt | Sequence[Settle | InDoubt]
+
+
+class BatchHandler(Protocol):
+    """One kind of delivery whose requests carry several events and must not be repeated blindly.
+
+    The lane journals the members before the call. All methods are pure and quick.
+    """
+
+    name: ClassVar[str]
+    platform: ClassVar[str]
+
+    def plan(self, event: Event, key: bytes | None) -> Piece | Refusal:
+        """The piece of an event. Raises ExpressionError."""
+
+    def batch_of(self, operation: Operation) -> Hashable:
+        """Batches are formed per this value."""
+
+    def batch_request(self, members: Sequence[Member], batch_id: str) -> Request:
+        """The request that carries the members, in order: the same bytes whenever it is made of the same."""
+
+    def judge_batch(self, members: Sequence[Member], reply: Reply) -> BatchVerdict:
+        """Whose fault the reply is, and what now."""
+
+
 class Handler(Protocol):
-    """One kind of delivery. All methods are pure and quick."""
+    """One kind of delivery, one request for each operation. All methods are pure and quick."""
 
     name: ClassVar[str]  # e.g. "np6.segments"
     platform: ClassVar[str]  # e.g. "np6"
