@@ -375,18 +375,81 @@ async def test_an_answer_that_is_not_http_is_a_reset(garbage: bytes) -> None:
         assert failed(await ask(base, GET)) is FailureKind.RESET
 
 
-async def test_a_kept_connection_that_was_closed_meanwhile() -> None:
-    """The platform closed it between two requests: the next one goes over another connection, or is a reset."""
+@pytest.mark.parametrize("request_", [POST, GET], ids=lambda request_: request_.method)
+async def test_a_kept_connection_that_was_closed_meanwhile(request_: Request) -> None:
+    """The platform closed it between two requests: the next one goes over another connection, or is a reset; what was
+    handed over is never sent twice by itself, whatever the method."""
+    read = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal read
         await reader.readuntil(b"\r\n\r\n")
+        read += 1
         writer.write(OK)
         await writer.drain()
 
     async with serving(serve) as base, HttpTransport(policy(base), None) as transport:
-        for _ in range(5):
-            reply = await transport.send(POST, {})
-            assert isinstance(reply, Answer) or reply.kind is FailureKind.RESET
+        replies = [await transport.send(request_, {}) for _ in range(20)]
+        assert all(isinstance(reply, Answer) or reply.kind is FailureKind.RESET for reply in replies)
+        assert read == sum(isinstance(reply, Answer) for reply in replies)
+
+
+async def test_a_reset_of_a_second_request_is_not_made_again() -> None:
+    """The platform read it and broke the connection: nobody but the lane decides whether to repeat."""
+    read = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal read
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            read += 1
+            if read == 2:
+                return
+            writer.write(OK)
+            await writer.drain()
+
+    async with serving(serve) as base, HttpTransport(policy(base), None) as transport:
+        assert isinstance(await transport.send(GET, {}), Answer)
+        assert failed(await transport.send(GET, {})) is FailureKind.RESET
+        assert read == 2
+
+
+async def test_what_nobody_asked_for_is_taken_for_no_answer() -> None:
+    """A second answer on a kept connection must not become the next request's."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(with_body(b"first") + with_body(b"stray"))
+        await writer.drain()
+        await reader.read()
+
+    async with serving(serve) as base, HttpTransport(policy(base), None) as transport:
+        for _ in range(3):
+            reply = await transport.send(GET, {})
+            assert isinstance(reply, Answer)
+            assert reply.body == b"first"
+
+
+async def test_what_comes_before_the_answer_is_passed_over() -> None:
+    """100 and 103 announce an answer and are none."""
+    early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    async with serving(answering(early + with_body(b"[1]"))) as base:
+        reply = await ask(base, GET)
+    assert isinstance(reply, Answer)
+    assert (reply.status, reply.body) == (200, b"[1]")
+
+
+async def test_a_request_that_is_none_is_refused_before_anything_is_sent() -> None:
+    """Our own mistake is no failure of the network."""
+    async with serving(answering(OK)) as base:
+        with pytest.raises(ValueError, match="percent-encoded"):
+            await ask(base, Request("GET", "/a b"))
+
+
+async def test_nothing_is_in_doubt_before_the_connection_is_there(deaf_port: int) -> None:
+    """The whole time runs out while there is no connection yet: it was not sent."""
+    reply = await ask(f"http://127.0.0.1:{deaf_port}", connect_s=5, total_s=0.3)
+    assert failed(reply) is FailureKind.NOT_SENT
 
 
 async def test_a_cancelled_request_is_cancelled() -> None:
