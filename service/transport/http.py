@@ -180,4 +180,6 @@ def unconnected(error: BaseException) -> Failure:
     failure = failure_of(error)
     if failure.kind in (FailureKind.NOT_SENT, FailureKind.BAD_CERTIFICATE):
         return failure
-    return Failure(FailureKind.NOT_SENT, "no connection in time" if isinstance(error, TimeoutError) else "no connection")
+    return Failure(
+        FailureKind.NOT_SENT, "no connection in time" if isinstance(error, TimeoutError) else "no connection"
+    )
