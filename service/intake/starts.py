@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from service.config import Start
-from service.journal.starts import Starts
+from service.journal.reading import Starts
 from service.kafka.offsets import CommittedOffset
 
 

@@ -32,7 +32,7 @@ from service.intake.item import Item
 from service.intake.planner import Planner, PlanningPolicy, stack_of, unparsable_record
 from service.intake.starts import Begin, begins
 from service.intake.unparsable import find_unparsable
-from service.journal.starts import Starts, read_starts
+from service.journal.reading import Journal, read_journal
 from service.kafka.names import LaneNames
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import membership, request_rejoin
@@ -318,8 +318,8 @@ class Lane:
             return
         committed = await self._committed_of(assignment)
         assert self._consumer is not None
-        begun = await self._begun(assignment, committed)
-        found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, begun)
+        journal = await self._journal(assignment, committed)
+        found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, journal.starts)
         if not assignment.active:
             return
         if self._lost_ranges(found):
@@ -337,8 +337,8 @@ class Lane:
             self._observer.assigned(len(found), len(fresh))
             self._recovered()
 
-    async def _begun(self, assignment: Assignment, committed: Mapping[TopicPartition, CommittedOffset]) -> Starts:
-        """What the journal says of earlier beginnings; it is read only where an offset is missing.
+    async def _journal(self, assignment: Assignment, committed: Mapping[TopicPartition, CommittedOffset]) -> Journal:
+        """What the journal says; of earlier beginnings it is asked only where an offset is missing.
 
         Raises TransactorLostError while a topic of the lane has too few partitions for those that it was given.
         """
@@ -350,9 +350,10 @@ class Lane:
                 self._client.force_metadata_update()
                 raise TransactorLostError(f"topic {topic} has {count} partitions, the sources have {width}: add some")
         if all(tp in committed or tp.topic == names.replay for tp in assignment.tps):
-            return {}
-        partitions = len(self._client.cluster.partitions_for_topic(names.journal) or ())
-        return await read_starts(self._connection, names.journal, partitions)
+            return Journal()
+        own = {tp.partition for tp in assignment.tps}
+        others = range(len(self._client.cluster.partitions_for_topic(names.journal) or ()))
+        return await read_journal(self._connection, names.journal, own=own, others=others)
 
     def _lost_ranges(self, found: dict[TopicPartition, Begin]) -> bool:
         """Tell of what retention removed unread; whether the lane has to hold for it."""

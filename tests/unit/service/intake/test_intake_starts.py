@@ -8,7 +8,7 @@ from aiokafka.structs import OffsetAndTimestamp, TopicPartition
 from contracts.journal import Start as Entry
 from service.config import Start
 from service.intake.starts import Begin, begins
-from service.journal.starts import Starts
+from service.journal.reading import Starts
 from service.kafka.offsets import CommittedOffset
 
 A0, A1, R0 = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("replay", 0)

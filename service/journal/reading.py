@@ -1,0 +1,145 @@
+"""Reads a lane's journal back at an assignment: all kinds of records in one pass, as a committed reader finds them.
+
+The rejected way: reading to the last stable offset. The coordinator ends a transaction partition by partition: the
+offsets that it committed can be stable while the journal's marker is still on its way, and the entry behind the last
+stable offset. So partitions of ours are read to their high watermark, past whatever is still open there.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaTimeoutError
+from aiokafka.structs import TopicPartition
+
+from contracts.journal import (
+    Delivery,
+    DeliveryKey,
+    HeldTime,
+    HeldTimeKey,
+    JournalError,
+    Key,
+    Newer,
+    Start,
+    StartKey,
+    decode_entry,
+    decode_key,
+)
+from service.errors import JournalUnreadableError
+
+_POLL_MS = 200
+_STOP_S = 5.0
+# A partition that yields nothing for so long is not waited for in silence: longer than any transaction stays open.
+_STALLED_S = 60.0
+
+# (topic, partition) -> where the lane began with it. The journal's partition is the topic's.
+Starts = Mapping[tuple[str, int], Start]
+
+
+class Journal(msgspec.Struct):
+    """What stands in the journal. Partitions are the journal's own, which are those of the lane's topics."""
+
+    starts: dict[tuple[str, int], Start] = {}
+    deliveries: dict[tuple[int, str], Delivery] = {}  # by (partition, id)
+    held_times: dict[int, HeldTime] = {}  # by partition
+
+    def take(self, partition: int, key: bytes | None, value: bytes | None, *, starts_only: bool = False) -> None:
+        """One record, in the order read. Raises JournalUnreadableError."""
+        name = decode_key(key)
+        match name:
+            case StartKey(topic):
+                _put(self.starts, (topic, partition), name, value)
+            case DeliveryKey(delivery_id) if not starts_only:
+                _put(self.deliveries, (partition, delivery_id), name, value)
+            case HeldTimeKey() if not starts_only:
+                _put(self.held_times, partition, name, value)
+
+
+async def read_journal(
+    connection: Mapping[str, Any], topic: str, *, own: Collection[int], others: Collection[int] = ()
+) -> Journal:
+    """The journal's partitions ``own`` to their very end; the starts alone of ``others``, to their last stable offset.
+
+    Whether a topic was begun is told by whichever of its partitions was first: that needs the others too.
+
+    Raises KafkaError (also when nothing comes any more), JournalUnreadableError.
+    """
+    journal = Journal()
+    unread = {TopicPartition(topic, n): True for n in own} | {
+        TopicPartition(topic, n): False for n in set(others) - set(own)
+    }
+    if not unread:
+        return journal
+    consumer = AIOKafkaConsumer(
+        **connection,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    try:
+        await consumer.start()
+        consumer.assign(list(unread))
+        await _read_to_ends(consumer, unread, journal)
+    finally:
+        # Also where the next assignment has cancelled us, in the middle of the start too.
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await consumer.stop()
+        except TimeoutError:
+            pass
+    return journal
+
+
+async def _read_to_ends(consumer: AIOKafkaConsumer, unread: dict[TopicPartition, bool], journal: Journal) -> None:
+    """``unread``: whether a partition is ours and read to its high watermark, as the first fetch tells it."""
+    owned = dict(unread)
+    ends: dict[TopicPartition, int] = {}
+    loop = asyncio.get_running_loop()
+    progress_at = loop.time()
+    while unread:
+        found = await consumer.getmany(timeout_ms=_POLL_MS)
+        for tp, records in found.items():
+            for record in records:
+                journal.take(tp.partition, record.key, record.value, starts_only=not owned[tp])
+        for tp, is_own in list(unread.items()):
+            end = ends.get(tp)
+            if end is None:
+                end = consumer.highwater(tp) if is_own else consumer.last_stable_offset(tp)
+                if end is None:
+                    continue
+                ends[tp] = end
+            if await consumer.position(tp) >= end:
+                del unread[tp]
+                consumer.pause(tp)
+        if found:
+            progress_at = loop.time()
+        elif loop.time() - progress_at > _STALLED_S:
+            raise KafkaTimeoutError(f"the journal cannot be read to its end: {min(unread)}")
+
+
+def _put(kept: dict[Any, Any], place: object, name: Key, value: bytes | None) -> None:
+    if value is None:
+        kept.pop(place, None)
+        return
+    try:
+        entry = decode_entry(name, value)
+    except JournalError as error:
+        raise JournalUnreadableError(f"journal: {_told(name)} cannot be read: {error}") from error
+    if isinstance(entry, Newer):
+        raise JournalUnreadableError(f"journal: {_told(name)} is of version {entry.version}, newer than ours")
+    kept[place] = entry
+
+
+def _told(name: Key) -> str:
+    match name:
+        case StartKey(topic):
+            return f"start/{topic}"
+        case DeliveryKey(delivery_id):
+            return f"delivery/{delivery_id}"
+        case HeldTimeKey():
+            return "held-time"
+        case _:
+            return "contact"
