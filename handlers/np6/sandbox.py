@@ -1,4 +1,5 @@
-"""NP6's segments, imitated with their quirks. What is known of them, and how surely, stands in README.md.
+"""NP6's segments, notifications and workflows, imitated with their quirks. What is known of them, and how surely,
+stands in README.md.
 
 By default every key, target and segment is taken for known, so that demonstrations need no preparation.
 """
@@ -11,6 +12,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from handlers.np6.sandbox_notifications import BadQuery, Row, listed, made_rows
+from handlers.np6.sandbox_workflows import MEDIA_TYPE, Workflows, receiver_value
 from handlers.sandbox.calls import KeyState
 from handlers.sandbox.platform import PlatformAnswer, Subject
 
@@ -18,7 +21,11 @@ _OTHER = Subject("other")
 _UNSUPPORTED = Subject("unsupported")
 # By method and number of pieces of the path.
 _KINDS = {("POST", 5): "join", ("DELETE", 5): "leave", ("GET", 4): "get"}
+# By method and last piece of the path, below a target and below a workflow.
+_OF_TARGETS = {("GET", "notifications"): "notifications"}
+_OF_WORKFLOWS = {("POST", "execution"): "execute", ("POST", "duplication"): "duplicate"}
 _JSON = {"Content-Type": "application/json"}
+_WORKFLOW = {"Content-Type": MEDIA_TYPE}
 
 
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +49,12 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
     dynamic_segments: set[int] = set()  # joins and leaves get an empty 409
     limit: RateLimit | None = None
     errors: Literal["ExceptionMessage", "Message", "errorType", "text", "empty"] = "ExceptionMessage"
+    notifications: dict[str, list[Row]] = {}  # by target; others have those that are made of their names
+    notifications_per_target: int = 3
+    unknown_have_none: bool = False  # an unknown target's notifications are [] and not a 404
+    workflows: set[int] | None = None
+    unknown_workflows: set[int] = set()
+    refused_receivers: set[str] = set()  # the item of their execution is of type error, inside a 200
 
 
 class Np6Sandbox:
@@ -54,10 +67,11 @@ class Np6Sandbox:
         self._requests = count(1)
 
     def subject(self, method: str, path: str) -> Subject:
-        """``join``, ``leave`` or ``get`` with target and segment; ``unsupported`` for another method there."""
+        """``join``, ``leave`` or ``get`` with target and segment, ``notifications`` with the target, ``execute`` or
+        ``duplicate`` with the workflow; ``unsupported`` for another method there."""
         parts = path.split("/")
         if len(parts) not in (4, 5) or parts[1] != "targets" or parts[3] != "segments":
-            return _OTHER
+            return _other_subject(method, parts)
         target = unquote(parts[2]) if "%" in parts[2] else parts[2]
         if target in ("", ".", ".."):
             return _OTHER
@@ -87,7 +101,11 @@ class Np6Sandbox:
         fault = _fault_of_form(method, subject, headers, body)
         if fault is not None:
             return known.error(*fault, added)
-        segment = _segment(subject.entity)
+        if subject.kind == "notifications":
+            return known.notifications(subject, added)
+        if subject.kind in ("execute", "duplicate"):
+            return known.workflow(subject, body, now, added)
+        segment = _int32(subject.entity)
         if not known.knows(subject, segment):
             return known.error(404, "Target or segment unknown", added)
         if subject.kind == "get":
@@ -112,9 +130,10 @@ class Np6Sandbox:
         return self._account(account).state()
 
     def reset(self) -> None:
-        """Nobody is in a segment any more; rules stay."""
+        """Nobody is in a segment any more, nothing was executed or copied; rules stay."""
         for known in self._accounts.values():
             known.segments.clear()
+            known.workflows.clear()
             known.window_end = 0.0
 
     def _account(self, name: str) -> "_Account":
@@ -130,18 +149,60 @@ class _Account:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.segments: dict[str, set[int]] = {}
+        self.workflows = Workflows()
         self.window_end = 0.0
         self._window_left = 0
 
     def knows(self, subject: Subject, segment: int | None) -> bool:
-        rules, target = self.rules, subject.target
-        if target in rules.unknown_targets or (rules.targets is not None and target not in rules.targets):
+        rules = self.rules
+        if not self._knows_target(subject.target):
             return False
         if subject.kind == "get":
             return True
         if segment is None or segment in rules.unknown_segments:
             return False
         return rules.segments is None or segment in rules.segments
+
+    def _knows_target(self, target: str | None) -> bool:
+        rules = self.rules
+        return target not in rules.unknown_targets and (rules.targets is None or target in rules.targets)
+
+    def notifications(self, subject: Subject, added: dict[str, str]) -> PlatformAnswer:
+        """What happened to what the target was shown."""
+        target = subject.target or ""
+        rows = self.rules.notifications.get(target)
+        if not self._knows_target(target):
+            if not self.rules.unknown_have_none:
+                return self.error(404, "Target unknown", added)
+            rows = []
+        if rows is None:
+            rows = list(made_rows(target, self.rules.notifications_per_target))
+        try:
+            return PlatformAnswer(200, {**added, **_JSON}, listed(rows, subject.query))
+        except BadQuery as error:
+            return self.error(400, str(error), added)
+
+    def workflow(self, subject: Subject, body: bytes, now: float, added: dict[str, str]) -> PlatformAnswer:
+        """Executes a workflow, or makes a copy of it."""
+        rules, workflow = self.rules, _int32(subject.entity)
+        known = rules.workflows is None or workflow in rules.workflows
+        if workflow is None or workflow in rules.unknown_workflows or not (known or self.workflows.is_copy(workflow)):
+            return self.error(404, "Workflow unknown", added)
+        if subject.kind == "duplicate":
+            copy = self.workflows.duplicate(workflow)
+            return PlatformAnswer(200, {**added, **_JSON}, msgspec.json.encode(copy), effect=True)
+        try:
+            execution = msgspec.json.decode(body, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self.error(400, "The execution is not a JSON object", added)
+        receiver = receiver_value(execution)
+        if not isinstance(receiver, str) or not receiver:
+            return self.error(400, "The receiver is missing", added)
+        if receiver in rules.refused_receivers or not self._knows_target(receiver):
+            item = {"type": "error", "flow": None}
+            return PlatformAnswer(200, {**added, **_WORKFLOW}, msgspec.json.encode(item))
+        item = self.workflows.perform(workflow, execution, self.workflows.begin_call(), now)
+        return PlatformAnswer(200, {**added, **_WORKFLOW}, msgspec.json.encode(item), effect=True)
 
     def list_of(self, target: str | None) -> bytes:
         return msgspec.json.encode(sorted(self.segments.get(target or "", ())))
@@ -193,13 +254,17 @@ class _Account:
         return PlatformAnswer(status, {**added, **_JSON}, msgspec.json.encode(body))
 
     def counts(self) -> dict[str, int]:
-        return {"targets": len(self.segments), "assignments": sum(map(len, self.segments.values()))}
+        return {
+            "targets": len(self.segments),
+            "assignments": sum(map(len, self.segments.values())),
+            "executions": len(self.workflows.performed),
+        }
 
     def state(self) -> dict[str, Any]:
         rules = msgspec.to_builtins(self.rules)
         rules["keys"] = None if self.rules.keys is None else len(self.rules.keys)
         held = {target: sorted(members) for target, members in self.segments.items() if members}
-        return {"segments": held, "rules": rules}
+        return {"segments": held, "executions": msgspec.to_builtins(self.workflows.performed), "rules": rules}
 
 
 def _fault_of_form(method: str, subject: Subject, headers: Mapping[str, str], body: bytes) -> tuple[int, str] | None:
@@ -210,14 +275,35 @@ def _fault_of_form(method: str, subject: Subject, headers: Mapping[str, str], bo
         return 405, "Method not allowed"
     if method == "POST" and "Content-Length" not in headers:
         return 411, "Length required"
-    if body and headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+    wanted = MEDIA_TYPE if subject.kind == "execute" else "application/json"
+    if (body or subject.kind == "execute") and _media_type(headers) != wanted:
         return 415, "Unsupported media type"
     return None
 
 
-def _segment(entity: str | None) -> int | None:
-    """The segment's id; None if it is no int32, which the platform answers like an unknown one."""
+def _media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _other_subject(method: str, parts: list[str]) -> Subject:
+    """What is neither joined, left nor read of segments."""
+    if len(parts) == 4 and parts[1] == "targets" and parts[3] == "notifications":
+        target = unquote(parts[2])
+        if target in ("", ".", ".."):
+            return _OTHER
+        kind = _OF_TARGETS.get((method, parts[3]))
+        return _UNSUPPORTED if kind is None else Subject(kind, target)
+    if len(parts) == 5 and parts[1] == "scripting" and parts[2] == "workflows":
+        kind = _OF_WORKFLOWS.get((method, parts[4]))
+        if kind is not None:
+            return Subject(kind, None, parts[3])
+        return _UNSUPPORTED if any(name == parts[4] for _, name in _OF_WORKFLOWS) else _OTHER
+    return _OTHER
+
+
+def _int32(entity: str | None) -> int | None:
+    """A segment's or workflow's id; None if it is no int32, which the platform answers like an unknown one."""
     if entity is None or not entity.removeprefix("-").isdecimal() or len(entity) > 11:
         return None
-    segment = int(entity)
-    return segment if -(2**31) <= segment < 2**31 else None
+    number = int(entity)
+    return number if -(2**31) <= number < 2**31 else None

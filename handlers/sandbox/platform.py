@@ -14,6 +14,7 @@ class Subject(msgspec.Struct, frozen=True, gc=False):
     kind: str  # "other": nothing that the platform knows
     target: str | None = None
     entity: str | None = None
+    query: str = ""  # of the URL, raw; the server fills it in
 
 
 class PlatformAnswer(msgspec.Struct, frozen=True, gc=False):

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from aiohttp import web
+from msgspec import structs
 
 from .answering import abort, answer_from, answer_of, until_gone
 from .calls import Call, CallLog, KeyState
@@ -119,6 +120,8 @@ class SandboxServer:
             return web.Response(status=404, text="below /<platform>/<account> only\n")
         method = request.method
         subject = platform.subject(method, path)
+        if "?" in raw:
+            subject = structs.replace(subject, query=raw.partition("?")[2])
         call = self.log.begin(
             platform=name,
             account=account,
