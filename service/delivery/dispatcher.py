@@ -1,15 +1,11 @@
 """Carries batches out: workers that take the chain of one key at a time and bring each of its calls to an end.
 
-A lane has as many workers as it may have requests in flight; nothing is created per event. A chain that waits for a
-retry is parked and gives its worker free, so that other keys go on. Only an item's own fault ends it: everything
-else is waited for, by the account (pace, breaker, credentials) or by the lane (its hold).
+A chain that waits for a retry is parked and gives its worker free, so that other keys go on. Only an item's own fault
+ends it: everything else is waited for, by the account (pace, breaker, credentials) or by the lane (its hold).
 """
 
 import asyncio
-import heapq
-import itertools
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import assert_never
 
@@ -39,6 +35,7 @@ from service.delivery.guard import Guard
 from service.delivery.holding import HoldPolicy, LaneHold
 from service.delivery.retry import RetryPolicy
 from service.delivery.success import Successes
+from service.delivery.workers import Workers
 from service.intake.assignment import Assignment
 from service.intake.item import Item
 from service.transport.account import Account, AccountObserver, Permit, is_success
@@ -90,13 +87,7 @@ class Dispatcher:
         self._requests = requests
         self._clock = clock
         self._random = random
-        self._ready: deque[Chain] = deque()
-        # What each worker carries: for a person who asks.
-        self._carried: list[Chain | None] = [None] * policy.concurrency
-        self._parked: list[tuple[float, int, Chain]] = []
-        self._order = itertools.count()
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._workers = Workers(policy.concurrency, self._carry, clock)
         self._successes = Successes()
         self._gate = LaneGate(policy.hold, clock, hooks.hold_changed)
         self._quiet = asyncio.Event()
@@ -107,19 +98,11 @@ class Dispatcher:
 
     def dispatch(self, chains: list[Chain]) -> None:
         """Take the chains of a batch."""
-        self._ready.extend(chains)
-        for _ in range(min(len(chains), len(self._idle))):
-            self._wake_one()
+        self._workers.put(chains)
 
     async def run(self) -> None:
         """Work until cancelled. A worker that dies takes all down, and so the lane."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for number in range(self._policy.concurrency):
-                    group.create_task(self._work(number))
-        finally:
-            if self._alarm is not None:
-                self._alarm.cancel()
+        await self._workers.run()
 
     async def quiet(self) -> None:
         """Return once no request is in flight. The caller has ended or drained the assignment, and bounds the time."""
@@ -127,9 +110,7 @@ class Dispatcher:
 
     def forget(self) -> None:
         """Drop chains of assignments that have ended."""
-        self._ready = deque(chain for chain in self._ready if _assignment(chain).active)
-        self._parked = [entry for entry in self._parked if _assignment(entry[2]).active]
-        heapq.heapify(self._parked)
+        self._workers.keep(lambda chain: _assignment(chain).active)
 
     def resume(self) -> None:
         """An operator has mended the cause: the guard begins anew and calls may start."""
@@ -145,43 +126,26 @@ class Dispatcher:
     @property
     def ready(self) -> int:
         """Chains that wait for a worker."""
-        return len(self._ready)
+        return self._workers.ready
 
     @property
     def retrying(self) -> int:
         """Chains that wait for their retry."""
-        return len(self._parked)
+        return self._workers.parked
 
     def parked_chains(self) -> list[tuple[float, Chain]]:
         """When each parked chain is due (monotonic), for a person who asks."""
-        return [(due, chain) for due, _, chain in self._parked]
+        return self._workers.parked_loads()
 
-    def carried_chains(self) -> list[Chain]:
+    def carried_chains(self) -> Iterable[Chain]:
         """The chains that workers carry: their calls are under way, or wait for the account."""
-        return [chain for chain in self._carried if chain is not None]
+        return self._workers.carried_loads()
 
-    def ready_chains(self) -> Iterator[Chain]:
+    def ready_chains(self) -> Iterable[Chain]:
         """The chains that wait for a worker."""
-        return iter(self._ready)
+        return self._workers.ready_loads()
 
-    # -- the workers
-
-    async def _work(self, number: int) -> None:
-        while True:
-            while not self._ready:
-                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._idle.append(waiter)
-                await waiter
-            chain = self._carried[number] = self._ready.popleft()
-            await self._carry(chain)
-            self._carried[number] = None
-
-    def _wake_one(self) -> None:
-        while self._idle:
-            waiter = self._idle.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+    # -- what a worker does
 
     async def _carry(self, chain: Chain) -> None:
         """Make the chain's calls until it ends, is put back, or its assignment gives its partitions back."""
@@ -195,7 +159,7 @@ class Dispatcher:
                 if self._gate.hold is not None:
                     trial = await self._pass_gate(unit, assignment)
                     if self._gate.hold is not trial:
-                        self._ready.append(chain)
+                        self._workers.put_back(chain)
                         return
                 try:
                     if not await self._attempt(chain, unit, trial):
@@ -213,7 +177,7 @@ class Dispatcher:
 
         def wanted() -> bool:
             hold = self._gate.hold
-            steps_back = hold is not None and hold.failed is unit and self._ready
+            steps_back = hold is not None and hold.failed is unit and self._workers.ready
             return assignment.may_start() and not steps_back
 
         return await self._gate.enter(unit, wanted)
@@ -317,8 +281,7 @@ class Dispatcher:
                 return True
         self._hooks.retried(verdict.cause)
         delay_s = self._policy.retry.delay_s(unit.attempts, self._random.random)
-        heapq.heappush(self._parked, (now + delay_s, next(self._order), chain))
-        self._set_alarm(now)
+        self._workers.park(chain, delay_s)
         return False
 
     def _settle(self, chain: Chain, unit: Unit, end: Settle, status: int | None) -> None:
@@ -358,25 +321,6 @@ class Dispatcher:
             if now_ms <= expires_at:
                 return False
         return True
-
-    # -- retries
-
-    def _set_alarm(self, now: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._parked:
-            delay_s = max(0.0, self._parked[0][0] - now)
-            self._alarm = asyncio.get_running_loop().call_later(delay_s, self._unpark)
-
-    def _unpark(self) -> None:
-        now = self._clock.monotonic()
-        while self._parked and self._parked[0][0] <= now:
-            # In front: what was tried before is older than what waits.
-            self._ready.appendleft(heapq.heappop(self._parked)[2])
-            self._wake_one()
-        self._alarm = None
-        self._set_alarm(now)
 
 
 def _assignment(chain: Chain) -> Assignment:
