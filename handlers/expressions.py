@@ -4,7 +4,7 @@
 file into its text. The handler itself is given compiled expressions (``handlers.base.Expression``).
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,3 +13,9 @@ Expr = Annotated[str, msgspec.Meta(extra={"expression": "value"})]
 
 # The text of a CEL expression that must give a bool; a missing field makes it false.
 Condition = Annotated[str, msgspec.Meta(extra={"expression": "bool"})]
+
+# Objects and lists, nested at will, whose leaves are expressions like ``Expr``; or one expression for the whole.
+# Read as dicts, tuples and the expressions' texts; null stays None. ``handlers.templates`` fills them in.
+ObjectTemplate = Annotated[Any, msgspec.Meta(extra={"template": "object"})]
+ListTemplate = Annotated[Any, msgspec.Meta(extra={"template": "list"})]
+Template = Annotated[Any, msgspec.Meta(extra={"template": "value"})]

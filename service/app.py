@@ -6,15 +6,16 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from aiokafka.client import AIOKafkaClient
 
 from contracts.ids import ResultIds
 from contracts.results import ResultEncoder
-from handlers.base import Expression, Handler, Platform
+from handlers.base import BatchHandler, Expression, Handler, Platform
 from handlers.np6 import client as np6
 from handlers.np6.segments import SegmentsConfig, SegmentsHandler
+from handlers.np6.workflows import WorkflowsConfig, workflows_handler
 from service.batching.batcher import BatchPolicy
 from service.clock import Clock, SystemClock
 from service.config import Account as AccountConfig
@@ -55,8 +56,16 @@ def _segments(options: SegmentsConfig, compile_: Callable[[str, str], Expression
 PLATFORMS: Mapping[str, Platform] = {
     platform.name: platform for platform in [Platform("np6", np6.credentials, np6.probe)]
 }
-KINDS: Kinds = kinds_of([HandlerKind("np6.segments", "np6", SegmentsConfig)])
-_BUILDERS: dict[str, Callable[[Any, Callable[[str, str], Expression]], Handler]] = {"np6.segments": _segments}
+KINDS: Kinds = kinds_of(
+    [
+        HandlerKind("np6.segments", "np6", SegmentsConfig),
+        HandlerKind("np6.workflows", "np6", WorkflowsConfig, {"deadline_s": 86_400.0}),
+    ]
+)
+_BUILDERS: dict[str, Callable[[Any, Callable[[str, str], Expression]], Handler | BatchHandler]] = {
+    "np6.segments": _segments,
+    "np6.workflows": workflows_handler,
+}
 
 
 class SecretCredentials:
@@ -193,7 +202,7 @@ class Application:
         policy = TransactorPolicy(transaction_timeout_s=kafka.transaction_timeout_s)
         return Lane(
             lane_setup(self.config, config, names, self.drain_s),
-            handler=self.handler(config),
+            handler=cast(Handler, self.handler(config)),
             where=self._where(config),
             account=self.accounts[config.account],
             documents=self._documents(config, names, client),
@@ -206,11 +215,14 @@ class Application:
             random=self._random,
         )
 
-    def handler(self, config: LaneConfig) -> Handler:
-        """The lane's handler, its expressions compiled."""
+    def handler(self, config: LaneConfig) -> Handler | BatchHandler:
+        """The lane's handler, its expressions compiled; each tells its ``place``."""
 
         def compile_(text: str, key: str) -> Expression:
-            return compile_expression(text, place=self.config.place(f"lanes.{config.name}.{key}"))
+            place = self.config.place(f"lanes.{config.name}.{key}")
+            expression = compile_expression(text, place=place)
+            expression.place = place  # type: ignore[attr-defined] # a function; handlers.faults reads it
+            return expression
 
         return _BUILDERS[config.handler](config.options, compile_)
 

@@ -16,6 +16,8 @@ KEY_HEADER = "X-Key"
 # Without it the platform answers 411 to a POST that has no body.
 _NO_BODY = (("Content-Length", "0"),)
 _READ = (("Accept", "application/json"),)
+WORKFLOW_MEDIA_TYPE = "application/vnd.np6.cm.workflow-v4"
+_WORKFLOW = (("Content-Type", WORKFLOW_MEDIA_TYPE), ("Accept", WORKFLOW_MEDIA_TYPE))
 
 
 def credentials(secret: str) -> dict[str, str]:
@@ -50,6 +52,11 @@ def leave_segment(target: str, segment: str) -> Request:
 def segments_of(target: str) -> Request:
     """Reads the segments of a target: 200, a list of int. Raises ValueError like :func:`join_segment`."""
     return Request("GET", f"/targets/{_encoded(target)}/segments", _READ)
+
+
+def execute_workflow(workflow: int, body: bytes) -> Request:
+    """Executes a workflow for each object of the JSON list ``body``: 200, a list of items in the same order."""
+    return Request("POST", f"/scripting/workflows/{workflow:d}/executions", _WORKFLOW, body)
 
 
 def probe() -> Request:

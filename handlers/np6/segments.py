@@ -1,15 +1,16 @@
 """``np6.segments``: joins targets to segments and takes them out."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
 from contracts.events import Event
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
-from handlers.base import Expression, ExpressionError, Refusal, Reply, Request, Verdict
+from handlers.base import Expression, Refusal, Reply, Request, Verdict
 from handlers.expressions import Expr
+from handlers.faults import unresolved, wrong_value
 from handlers.np6 import client, verdicts
 
 JOIN = "segment.join"
@@ -83,10 +84,10 @@ class SegmentsHandler:
         target = self._target(event, key)
         if type(target) is not str:
             if target is not None:
-                raise _wrong_value(self._target, "target", "must give a string or null")
-            return _unresolved(self._target, "gives null")
+                raise wrong_value(self._target, "target", "must give a string or null")
+            return unresolved(self._target, "target", "gives null")
         if not client.addressable(target):
-            return _unresolved(self._target, "cannot stand in a path" if target else "gives an empty string")
+            return unresolved(self._target, "target", "cannot stand in a path" if target else "gives an empty string")
         if len(joins) + len(leaves) > MAX_OPERATIONS:
             return _too_many(len(joins) + len(leaves))
         operations = [Operation(LEAVE, target, str(segment)) for segment in leaves]
@@ -135,12 +136,12 @@ def _segments(expression: Expression, name: str, event: Event, key: bytes | None
     if type(value) is int:
         value = (value,)
     elif not isinstance(value, (list, tuple)):
-        raise _wrong_value(expression, name, "must give an int, a list of ints or null")
+        raise wrong_value(expression, name, "must give an int, a list of ints or null")
     for segment in value:
         if type(segment) is not int:  # a bool is none, and neither is 7.0
-            raise _wrong_value(expression, name, "must give an int, a list of ints or null")
+            raise wrong_value(expression, name, "must give an int, a list of ints or null")
         if not _INT32_LOW <= segment <= _INT32_HIGH:
-            raise _wrong_value(expression, name, "gives a segment beyond int32")
+            raise wrong_value(expression, name, "gives a segment beyond int32")
     return value if len(value) < 2 else tuple(dict.fromkeys(value))
 
 
@@ -149,20 +150,6 @@ def _address(operation: Operation) -> tuple[str, str]:
     if target is None or segment is None:
         raise ValueError("not an operation that this handler planned")
     return target, segment
-
-
-def _place(expression: Expression, name: str) -> str:
-    """Where an expression stands in the configuration, if it tells; its key else."""
-    place: Any = getattr(expression, "place", None)
-    return place if isinstance(place, str) else name
-
-
-def _wrong_value(expression: Expression, name: str, fault: str) -> ExpressionError:
-    return ExpressionError(f"{_place(expression, name)}: {fault}")
-
-
-def _unresolved(expression: Expression, fault: str) -> Refusal:
-    return Refusal(Outcome.INVALID, Reason.UNRESOLVED, f"{_place(expression, 'target')}: {fault}")
 
 
 def _contradiction(segments: Iterable[int]) -> Refusal:

@@ -170,12 +170,13 @@ def _judge_row(row: Row, answer: Answer) -> Verdict:
         case Row.REFUSED:
             return _rejected(Reason.REFUSED, answer)
         case Row.MISDIRECTED:
-            return Hold(HoldScope.LANE, _misdirected(answer.status))
+            return Hold(HoldScope.LANE, misdirected(answer.status))
         case _:
             assert_never(row)
 
 
-def _misdirected(status: int) -> str:
+def misdirected(status: int) -> str:
+    """Why a status says that our request or the address is wrong, for a person."""
     if 300 <= status < 400:
         return f"the platform redirects ({status}), which is never followed: base_url is wrong"
     if 400 <= status < 500:

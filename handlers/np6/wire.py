@@ -1,5 +1,6 @@
 """What NP6 answers, as far as it is read. Everything else in an answer is passed over."""
 
+from enum import Enum, auto
 from typing import Any
 
 import msgspec
@@ -22,6 +23,54 @@ class ErrorBody(msgspec.Struct):
 _error = msgspec.json.Decoder(ErrorBody)
 
 
+class ItemType(Enum):
+    """What an item of the answer to executions says of its execution."""
+
+    SUCCESS = auto()
+    ERROR = auto()
+    UNKNOWN = auto()  # anything else: nobody knows whether it took effect
+
+
+class ExecutionItem(msgspec.Struct, frozen=True, gc=False):
+    """One item of the answer to executions. ``text``: the platform's own words of an error."""
+
+    type: ItemType
+    text: str | None = None
+
+
+_answers = msgspec.json.Decoder(list[Any])
+_SUCCESS = ExecutionItem(ItemType.SUCCESS)
+_UNKNOWN = ExecutionItem(ItemType.UNKNOWN)
+
+
+def execution_items(body: bytes) -> list[ExecutionItem] | None:
+    """The items ``{type, flow}`` of the answer to executions; None if the body is nothing of the kind."""
+    try:
+        return [_execution_item(item) for item in _answers.decode(body)]
+    except _UNREADABLE:
+        return None
+
+
+def _execution_item(item: Any) -> ExecutionItem:
+    kind = item.get("type") if isinstance(item, dict) else None
+    if kind == "success":
+        return _SUCCESS
+    if kind != "error":
+        return _UNKNOWN
+    flow = item.get("flow")
+    for found in (_error_text(item), _one_line(flow) if isinstance(flow, str) else None, _error_text(flow)):
+        if found:
+            return ExecutionItem(ItemType.ERROR, found)
+    return ExecutionItem(ItemType.ERROR)
+
+
+def _error_text(item: Any) -> str | None:
+    """The platform's words in an object of an answer, as in the body of an error."""
+    if not isinstance(item, dict):
+        return None
+    return _text_of(msgspec.convert(item, ErrorBody))
+
+
 def segment_list(body: bytes) -> list[int] | None:
     """The ids in the answer to ``GET /targets/{id}/segments``; None if the body is nothing of the kind."""
     try:
@@ -37,9 +86,12 @@ def platform_text(body: bytes) -> str | None:
     is masked before it is cut; its length is bounded as the body's is.
     """
     try:
-        error = _error.decode(body)
+        return _text_of(_error.decode(body))
     except _UNREADABLE:
         return None
+
+
+def _text_of(error: ErrorBody) -> str | None:
     for text in (error.exception_message, error.message):
         if isinstance(text, str) and (line := _one_line(text)):
             return line

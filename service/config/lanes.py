@@ -15,6 +15,7 @@ class HandlerKind(Struct, frozen=True):
     name: str  # e.g. "np6.segments"
     platform: str  # e.g. "np6"
     config: type[Struct]  # a frozen Struct of the handler's own keys
+    defaults: Mapping[str, Any] = {}  # of common keys that this handler gives another one, by the model's names
 
 
 Kinds = Mapping[str, HandlerKind]
@@ -26,6 +27,8 @@ def kinds_of(handlers: Sequence[HandlerKind]) -> Kinds:
     for kind in handlers:
         if taken := common & set(kind.config.__struct_encode_fields__):
             raise ValueError(f"{kind.name} claims keys that are common to all handlers: {sorted(taken)}")
+        if unknown := kind.defaults.keys() - set(LaneSettings.__struct_fields__):
+            raise ValueError(f"{kind.name} has defaults of keys that are not common: {sorted(unknown)}")
     return {kind.name: kind for kind in handlers}
 
 

@@ -12,7 +12,7 @@ from service.config.accounts import ACCOUNT_TYPES
 from service.config.document import Document, Node, join, parse_document, read_document
 from service.config.faults import ConfigurationError, Fault
 from service.config.kafka import Kafka
-from service.config.lanes import Kinds, Lane, LaneSettings
+from service.config.lanes import Kinds, Lane
 from service.config.model import Configuration, Results
 from service.config.reading import FAULTY, Reader
 from service.config.secrets import Secret, SecretError
@@ -154,12 +154,13 @@ def _lane(reader: Reader, name: str, node: Node, around: checks.Surroundings) ->
     if not isinstance(node.value, dict):
         reader.mapping(node)
         return FAULTY
-    keys = shape.keys_of(LaneSettings)
+    wanted = _entry(node, "handler")
+    kind = around.kinds.get(wanted) if isinstance(wanted, str) else None
+    keys = shape.common_keys(kind)
     values = reader.values(keys, node)
     for key, problem in checks.check_lane(name, values, around):
         reader.fault(join(node.path, key) if key else node.path, problem)
     handler = values.get("handler")
-    kind = around.kinds.get(handler) if handler is not None else None
     if kind is None:
         if handler is not None:
             known = ", ".join(around.kinds)

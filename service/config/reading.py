@@ -30,6 +30,9 @@ class _Faulty(Enum):
 # Stands for a value that was refused; its fault is recorded.
 FAULTY: Final = _Faulty.FAULTY
 
+_ANY: Final = inspect.AnyType()
+_LEAF: Final[Marks] = {"expression": "value"}
+
 # Looks at what is readable of a mapping, by the model's names; yields (key of the file or "", problem).
 Check = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 
@@ -131,6 +134,8 @@ class Reader:
     def _read_one(self, type_: inspect.Type, marks: Marks, node: Node) -> Any:
         if "expression" in marks:
             return self._expression(marks, node)
+        if "template" in marks:
+            return self._template(marks["template"], node)
         if form := marks.get("form"):
             return self._form(form, type_, marks, node)
         match type_:
@@ -188,6 +193,25 @@ class Reader:
         except ExpressionFault as fault:
             return self.fault(node.path, str(fault))
         return text
+
+    def _template(self, wanted: str, node: Node) -> Any:
+        """Dicts and tuples of expressions' texts; what is null stays None."""
+        value = node.value
+        if value is None:
+            return None
+        if isinstance(value, dict if wanted != "list" else tuple) or (wanted == "value" and isinstance(value, tuple)):
+            return self._leaves(node)
+        if isinstance(value, dict | tuple | float):
+            return self.fault(node.path, f"expected {shape.allowed(_ANY, {'template': wanted})}, not {_shown(node)}")
+        return self._expression(_LEAF, node)
+
+    def _leaves(self, node: Node) -> Any:
+        if isinstance(node.value, dict):
+            entries = {name: self._template("value", entry) for name, entry in node.value.items()}
+            return FAULTY if FAULTY in entries.values() else entries
+        assert isinstance(node.value, tuple)
+        items = [self._template("value", item) for item in node.value]
+        return FAULTY if FAULTY in items else tuple(items)
 
     def _form(self, form: str, type_: inspect.Type, marks: Marks, node: Node) -> Any:
         if form == "username":

@@ -67,6 +67,9 @@ def _lane_sections(lanes: Key, kinds: Kinds) -> Iterator[str]:
     yield _section("`lanes`: keys of every lane", meaning, _rows(shape.keys_of(LaneSettings), ""))
     for name, kind in kinds.items():
         meaning = f"{_summary(kind.config)} On an account of platform `{kind.platform}`."
+        if others := [key for key in shape.common_keys(kind) if key.field in kind.defaults]:
+            words = ", ".join(f"`{key.name}` {_default(key)}" for key in others)
+            meaning += f" Of the keys of every lane these have another default: {words}."
         yield _section(f"`lanes`: handler `{name}`", meaning, _rows(shape.keys_of(kind.config), ""))
 
 

@@ -8,7 +8,7 @@ import msgspec.inspect as inspect
 
 from service.config import checks, quantities, shape
 from service.config.accounts import ACCOUNT_TYPES
-from service.config.lanes import Kinds, LaneSettings
+from service.config.lanes import Kinds
 from service.config.model import Configuration
 from service.config.secrets import Secret
 from service.config.shape import Key, Marks
@@ -40,6 +40,10 @@ _FORMS: Mapping[str, Schema] = {
 }
 
 
+_EXPRESSION: Schema = {"type": ["string", "boolean", "integer"]}
+_TEMPLATES = {"object": ["object"], "list": ["array"], "value": ["object", "array"]}
+
+
 def configuration_schema(kinds: Kinds) -> Schema:
     """The JSON Schema (2020-12) of a file with these handlers."""
     schema = _mapping(shape.keys_of(Configuration))
@@ -69,7 +73,7 @@ def _accounts() -> Schema:
 def _lanes(kinds: Kinds) -> Schema:
     entries = []
     for name, kind in kinds.items():
-        entry = _mapping((*shape.keys_of(LaneSettings), *shape.keys_of(kind.config)))
+        entry = _mapping((*shape.common_keys(kind), *shape.keys_of(kind.config)))
         entry["properties"]["handler"] = {"const": name}
         entries.append(entry)
     return {"oneOf": entries}
@@ -114,7 +118,9 @@ def _schema_of_one(type_: inspect.Type, marks: Marks) -> Schema:
     if isinstance(type_, inspect.NoneType):
         return {"enum": ["off", False]} if marks.get("off") else {"type": "null"}
     if "expression" in marks:
-        return {"type": ["string", "boolean", "integer"]}
+        return dict(_EXPRESSION)
+    if "template" in marks:
+        return {"type": [*_EXPRESSION["type"], *_TEMPLATES[marks["template"]], "null"]}
     if form := marks.get("form"):
         return dict(_FORMS[form])
     match type_:

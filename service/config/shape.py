@@ -7,7 +7,7 @@ import msgspec
 import msgspec.inspect as inspect
 
 from service.config import quantities
-from service.config.lanes import Start
+from service.config.lanes import HandlerKind, LaneSettings, Start
 from service.config.secrets import Secret
 
 Marks = Mapping[str, Any]
@@ -30,6 +30,15 @@ def keys_of(cls: type[msgspec.Struct]) -> tuple[Key, ...]:
     info = inspect.type_info(cls)
     assert isinstance(info, inspect.StructType)
     return tuple(key for key in map(_key, info.fields) if not key.marks.get("given"))
+
+
+def common_keys(kind: HandlerKind | None) -> tuple[Key, ...]:
+    """The keys of every lane, with the defaults of this handler."""
+    given = kind.defaults if kind is not None else {}
+    return tuple(
+        msgspec.structs.replace(key, default=given[key.field]) if key.field in given else key
+        for key in keys_of(LaneSettings)
+    )
 
 
 def _key(field: inspect.Field) -> Key:
@@ -71,6 +80,11 @@ _FORMS = {
     "name_or_env": "a text or {env: NAME}",
     "path": "the path of a file",
 }
+_TEMPLATES = {
+    "object": "a mapping whose leaves are expressions, or an expression",
+    "list": "a list whose leaves are expressions, or an expression",
+    "value": "a mapping or list whose leaves are expressions, or an expression",
+}
 SECRET = "{env: NAME} or {file: PATH}"
 
 
@@ -80,6 +94,8 @@ def _allowed_one(type_: inspect.Type, marks: Marks) -> str:
             return "off" if marks.get("off") else "null"
         case inspect.CustomType(cls=cls) if cls is Secret and "form" not in marks:
             return SECRET
+        case _ if "template" in marks:
+            return _TEMPLATES[marks["template"]]
         case _ if "expression" in marks:
             return "an expression" if marks["expression"] == "value" else "an expression that gives a bool"
         case _ if "form" in marks:

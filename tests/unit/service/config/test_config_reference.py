@@ -7,17 +7,12 @@ import pytest
 import yaml
 from referencing.jsonschema import EMPTY_REGISTRY
 
-from handlers.np6.segments import SegmentsConfig
-from service.config import HandlerKind, Kinds, configuration_schema, kinds_of, load, reference_markdown, schema_json
+from service.app import KINDS
+from service.config import Kinds, configuration_schema, load, reference_markdown, schema_json
 
 ROOT = Path(__file__).resolve().parents[4]
 EXAMPLE = ROOT / "deploy" / "fanline.example.yaml"
 PAGE = ROOT / "docs" / "configuration.md"
-
-
-@pytest.fixture
-def segments() -> Kinds:
-    return kinds_of([HandlerKind("np6.segments", "np6", SegmentsConfig)])
 
 
 def validator(kinds: Kinds) -> jsonschema.Draft202012Validator:
@@ -26,33 +21,33 @@ def validator(kinds: Kinds) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema, registry=EMPTY_REGISTRY)
 
 
-def test_the_reference_page_is_up_to_date(segments: Kinds) -> None:
+def test_the_reference_page_is_up_to_date() -> None:
     """docs/configuration.md is what the types say. FANLINE_WRITE_DOCS=1 writes it anew."""
-    page = reference_markdown(segments)
+    page = reference_markdown(KINDS)
     if os.environ.get("FANLINE_WRITE_DOCS"):
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page)
     assert PAGE.read_text() == page
 
 
-def test_each_key_of_the_page_has_a_meaning(segments: Kinds) -> None:
+def test_each_key_of_the_page_has_a_meaning() -> None:
     """No row is left without its meaning."""
-    rows = [line for line in reference_markdown(segments).splitlines() if line.startswith("| `")]
+    rows = [line for line in reference_markdown(KINDS).splitlines() if line.startswith("| `")]
     assert len(rows) > 50
     assert not [row for row in rows if row.rstrip("| ").endswith("|") or row.endswith("|  |")]
 
 
-def test_the_example_loads_and_fits_the_schema(segments: Kinds) -> None:
+def test_the_example_loads_and_fits_the_schema() -> None:
     """What users copy is right, by our reading and by a JSON Schema validator's."""
-    config = load(EXAMPLE, segments)
-    assert list(config.lanes) == ["segments", "newsletter"]
+    config = load(EXAMPLE, KINDS)
+    assert list(config.lanes) == ["segments", "newsletter", "welcome"]
     assert {lane.account for lane in config.lanes.values()} == set(config.accounts) == {"np6-main"}
-    validator(segments).validate(yaml.safe_load(EXAMPLE.read_text()))
+    validator(KINDS).validate(yaml.safe_load(EXAMPLE.read_text()))
 
 
-def test_the_schema_is_plain_json(segments: Kinds) -> None:
+def test_the_schema_is_plain_json() -> None:
     """The exported file is read back as the schema."""
-    assert json.loads(schema_json(segments)) == configuration_schema(segments)
+    assert json.loads(schema_json(KINDS)) == configuration_schema(KINDS)
 
 
 @pytest.mark.parametrize(
