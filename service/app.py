@@ -191,6 +191,7 @@ class Application:
             ),
             credentials=SecretCredentials(config.api_key, PLATFORMS[config.platform], self.telemetry.secrets),
             clock=self.clock,
+            weights={lane.name: lane.weight for lane in self.config.lanes.values() if lane.account == config.name},
         )
         account.open()
         return account
@@ -277,6 +278,7 @@ def lane_setup(config: Configuration, lane: LaneConfig, names: LaneNames, drain_
         delivery=DeliveryPolicy(
             lane.concurrency,
             RetryPolicy(lane.retry.first_delay_s, lane.retry.max_delay_s, lane.retry.max_attempts),
+            weight=lane.weight,
         ),
         planning=PlanningPolicy(
             other_types_skipped=lane.other_types == "skip",

@@ -12,7 +12,9 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What we ask of the platform at most; shared by the account's lanes."""
 
     max_in_flight: Annotated[
-        int, Meta(ge=1, le=10_000), about("Requests of one process that run at the same time.")
+        int,
+        Meta(ge=1, le=10_000),
+        about("Requests of all processes together that run at the same time, at least one of each."),
     ] = 32
     requests_per_second: Annotated[
         Annotated[float, Meta(ge=0.1, le=100_000)] | None,

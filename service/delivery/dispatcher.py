@@ -38,7 +38,7 @@ from service.delivery.success import Successes
 from service.delivery.workers import Workers
 from service.intake.assignment import Assignment
 from service.intake.item import Item
-from service.transport.account import Account, AccountObserver, Permit, is_success
+from service.transport.account import Account, AccountObserver, LaneFlow, Permit, is_success
 
 # Only what may have been the item's own doing uses up its attempts.
 _EXHAUSTING = frozenset({RetryCause.TIMED_OUT, RetryCause.RESET, RetryCause.SERVER_ERROR})
@@ -51,6 +51,7 @@ class DeliveryPolicy(msgspec.Struct, frozen=True):
     concurrency: int
     retry: RetryPolicy
     hold: HoldPolicy = HoldPolicy()
+    weight: float = 1.0  # beside the other lanes on the account
 
 
 class DeliveryHooks(msgspec.Struct, frozen=True):
@@ -90,6 +91,7 @@ class Dispatcher:
         self._workers = Workers(policy.concurrency, self._carry, clock)
         self._successes = Successes()
         self._gate = LaneGate(policy.hold, clock, hooks.hold_changed)
+        self._flow = LaneFlow(policy.weight)
         self._quiet = asyncio.Event()
         self._quiet.set()
         self.in_flight = 0
@@ -187,7 +189,7 @@ class Dispatcher:
         assignment = _assignment(chain)
         permit = self._account.enter_at_once()
         if permit is None:
-            permit = await self._account.enter(assignment.may_start, unit)
+            permit = await self._account.enter(assignment.may_start, unit, self._flow)
             if permit is None:
                 return True
         if not assignment.may_start() or self._gate.hold is not trial or self._expired(unit):

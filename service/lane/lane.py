@@ -25,6 +25,7 @@ from service.delivery.chain import Chain, chains_of, close
 from service.delivery.dispatcher import DeliveryHooks, DeliveryPolicy, Dispatcher
 from service.delivery.guard import Guard, GuardPolicy
 from service.delivery.holding import HeldTime
+from service.delivery.shares import part_of
 from service.errors import FencedError, JournalUnreadableError, RefusedError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.assignor import LaneAssignor, assignor_for
@@ -710,6 +711,7 @@ class Lane:
         """Work out what the lane is doing now, and why."""
         if self.board.state is LaneState.STOPPED:
             return
+        self._take_share()
         state, reason = self._state_now()
         if state is LaneState.HOLDING and self._counts_as_held():
             self.held_time.begin(self._clock.wall_ms())
@@ -718,6 +720,12 @@ class Lane:
         if self.board.state is LaneState.DRAINING and state is not LaneState.DRAINING:
             self._set_state(LaneState.STANDBY, "gave its partitions back")
         self._set_state(state, reason)
+
+    def _take_share(self) -> None:
+        """The account's limits are shared as the lane's partitions are."""
+        assignment, counts = self.assignment, self._assignor.view.topics
+        mine = len(assignment.tps) if assignment is not None and assignment.active else 0
+        self.account.take_share(self.setup.name, part_of(mine, sum(counts.values())))
 
     def _state_now(self) -> tuple[LaneState, str | None]:
         assignment = self.assignment

@@ -1,7 +1,7 @@
 """One customer account in this process: its connection, its pace, its breaker, its credentials.
 
-Shared by the lanes on the account. A caller enters, and sends or abandons; whoever may not enter now waits in line, one
-at the head, so that a pace of so many requests a second wakes one waiter and not all.
+Shared by the lanes on the account. A caller enters, and sends or abandons; whoever may not enter now waits in line, and
+is woken with the permit in hand. The line is fair between lanes (``fair_line``).
 """
 
 import asyncio
@@ -17,8 +17,11 @@ from service.clock import Clock
 from service.config.secrets import SecretError
 from service.delivery.breaker import Breaker, BreakerState
 from service.delivery.limiter import AccountLimiter
+from service.delivery.shares import AccountShares
 from service.delivery.success import Successes
+from service.transport.fair_line import FairLine, Flow
 
+# So often the line is looked at whatever happens: those leave who are not wanted any more.
 _LONGEST_WAIT_S = 1.0
 
 
@@ -65,6 +68,20 @@ class Refused:
         self.next_try = now + policy.try_every_s
 
 
+class Waiter:
+    """One who waits for a permit, in the line of its lane."""
+
+    __slots__ = ("permit", "wanted", "who")
+
+    def __init__(self, permit: "asyncio.Future[Permit | None]", wanted: Callable[[], bool], who: object) -> None:
+        self.permit = permit
+        self.wanted = wanted
+        self.who = who
+
+
+LaneFlow = Flow[Waiter]
+
+
 class AccountObserver(Protocol):
     """What is counted of one lane's requests to an account."""
 
@@ -84,7 +101,9 @@ class Account:
         clock: Clock,
         breaker: Breaker | None = None,
         policy: CredentialPolicy | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
+        """``weights`` of all lanes of the file on the account; without them this process has all of its limits."""
         self.name = name
         self.limiter = limiter
         self.breaker = breaker or Breaker()
@@ -95,10 +114,14 @@ class Account:
         self._headers: Mapping[str, str] | None = None
         self._clock = clock
         self._policy = policy or CredentialPolicy()
-        self._line = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._line: FairLine[Waiter] = FairLine()
+        self._nobodys: LaneFlow = Flow()
         self._waiting = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = inf
+        self._tidied_at = -inf
         self._failed_last: object = None
+        self._shares = AccountShares(weights, self._set_share) if weights else None
 
     def open(self) -> None:
         """Read the credentials. Raises SecretError."""
@@ -110,29 +133,30 @@ class Account:
             return None
         return None if self.limiter.admit(self._clock.monotonic()) else Permit.NORMAL
 
-    async def enter(self, wanted: Callable[[], bool], who: object = None) -> Permit | None:
-        """Wait for the right to send one request; None once ``wanted`` is False. ``who`` is the operation."""
+    async def enter(
+        self, wanted: Callable[[], bool], who: object = None, flow: LaneFlow | None = None
+    ) -> Permit | None:
+        """Wait for the right to send one request; None once ``wanted`` is False. ``who`` is the operation, ``flow``
+        the lane's, made once per lane."""
         if not self._waiting:
             permit, _ = self._try()
             if permit is not None:
                 return permit
+        waiter = Waiter(asyncio.get_running_loop().create_future(), wanted, who)
+        flow = flow or self._nobodys
+        self._line.add(waiter, flow)
         self._waiting += 1
+        if self._timer is None:
+            self._serve()
         try:
-            while wanted():
-                async with self._line:
-                    while wanted() and not self._steps_back(who):
-                        permit, wait_s = self._try()
-                        if permit is not None:
-                            return permit
-                        self._changed.clear()
-                        try:
-                            async with asyncio.timeout(min(wait_s, _LONGEST_WAIT_S)):
-                                await self._changed.wait()
-                        except TimeoutError:
-                            continue
-        finally:
-            self._waiting -= 1
-        return None
+            return await waiter.permit
+        except asyncio.CancelledError:
+            permit = None if waiter.permit.cancelled() or not waiter.permit.done() else waiter.permit.result()
+            if permit is not None:  # it was served and cancelled at the same moment
+                self.abandon(permit)
+            elif waiter.permit.cancelled():
+                self._leave(waiter, flow)
+            raise
 
     async def send(self, request: Request, permit: Permit, observer: AccountObserver, who: object = None) -> Reply:
         """Send, give the permit back, and take what the reply tells of the account."""
@@ -149,7 +173,7 @@ class Account:
         status = str(reply.status) if isinstance(reply, Answer) else reply.kind.value
         observer.request_ended(status, now - began)
         if self._waiting:
-            self._changed.set()
+            self._serve()
         return reply
 
     def abandon(self, permit: Permit) -> None:
@@ -161,7 +185,8 @@ class Account:
         elif permit is Permit.TRIAL and self.refused is not None:
             self.refused.trying = False
             self.refused.next_try = now
-        self._changed.set()
+        if self._waiting:
+            self._serve()
 
     def secrets(self) -> Sequence[str]:
         """What no answer of the platform's may carry into a result, should it repeat it."""
@@ -178,7 +203,18 @@ class Account:
         """An operator wants the credentials tried now."""
         if self.refused is not None:
             self.refused.next_try = self.refused.next_look = -inf
-            self._changed.set()
+            if self._waiting:
+                self._serve()
+
+    def take_share(self, lane: str, part: float) -> None:
+        """This process now has ``part`` of the lane's partitions, 0 to 1, and so much of the account's limits."""
+        if self._shares is not None:
+            self._shares.take(lane, part)
+
+    def _set_share(self, share: float) -> None:
+        self.limiter.set_share(share)
+        if self._waiting:
+            self._serve()
 
     def holding(self) -> str | None:
         """Why nobody on the account may send now; None if somebody may."""
@@ -195,11 +231,68 @@ class Account:
         """Whether somebody waits in line for the right to send."""
         return self._waiting > 0
 
-    def _steps_back(self, who: object) -> bool:
-        """The breaker's probe is not the operation that failed last, if another waits: that one goes first."""
-        if who is None or who is not self._failed_last or self._waiting < 2 or self.refused is not None:
-            return False
-        return self.breaker.state is BreakerState.OPEN and self.breaker.may_start(self._clock.monotonic())
+    # -- the line
+
+    def _serve(self) -> None:
+        """Hand out permits until nobody may send or nobody waits; look again in time."""
+        now = self._clock.monotonic()
+        if now - self._tidied_at >= _LONGEST_WAIT_S:
+            self._tidied_at = now
+            for waiter, flow in self._line:
+                if not waiter.wanted():
+                    self._dismiss(waiter, flow)
+        while (found := self._next()) is not None:
+            waiter, flow = found
+            if waiter.permit.done():  # cancelled, and not yet told
+                self._leave(waiter, flow)
+            elif not waiter.wanted():
+                self._dismiss(waiter, flow)
+            else:
+                permit, wait_s = self._try()
+                if permit is None:
+                    self._wake_in(min(wait_s, _LONGEST_WAIT_S))
+                    return
+                self._line.serve(waiter, flow)
+                self._waiting -= 1
+                waiter.permit.set_result(permit)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _next(self) -> tuple[Waiter, LaneFlow] | None:
+        """Who is at the head. The breaker's probe is not the operation that failed last, if another waits."""
+        found = self._line.first()
+        if found is None or found[0].who is None or found[0].who is not self._failed_last or self.refused is not None:
+            return found
+        if self.breaker.state is not BreakerState.OPEN or not self.breaker.may_start(self._clock.monotonic()):
+            return found
+        others = (other for other in self._line if other[0].who is not self._failed_last and other[0].wanted())
+        return next(others, found)
+
+    def _dismiss(self, waiter: Waiter, flow: LaneFlow) -> None:
+        self._leave(waiter, flow)
+        if not waiter.permit.done():
+            waiter.permit.set_result(None)
+
+    def _leave(self, waiter: Waiter, flow: LaneFlow) -> None:
+        # One that was cancelled leaves when it is told or when it is seen, whichever comes first.
+        if waiter in flow.waiting:
+            self._line.remove(waiter, flow)
+            self._waiting -= 1
+
+    def _wake_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._wakes_at <= loop.time() + seconds and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._wakes_at = loop.time() + seconds
+        self._timer = loop.call_at(self._wakes_at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        if self._waiting:
+            self._serve()
 
     def _try(self) -> tuple[Permit | None, float]:
         """A permit, or how long to wait before asking again."""

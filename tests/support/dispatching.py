@@ -1,7 +1,7 @@
 """A dispatcher with an account, a platform and a clock that obey the test; it notes all that the lane would be told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -41,6 +41,7 @@ def account_for(
     credentials: FakeCredentials | None = None,
     limits: LimiterPolicy | None = None,
     breaker: BreakerPolicy = NEVER,
+    weights: Mapping[str, float] | None = None,
 ) -> Account:
     """An account on the platform, open."""
     account = Account(
@@ -50,6 +51,7 @@ def account_for(
         credentials=credentials or FakeCredentials(),
         clock=time,
         breaker=Breaker(breaker),
+        weights=weights,
     )
     account.open()
     return account
