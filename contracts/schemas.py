@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from . import journal
+from . import control, journal
 from .deadletters import DEAD_LETTER_HEADERS, LANE, ORIGIN_OFFSET, ORIGIN_PARTITION, ORIGIN_TOPIC, OUTCOME, RESULT_ID
 from .events import CONTACT_CHANGED, NOTIFICATION_OCCURRED, ContactChanged, NotificationOccurred
 from .fast_decoding import TENANT_MAX, TRACEPARENT_MAX, TRACESTATE_MAX
@@ -24,6 +24,9 @@ _TYPES = (
     journal.HeldTime,
     journal.Delivery,
     journal.Contact,
+    control.Switch,
+    control.Release,
+    control.Loss,
 )
 _WRITTEN_BY_US = ("SyncResult", "ResultData", "ResultEvent", "Operation", "Origin", "Replay")
 _SOMETIMES_ABSENT = {"subject", "traceparent"}
@@ -41,6 +44,9 @@ def json_schemas() -> dict[str, Schema]:
         "journal.held-time": "HeldTime",
         "journal.delivery": "Delivery",
         "journal.contact": "Contact",
+        "control.switch": "Switch",
+        "control.release": "Release",
+        "control.loss": "Loss",
     }
     return {name: _standing_alone(parts, part) for name, part in names.items()}
 

@@ -23,6 +23,7 @@ from service.config import Configuration, HandlerKind, Kinds, config_fingerprint
 from service.config import Lane as LaneConfig
 from service.config.expressions import compile_expression
 from service.config.secrets import Secret, SecretError
+from service.control.control import Control, Obeyed
 from service.delivery.dispatcher import DeliveryPolicy
 from service.delivery.guard import GuardPolicy
 from service.delivery.limiter import AccountLimiter, LimiterPolicy
@@ -30,7 +31,7 @@ from service.delivery.retry import RetryPolicy
 from service.errors import StartError
 from service.intake.planner import PlanningPolicy
 from service.kafka.connection import client_for, connection_arguments
-from service.kafka.names import LaneNames, lane_names
+from service.kafka.names import LaneNames, control_topic, lane_names
 from service.lane import Lane, LaneSetup
 from service.settling.at_least_once import AcknowledgedCommitter
 from service.settling.documents import DocumentPolicy, Documents
@@ -116,14 +117,16 @@ class Application:
             raise StartError(f"--lane {unknown[0]}: there is no such lane; the file has: {known}")
         self.accounts: dict[str, Account] = {}
         self.lanes: dict[str, Lane] = {}
+        self._control: Control | None = None
 
     async def __aenter__(self) -> "Application":
         async with AsyncExitStack() as stack:
             for name in {self.config.lanes[lane].account for lane in self._wanted}:
                 self.accounts[name] = await self._account(stack, self.config.accounts[name])
             connection = connection_arguments(self.config.kafka)
+            self._control = control = Control(connection, control_topic(self.config.kafka.topic_prefix), self.clock)
             for name in self._wanted:
-                self.lanes[name] = self._lane(self.config.lanes[name], connection)
+                self.lanes[name] = self._obeying(control, self.config.lanes[name], connection)
             self._stack = stack.pop_all()
         return self
 
@@ -138,9 +141,12 @@ class Application:
             tasks = [
                 group.create_task(self._run_lane(lane, died), name=f"lane {name}") for name, lane in self.lanes.items()
             ]
-            stopper = group.create_task(self._stop_all(stop))
+            beside = [group.create_task(self._stop_all(stop))]
+            if self._control is not None:
+                beside.append(group.create_task(self._control.run(), name="control"))
             await asyncio.wait(tasks)
-            stopper.cancel()
+            for task in beside:
+                task.cancel()
         if died:
             raise ExceptionGroup("lanes died", died)
 
@@ -196,7 +202,14 @@ class Application:
         account.open()
         return account
 
-    def _lane(self, config: LaneConfig, connection: dict[str, Any]) -> Lane:
+    def _obeying(self, control: Control, config: LaneConfig, connection: dict[str, Any]) -> Lane:
+        """A lane that carries out an operator's orders."""
+        lane = self._lane(config, connection, control)
+        obeyed = Obeyed(switched=lane.orders_changed, released=lane.released, loss_accepted=lane.orders_changed)
+        control.obey(config.name, config.account, obeyed, retry_account=lane.account.resume)
+        return lane
+
+    def _lane(self, config: LaneConfig, connection: dict[str, Any], control: Control) -> Lane:
         kafka = self.config.kafka
         names = lane_names(kafka.topic_prefix, config.name)
         client = client_for(connection)
@@ -212,6 +225,7 @@ class Application:
             connection=connection,
             observer=LaneTelemetry(self.telemetry, config.name),
             requests=AccountTelemetry(self.telemetry, config.account, config.name),
+            control=control.of_lane(config.name, config.account),
             clock=self.clock,
             random=self._random,
         )

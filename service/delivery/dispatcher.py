@@ -120,6 +120,20 @@ class Dispatcher:
             self._guard.resume()
         self._gate.open()
 
+    def pause(self, reason: str) -> None:
+        """An operator's order: no call that changes the platform starts; what has begun is brought to its end."""
+        self._gate.pause(reason)
+
+    def unpause(self) -> None:
+        """The order has been taken back: go on where it stopped."""
+        self._gate.unpause()
+        self._workers.bring_back()
+
+    @property
+    def paused(self) -> str | None:
+        """By whom and why an operator has paused the lane; None if nobody has."""
+        return self._gate.paused
+
     @property
     def hold(self) -> LaneHold | None:
         """Why the lane holds by itself; None if it does not."""
@@ -128,7 +142,7 @@ class Dispatcher:
     @property
     def ready(self) -> int:
         """Chains that wait for a worker."""
-        return self._workers.ready
+        return self._workers.ready + self._workers.aside
 
     @property
     def retrying(self) -> int:
@@ -154,6 +168,9 @@ class Dispatcher:
         assignment = _assignment(chain)
         while assignment.may_start():
             unit = chain.current
+            if self._barred(unit):
+                self._workers.put_aside(chain)
+                return
             if self._expired(unit):
                 self._settle(chain, unit, Settle(Outcome.EXPIRED, Reason.DEADLINE), None)
             else:
@@ -180,7 +197,7 @@ class Dispatcher:
         def wanted() -> bool:
             hold = self._gate.hold
             steps_back = hold is not None and hold.failed is unit and self._workers.ready
-            return assignment.may_start() and not steps_back
+            return self._may_call(unit, assignment) and not steps_back
 
         return await self._gate.enter(unit, wanted)
 
@@ -189,11 +206,11 @@ class Dispatcher:
         assignment = _assignment(chain)
         permit = self._account.enter_at_once()
         if permit is None:
-            permit = await self._account.enter(assignment.may_start, unit, self._flow)
+            permit = await self._account.enter(lambda: self._may_call(unit, assignment), unit, self._flow)
             if permit is None:
                 return True
-        if not assignment.may_start() or self._gate.hold is not trial or self._expired(unit):
-            # While it waited in line, the lane began to hold or to drain, or the deadline passed.
+        if not self._may_call(unit, assignment) or self._gate.hold is not trial or self._expired(unit):
+            # While it waited in line, the lane began to hold, to pause or to drain, or the deadline passed.
             self._account.abandon(permit)
             return True
         reply, verdict = await self._try_call(unit, permit)
@@ -300,6 +317,13 @@ class Dispatcher:
         for item in done:
             close(item)
             self._hooks.item_ended(item)
+
+    def _may_call(self, unit: Unit, assignment: Assignment) -> bool:
+        return assignment.may_start() and not self._barred(unit)
+
+    def _barred(self, unit: Unit) -> bool:
+        """Whether an operator's pause keeps this call from starting: one that only asks the platform may."""
+        return self._gate.paused is not None and unit.stage is Stage.ACT
 
     def _masked(self, unit: Unit, detail: str) -> str:
         secrets: list[str] = [*self._account.secrets()]

@@ -1,4 +1,6 @@
-"""The gate in front of a lane's calls: shut while the lane holds by itself, but for one try at a time."""
+"""The gate in front of a lane's calls: shut while the lane holds by itself, but for one try at a time, and while an
+operator has paused it, without exception.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -17,6 +19,8 @@ class LaneGate:
 
     def __init__(self, policy: HoldPolicy, clock: Clock, changed: Callable[[], None]) -> None:
         self.hold: LaneHold | None = None
+        # By whom and why. No call that changes the platform starts; reading ones, and what runs, go on.
+        self.paused: str | None = None
         self._policy = policy
         self._clock = clock
         self._changed = changed
@@ -41,6 +45,16 @@ class LaneGate:
             self.hold = None
             self._opened.set()
             self._changed()
+
+    def pause(self, reason: str) -> None:
+        """An operator's word: from now on no trial may start either."""
+        self.paused = reason
+        self._changed()
+
+    def unpause(self) -> None:
+        """The operator's pause ends; a hold of the lane's own does not."""
+        self.paused = None
+        self._changed()
 
     def put_off(self, trial: LaneHold) -> None:
         """The trial told nothing: another one after the same pause."""

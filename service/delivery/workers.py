@@ -28,6 +28,8 @@ class Workers(Generic[Load]):
         # What each worker carries: for a person who asks.
         self._carried: list[Load | None] = [None] * count
         self._parked: list[tuple[float, int, Load]] = []
+        # What an operator's pause keeps back. No worker waits with it: they stay free for what may go on.
+        self._aside: list[Load] = []
         self._order = itertools.count()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
@@ -58,9 +60,21 @@ class Workers(Generic[Load]):
         heapq.heappush(self._parked, (now + delay_s, next(self._order), load))
         self._set_alarm(now)
 
+    def put_aside(self, load: Load) -> None:
+        """The worker that carries it lets it go, and nobody takes it up before ``bring_back``."""
+        self._aside.append(load)
+
+    def bring_back(self) -> None:
+        """What was put aside is ready, in front of the others and in the order in which it was put."""
+        aside, self._aside = self._aside, []
+        self._ready.extendleft(reversed(aside))
+        for _ in range(min(len(aside), len(self._idle))):
+            self._wake_one()
+
     def keep(self, kept: Callable[[Load], bool]) -> None:
         """Drop what waits and is not ``kept``."""
         self._ready = deque(load for load in self._ready if kept(load))
+        self._aside = [load for load in self._aside if kept(load)]
         self._parked = [entry for entry in self._parked if kept(entry[2])]
         heapq.heapify(self._parked)
 
@@ -70,13 +84,18 @@ class Workers(Generic[Load]):
         return len(self._ready)
 
     @property
+    def aside(self) -> int:
+        """Loads that wait for the end of a pause."""
+        return len(self._aside)
+
+    @property
     def parked(self) -> int:
         """Loads that wait for their retry."""
         return len(self._parked)
 
     def ready_loads(self) -> Iterable[Load]:
-        """The loads that wait for a worker."""
-        return iter(self._ready)
+        """The loads that wait for a worker, or for the end of a pause."""
+        return itertools.chain(self._ready, self._aside)
 
     def parked_loads(self) -> list[tuple[float, Load]]:
         """When each parked load is due (monotonic), for a person who asks."""

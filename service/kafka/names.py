@@ -25,3 +25,13 @@ def lane_names(prefix: str, lane: str) -> LaneNames:
         dead_letters_log=f"{base}.dead-letters.log",
         transactional_prefix=f"{base}.",
     )
+
+
+def control_topic(prefix: str) -> str:
+    """Where operators' orders stand."""
+    return f"{prefix}.control"
+
+
+def status_topic(prefix: str) -> str:
+    """Where every process tells what its lanes are doing."""
+    return f"{prefix}.status"

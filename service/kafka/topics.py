@@ -11,7 +11,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from service.config import Configuration
-from service.kafka.names import lane_names
+from service.kafka.names import control_topic, lane_names, status_topic
 
 # A dead letter is its original and some headers more; a result carries the original's key, which may be almost as
 # large as a record can be.
@@ -54,9 +54,10 @@ class WantedTopic(Struct, frozen=True):
 
 def topics_of_lane(config: Configuration, lane: str) -> list[str]:
     """Every topic that a lane reads or writes while it runs."""
-    names = lane_names(config.kafka.topic_prefix, lane)
-    sources = config.lanes[lane].topics
-    return [*sources, config.results.topic, names.dead_letters, names.replay, names.journal]
+    prefix = config.kafka.topic_prefix
+    names = lane_names(prefix, lane)
+    sources, shared = config.lanes[lane].topics, [config.results.topic, status_topic(prefix), control_topic(prefix)]
+    return [*sources, *shared, names.dead_letters, names.replay, names.journal]
 
 
 def source_topics(config: Configuration) -> list[str]:
@@ -76,12 +77,12 @@ def wanted_topics(config: Configuration, sources: Mapping[str, Source]) -> list[
             {**_kept(topics.retention.results_s), "max.message.bytes": str(largest + HEADER_ROOM)},
         ),
         WantedTopic(
-            f"{prefix}.status",
+            status_topic(prefix),
             Role.STATUS,
             1,
             {"cleanup.policy": "compact,delete", "retention.ms": str(STATUS_RETENTION_MS)},
         ),
-        WantedTopic(f"{prefix}.control", Role.CONTROL, 1, {"cleanup.policy": "compact"}),
+        WantedTopic(control_topic(prefix), Role.CONTROL, 1, {"cleanup.policy": "compact"}),
     ]
     return [*shared, *(topic for lane in config.lanes for topic in _of_lane(config, lane, sources))]
 

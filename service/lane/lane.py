@@ -37,6 +37,7 @@ from service.journal.reading import Journal, read_journal
 from service.kafka.names import LaneNames
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import membership, request_rejoin
+from service.lane.control import LaneControl
 from service.lane.observer import BatchLine, LaneObserver
 from service.lane.starting import start_writes
 from service.lifecycle import LaneState, StateBoard
@@ -99,6 +100,7 @@ class Lane:
         connection: dict[str, Any],
         observer: LaneObserver,
         requests: AccountObserver,
+        control: LaneControl,
         clock: Clock,
         random: Random,
     ) -> None:
@@ -110,6 +112,7 @@ class Lane:
         self._client = client
         self._connection = connection
         self._observer = observer
+        self._control = control
         self._clock = clock
         self.board = StateBoard(clock.wall_ms())
         self.held_time = HeldTime()
@@ -120,6 +123,7 @@ class Lane:
         self._batches: dict[str, BatchLine] = {}
         self._held_bytes = 0
         self._paused_full = False
+        self._intake_stopped = False
         self._kafka_lost: str | None = None
         self._gap: str | None = None
         self._draining = False
@@ -285,6 +289,7 @@ class Lane:
         self._batches.clear()
         self._held_bytes = 0
         self._paused_full = False
+        self._intake_stopped = False
         self._gap = None
 
     def _prepared(self, task: asyncio.Task[None]) -> None:
@@ -318,6 +323,8 @@ class Lane:
         if not assignment.active:
             return
         committed = await self._committed_of(assignment)
+        # Nothing is called before every order that has been given is known: also not after this process stood still.
+        await self._control.read_to_end()
         assert self._consumer is not None
         journal = await self._journal(assignment, committed)
         found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, journal.starts)
@@ -385,7 +392,8 @@ class Lane:
             assignment.partitions[tp] = PartitionState(assignment, tp, ledger, committed=committed, is_replay=is_replay)
             consumer.seek(tp, begin.offset)
         assignment.ready = True
-        consumer.resume(*assignment.tps)
+        self._intake_stopped = True
+        self._regulate()
 
     async def _committed_of(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
         return await read_committed_offsets(self._client, self.setup.names.group, assignment.tps)
@@ -467,21 +475,25 @@ class Lane:
         self._held_bytes += held
 
     def _regulate(self) -> None:
-        """Pause while the buffer is full, or a partition's finished offsets would not fit into its commit."""
+        """Stop reading while the buffer is full, or an operator has paused the lane; of one partition, while its
+        finished offsets would not fit into its commit."""
         assignment, consumer = self.assignment, self._consumer
         if assignment is None or consumer is None or not assignment.ready or not assignment.active:
             return
         bound = self.setup.buffer_bytes
         full = self._held_bytes >= bound or (self._paused_full and self._held_bytes >= bound * _REFILL)
         try:
-            if full != self._paused_full:
-                self._paused_full = full
-                if full:
+            stopped = full or self.dispatcher.paused is not None
+            if stopped != self._intake_stopped:
+                self._intake_stopped = stopped
+                if stopped:
                     consumer.pause(*assignment.tps)
                 else:
                     consumer.resume(*assignment.tps)
+            if full != self._paused_full:
+                self._paused_full = full
                 self.refresh_state()
-            if not full:
+            if not stopped:
                 for tp, state in assignment.partitions.items():
                     room = state.ledger.room(_MAX_RECORDS)
                     if room == state.crowded:
@@ -653,6 +665,25 @@ class Lane:
         self._kafka_lost = None
         self.refresh_state()
 
+    # -- an operator's orders
+
+    def orders_changed(self) -> None:
+        """A pause may have begun or ended: calls stop, or go on, at once."""
+        pause = self._control.pause()
+        reason = None if pause is None else pause.describe()
+        if reason == self.dispatcher.paused:
+            return
+        if reason is None:
+            self.dispatcher.unpause()
+        else:
+            self.dispatcher.pause(reason)
+        self._regulate()
+        self.refresh_state()
+
+    def released(self) -> None:
+        """What the lane held for has been mended."""
+        self.dispatcher.resume()
+
     # -- what status asks
 
     @property
@@ -713,7 +744,7 @@ class Lane:
             return
         self._take_share()
         state, reason = self._state_now()
-        if state is LaneState.HOLDING and self._counts_as_held():
+        if state is LaneState.PAUSED or (state is LaneState.HOLDING and self._counts_as_held()):
             self.held_time.begin(self._clock.wall_ms())
         else:
             self.held_time.end(self._clock.wall_ms())
@@ -731,6 +762,9 @@ class Lane:
         assignment = self.assignment
         if self._draining:
             return LaneState.DRAINING, "giving partitions back"
+        if (paused := self.dispatcher.paused) is not None:
+            trouble = self._gap if self._kafka_lost is None else f"kafka: {self._kafka_lost}"
+            return LaneState.PAUSED, paused if trouble is None else f"{paused}; {trouble}"
         if self._kafka_lost is not None:
             return LaneState.HOLDING, f"kafka: {self._kafka_lost}"
         if self._gap is not None:

@@ -49,6 +49,9 @@ class LogEvent(StrEnum):
     KAFKA_ERROR = "kafka_error"
     """The Kafka client failed; the lane tries again."""
 
+    ORDER = "operators_order"
+    """An operator paused or resumed a lane or an account, or gave lost records up: by whom and why."""
+
     ACCOUNT_STATE = "account_state"
     """An account's breaker, credentials or pace changed."""
 

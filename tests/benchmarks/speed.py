@@ -70,7 +70,8 @@ async def fill(bootstrap: str, events: int, contacts: int) -> None:
 def fanline(bootstrap: str, url: str, events: int, folder: Path, *, dry_run: bool) -> list[str]:
     prefix = f"f-{secrets.token_hex(4)}"
     topics = [f"{prefix}.bench.{name}" for name in ("dead-letters", "replay", "journal")]
-    asyncio.run(create_topics(bootstrap, dict.fromkeys(topics, PARTITIONS)))
+    shared = {f"{prefix}.status": 1, f"{prefix}.control": 1}
+    asyncio.run(create_topics(bootstrap, dict.fromkeys(topics, PARTITIONS) | shared))
     path = folder / f"{prefix}.yaml"
     text = _CONFIG.format(
         bootstrap=bootstrap, prefix=prefix, results=RESULTS, url=url, topic=TOPIC, dry_run=str(dry_run).lower()

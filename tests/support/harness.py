@@ -188,7 +188,7 @@ class Stage:
     async def _create_topics(self) -> None:
         broker, width = self.bootstrap_servers, max(self.sources.values())
         await create_topics(broker, self.sources, config=self._topic_config)
-        ours = {self.results_topic: 4}
+        ours = {self.results_topic: 4, f"{self.prefix}.status": 1, f"{self.prefix}.control": 1}
         for lane in self._lanes:
             ours |= {f"{self.prefix}.{lane}.replay": width, f"{self.prefix}.{lane}.journal": width}
         await create_topics(broker, ours)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from contracts import ids, journal
+from contracts import control, ids, journal
 from contracts.deadletters import Position, dead_letter_headers
 from contracts.envelope import Undecodable, UndecodableKind, decode
 from contracts.events import Event
@@ -129,6 +129,18 @@ def journal_records() -> dict[str, str]:
     return {journal.encode_key(key).decode(): journal.encode_entry(entry).decode() for key, entry in entries}
 
 
+def control_records() -> dict[str, str]:
+    by = ("ops@host", "the platform is being mended", AT_MS)
+    records: list[tuple[control.Key, control.Order]] = [
+        (control.LaneKey("vip-segment"), control.Switch(control.Action.PAUSE, *by)),
+        (control.AccountKey("np6-main"), control.Switch(control.Action.RESUME, *by)),
+        (control.GuardKey("vip-segment"), control.Release(*by)),
+        (control.LossKey("vip-segment", "contacts.changed-v1", 3), control.Loss(100, 250, *by)),
+        (control.LossKey("vip-segment", "contacts.changed-v1", 4), control.Loss(7, 7, *by, offsets_lost=True)),
+    ]
+    return {control.encode_key(key).decode(): control.encode_order(order).decode() for key, order in records}
+
+
 def known_ids() -> dict[str, str]:
     result_id = ids.result_id("vip-segment", "contacts.changed", 3, 1207, AT_MS)
     return {
@@ -158,6 +170,7 @@ CONTRACTS: dict[str, Callable[[], Any]] = {
     "results": results,
     "dead-letter-headers": headers,
     "journal": journal_records,
+    "control": control_records,
     "ids": known_ids,
     "events": events,
     "schemas": json_schemas,

@@ -97,7 +97,8 @@ def test_a_lane_without_any_source_gets_no_topics() -> None:
 
 def test_what_a_lane_needs_to_run() -> None:
     """Its sources and what it writes; nothing of the other lane."""
-    assert topics_of_lane(TWO_LANES, "b") == ["t", "p.results", "p.b.dead-letters", "p.b.replay", "p.b.journal"]
+    shared = ["p.results", "p.status", "p.control"]
+    assert topics_of_lane(TWO_LANES, "b") == ["t", *shared, "p.b.dead-letters", "p.b.replay", "p.b.journal"]
     assert source_topics(TWO_LANES) == ["s", "t"]
 
 

@@ -1,0 +1,1 @@
+"""An operator's orders: read from the control topic by every process, written by commands."""

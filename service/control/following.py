@@ -1,0 +1,106 @@
+"""Reads the control topic of a process: to its end whenever a lane asks, and on from there for as long as it runs."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+_WAIT_MS = 500
+_RETRY_S = 0.5
+_CLOSE_S = 5.0
+
+# Key and value of a record; whether it was there before this process had read the topic to its end.
+Apply = Callable[[bytes | None, bytes | None, bool], None]
+
+
+class Follower:
+    """One reader of ``<p>.control``. ``run`` follows until it is cancelled; whatever the brokers do it goes on.
+
+    The topic is compacted and small: it is read whole, and a broker hands out what is new at once.
+    """
+
+    def __init__(self, connection: Mapping[str, Any], topic: str, apply: Apply, failed: Callable[[str], None]) -> None:
+        self._connection = connection
+        self._tp = TopicPartition(topic, 0)
+        self._apply = apply
+        self._failed = failed
+        self._consumer: AIOKafkaConsumer | None = None
+        self._position: int | None = None
+        self._caught_up = False
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow the topic until cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except KafkaError as error:
+                self._failed(type(error).__name__)
+            await asyncio.sleep(_RETRY_S)
+
+    async def read_to_end(self) -> None:
+        """Return once everything that was ordered before this call has been applied. The caller bounds the time.
+
+        Raises KafkaError.
+        """
+        while (consumer := self._consumer) is None:
+            await self._next_move()
+        end = (await consumer.end_offsets([self._tp]))[self._tp]
+        while self._position is None or self._position < end:
+            await self._next_move()
+        self._caught_up = True
+
+    async def _next_move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    async def _follow(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **self._connection,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=_WAIT_MS,
+        )
+        await consumer.start()
+        try:
+            consumer.assign([self._tp])
+            if self._position is not None:
+                consumer.seek(self._tp, self._position)
+            self._consumer = consumer
+            while True:
+                await self._read_some(consumer)
+        finally:
+            self._consumer = None
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await consumer.stop()
+            except (TimeoutError, KafkaError) as error:
+                self._failed(type(error).__name__)
+
+    async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
+        try:
+            batches = await consumer.getmany(self._tp, timeout_ms=_WAIT_MS)
+        except UnicodeDecodeError:
+            # A foreign record whose header the client cannot parse: it is no order of ours.
+            await self._pass_unparsable(consumer)
+            return
+        for record in batches.get(self._tp, ()):
+            self._apply(record.key, record.value, not self._caught_up)
+        await self._note_position(consumer)
+
+    async def _pass_unparsable(self, consumer: AIOKafkaConsumer) -> None:
+        try:
+            while True:
+                record = await consumer.getone(self._tp)
+                self._apply(record.key, record.value, not self._caught_up)
+        except UnicodeDecodeError:
+            consumer.seek(self._tp, await consumer.position(self._tp) + 1)
+        await self._note_position(consumer)
+
+    async def _note_position(self, consumer: AIOKafkaConsumer) -> None:
+        self._position = await consumer.position(self._tp)
+        self._moved.set()
