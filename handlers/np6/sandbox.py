@@ -13,7 +13,14 @@ from urllib.parse import unquote
 import msgspec
 
 from handlers.np6.sandbox_notifications import BadQuery, Row, listed, made_rows
-from handlers.np6.sandbox_workflows import MEDIA_TYPE, Workflows, receiver_value
+from handlers.np6.sandbox_workflows import (
+    MEDIA_TYPE,
+    BadExecutions,
+    Performed,
+    Workflows,
+    read_executions,
+    receiver_value,
+)
 from handlers.sandbox.calls import KeyState
 from handlers.sandbox.platform import PlatformAnswer, Subject
 
@@ -23,7 +30,12 @@ _UNSUPPORTED = Subject("unsupported")
 _KINDS = {("POST", 5): "join", ("DELETE", 5): "leave", ("GET", 4): "get"}
 # By method and last piece of the path, below a target and below a workflow.
 _OF_TARGETS = {("GET", "notifications"): "notifications"}
-_OF_WORKFLOWS = {("POST", "execution"): "execute", ("POST", "duplication"): "duplicate"}
+_OF_WORKFLOWS = {
+    ("POST", "execution"): "execute",
+    ("POST", "executions"): "executions",
+    ("POST", "duplication"): "duplicate",
+}
+_EXECUTING = ("execute", "executions")
 _JSON = {"Content-Type": "application/json"}
 _WORKFLOW = {"Content-Type": MEDIA_TYPE}
 
@@ -55,6 +67,10 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
     workflows: set[int] | None = None
     unknown_workflows: set[int] = set()
     refused_receivers: set[str] = set()  # the item of their execution is of type error, inside a 200
+    bad_receivers: set[str] = set()  # a request that names one is a 400 as a whole
+    max_executions: int | None = None  # a request with more is a 413
+    items: Literal["each", "short", "long", "other"] = "each"  # of the answer to several executions: one too few,
+    # one too many, or of a type that nobody knows
 
 
 class Np6Sandbox:
@@ -62,13 +78,13 @@ class Np6Sandbox:
     benchmarks: assignments are neither kept nor found to be there already."""
 
     def __init__(self, rules: Mapping[str, Rules] | None = None, *, remember: bool = True) -> None:
-        self._accounts = {name: _Account(given) for name, given in (rules or {}).items()}
+        self._accounts = {name: _Account(given, remember) for name, given in (rules or {}).items()}
         self._remember = remember
         self._requests = count(1)
 
     def subject(self, method: str, path: str) -> Subject:
-        """``join``, ``leave`` or ``get`` with target and segment, ``notifications`` with the target, ``execute`` or
-        ``duplicate`` with the workflow; ``unsupported`` for another method there."""
+        """``join``, ``leave`` or ``get`` with target and segment, ``notifications`` with the target, ``execute``,
+        ``executions`` or ``duplicate`` with the workflow; ``unsupported`` for another method there."""
         parts = path.split("/")
         if len(parts) not in (4, 5) or parts[1] != "targets" or parts[3] != "segments":
             return _other_subject(method, parts)
@@ -89,7 +105,14 @@ class Np6Sandbox:
         return KeyState.RIGHT if keys is None or key in keys else KeyState.WRONG
 
     def answer(
-        self, account: str, method: str, subject: Subject, headers: Mapping[str, str], body: bytes, now: float
+        self,
+        account: str,
+        method: str,
+        subject: Subject,
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        items: int | None = None,
     ) -> PlatformAnswer:
         """Checks in the order key, rate, address, form, existence, state; only the last can take effect."""
         known = self._account(account)
@@ -103,8 +126,8 @@ class Np6Sandbox:
             return known.error(*fault, added)
         if subject.kind == "notifications":
             return known.notifications(subject, added)
-        if subject.kind in ("execute", "duplicate"):
-            return known.workflow(subject, body, now, added)
+        if subject.kind in (*_EXECUTING, "duplicate"):
+            return known.workflow(subject, body, now, added, items)
         segment = _int32(subject.entity)
         if not known.knows(subject, segment):
             return known.error(404, "Target or segment unknown", added)
@@ -113,6 +136,10 @@ class Np6Sandbox:
         if not self._remember:
             return PlatformAnswer(204, added, effect=True)
         return known.change(subject, segment, added)
+
+    def performed(self, account: str) -> list[Performed]:
+        """The executions of an account that have taken effect, in order."""
+        return list(self._account(account).workflows.performed)
 
     def configure(self, account: str, rules: Mapping[str, Any]) -> None:
         """Replaces those rules that are given. Raises ValueError."""
@@ -139,17 +166,17 @@ class Np6Sandbox:
     def _account(self, name: str) -> "_Account":
         known = self._accounts.get(name)
         if known is None:
-            known = self._accounts[name] = _Account(Rules())
+            known = self._accounts[name] = _Account(Rules(), self._remember)
         return known
 
 
 class _Account:
     """An account's rules and what it holds."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, remember: bool) -> None:
         self.rules = rules
         self.segments: dict[str, set[int]] = {}
-        self.workflows = Workflows()
+        self.workflows = Workflows(remember=remember)
         self.window_end = 0.0
         self._window_left = 0
 
@@ -182,7 +209,9 @@ class _Account:
         except BadQuery as error:
             return self.error(400, str(error), added)
 
-    def workflow(self, subject: Subject, body: bytes, now: float, added: dict[str, str]) -> PlatformAnswer:
+    def workflow(
+        self, subject: Subject, body: bytes, now: float, added: dict[str, str], items: int | None
+    ) -> PlatformAnswer:
         """Executes a workflow, or makes a copy of it."""
         rules, workflow = self.rules, _int32(subject.entity)
         known = rules.workflows is None or workflow in rules.workflows
@@ -191,18 +220,33 @@ class _Account:
         if subject.kind == "duplicate":
             copy = self.workflows.duplicate(workflow)
             return PlatformAnswer(200, {**added, **_JSON}, msgspec.json.encode(copy), effect=True)
+        several = subject.kind == "executions"
         try:
-            execution = msgspec.json.decode(body, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return self.error(400, "The execution is not a JSON object", added)
-        receiver = receiver_value(execution)
-        if not isinstance(receiver, str) or not receiver:
-            return self.error(400, "The receiver is missing", added)
-        if receiver in rules.refused_receivers or not self._knows_target(receiver):
-            item = {"type": "error", "flow": None}
-            return PlatformAnswer(200, {**added, **_WORKFLOW}, msgspec.json.encode(item))
-        item = self.workflows.perform(workflow, execution, self.workflows.begin_call(), now)
-        return PlatformAnswer(200, {**added, **_WORKFLOW}, msgspec.json.encode(item), effect=True)
+            executions = read_executions(body, several=several)
+        except BadExecutions as error:
+            return self.error(400, str(error), added)
+        if rules.max_executions is not None and len(executions) > rules.max_executions:
+            return self.error(413, "Too many executions", added)
+        if not rules.bad_receivers.isdisjoint(map(receiver_value, executions)):
+            return self.error(400, "A receiver cannot be resolved", added)
+        answered, effect = self._execute(workflow, executions[:items] if several else executions, now)
+        answer = msgspec.json.encode(_miscounted(answered, rules.items) if several else answered[0])
+        return PlatformAnswer(200, {**added, **_WORKFLOW}, answer, effect=effect)
+
+    def _execute(
+        self, workflow: int, executions: list[dict[str, Any]], now: float
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """The items of the answer, and whether any of the executions took effect."""
+        call = self.workflows.begin_call()
+        answered, effect = [], False
+        for execution in executions:
+            receiver = receiver_value(execution)
+            if receiver in self.rules.refused_receivers or not self._knows_target(receiver):
+                answered.append({"type": "error", "flow": None})
+            else:
+                answered.append(self.workflows.perform(workflow, execution, call, now))
+                effect = True
+        return answered, effect
 
     def list_of(self, target: str | None) -> bytes:
         return msgspec.json.encode(sorted(self.segments.get(target or "", ())))
@@ -275,10 +319,23 @@ def _fault_of_form(method: str, subject: Subject, headers: Mapping[str, str], bo
         return 405, "Method not allowed"
     if method == "POST" and "Content-Length" not in headers:
         return 411, "Length required"
-    wanted = MEDIA_TYPE if subject.kind == "execute" else "application/json"
-    if (body or subject.kind == "execute") and _media_type(headers) != wanted:
+    executing = subject.kind in _EXECUTING
+    wanted = MEDIA_TYPE if executing else "application/json"
+    if (body or executing) and _media_type(headers) != wanted:
         return 415, "Unsupported media type"
     return None
+
+
+def _miscounted(items: list[dict[str, Any]], how: str) -> list[dict[str, Any]]:
+    """The items of an answer as a rule wants them."""
+    match how:
+        case "short":
+            return items[:-1]
+        case "long":
+            return [*items, {"type": "success", "flow": None}]
+        case "other":
+            return [{**item, "type": "queued"} for item in items]
+    return items
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

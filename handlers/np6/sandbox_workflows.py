@@ -6,6 +6,8 @@ import msgspec
 
 MEDIA_TYPE = "application/vnd.np6.cm.workflow-v4"
 
+_one = msgspec.json.Decoder(dict[str, Any])
+_several = msgspec.json.Decoder(list[dict[str, Any]])
 _WRITTEN_AT = "2026-01-01T08:00:00Z"
 
 
@@ -23,7 +25,8 @@ class Performed(msgspec.Struct, frozen=True):
 class Workflows:
     """The workflows of one account."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, remember: bool = True) -> None:
+        self._remember = remember
         self.performed: list[Performed] = []
         self._calls = 0
         self._copies: dict[int, int] = {}  # copy -> what it was made of
@@ -39,8 +42,9 @@ class Workflows:
 
     def perform(self, workflow: int, execution: dict[str, Any], call: int, now: float) -> dict[str, Any]:
         """Carries one execution out; the answer's item. What ``flow`` holds is not known of the platform."""
-        receiver = execution.get("receiver")
-        self.performed.append(Performed(workflow, execution.get("id"), receiver, call, now, execution))
+        if self._remember:
+            receiver = execution.get("receiver")
+            self.performed.append(Performed(workflow, execution.get("id"), receiver, call, now, execution))
         return {"type": "success", "flow": {"id": execution.get("id")}}
 
     def duplicate(self, workflow: int) -> dict[str, Any]:
@@ -80,6 +84,25 @@ class Workflows:
         self.performed.clear()
         self._copies.clear()
         self._calls = 0
+
+
+def read_executions(body: bytes, *, several: bool) -> list[dict[str, Any]]:
+    """The executions of a request, each with a receiver. Raises BadExecutions."""
+    try:
+        executions = _several.decode(body) if several else [_one.decode(body)]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise BadExecutions(f"The body is no JSON {'list of objects' if several else 'object'}") from None
+    if not executions:
+        raise BadExecutions("There is nothing to execute")
+    for execution in executions:
+        receiver = receiver_value(execution)
+        if not isinstance(receiver, str) or not receiver:
+            raise BadExecutions("A receiver is missing")
+    return executions
+
+
+class BadExecutions(ValueError):
+    """The platform does not understand the body of a request."""
 
 
 def receiver_value(execution: dict[str, Any]) -> Any:

@@ -36,9 +36,17 @@ class Platform(Protocol):
         """Whether the request carries the account's credentials."""
 
     def answer(
-        self, account: str, method: str, subject: Subject, headers: Mapping[str, str], body: bytes, now: float
+        self,
+        account: str,
+        method: str,
+        subject: Subject,
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float,
+        items: int | None = None,
     ) -> PlatformAnswer:
-        """Carries the request out. ``now`` is wall time in seconds."""
+        """Carries the request out; of one with several items the first ``items`` alone, where that is given. ``now``
+        is wall time in seconds."""
 
     def configure(self, account: str, rules: Mapping[str, Any]) -> None:
         """Changes the account's rules. Raises ValueError for what is none."""

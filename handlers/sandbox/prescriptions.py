@@ -26,6 +26,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     endless: bool = False  # the body never ends
     cut: bool = False  # the body is shorter than its Content-Length, then the connection closes
     effect: bool | None = None
+    items: int | None = None  # of a request with several items, only the first so many take effect
 
     @property
     def takes_effect(self) -> bool:

@@ -144,7 +144,9 @@ class SandboxServer:
                 return answer_of(given)
             act = _Act(self, call, request, step, deviation)
             ended = True
-            return await act.play(lambda: platform.answer(account, method, subject, request.headers, body, time.time()))
+            return await act.play(
+                lambda: platform.answer(account, method, subject, request.headers, body, time.time(), step.items)
+            )
         finally:
             if not ended:  # the request's body did not come whole, or the imitation is at fault
                 self.log.end(call, status=None, effect=False, deviation="broken", client_gone=_gone(request))
