@@ -7,6 +7,7 @@ FanlineError
 │   └── RefusedError       the broker will not take what the lane must write: the lane stops
 ├── JournalUnreadableError the journal is damaged or of a newer version: the lane holds
 ├── LocalKafkaError        the local Kafka of demo and tests (``service.localkafka``)
+├── TokenError             no token for Kafka (``service.kafka.tokens``); its client tries again
 └── StartError             the service cannot start; the message says what to do
 """
 

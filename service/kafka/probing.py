@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from msgspec import Struct
 
-from service.errors import FanlineError, StartError
+from service.errors import FanlineError
 from service.kafka.codes import Code
 
 # A broker that is there answers in milliseconds; one that drops our packets must not take the whole start.
@@ -75,6 +75,23 @@ class ClusterView(Struct, frozen=True):
         return [name for name in names if name not in self.topics or not self.topics[name].exists]
 
 
+class _Connection(AIOKafkaConnection):
+    """aiokafka's, which takes a refused bearer token for an accepted one: the broker then closes the connection at
+    the next request."""
+
+    def authenticator_oauth(self) -> Any:
+        made: Any = _CheckedBearer  # its constructor is aiokafka's, untyped
+        return made(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+
+
+class _CheckedBearer(OAuthAuthenticator):
+    async def step(self, payload: bytes | None) -> Any:
+        if payload:  # RFC 7628, 3.2.3: an answer that is not empty is a refusal
+            raise errors.SaslAuthenticationFailed
+        step: Any = super().step  # untyped
+        return await step(payload)
+
+
 @asynccontextmanager
 async def connected(arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
     """A connection to the first broker that lets us in. ``arguments`` are those of a client. Raises
@@ -99,9 +116,8 @@ async def connect(host: str, port: int, arguments: Mapping[str, Any]) -> AIOKafk
     """A connection to one broker, authenticated. Raises UnreachableError."""
     own = {name: value for name, value in arguments.items() if name not in _OF_CLIENTS}
     protocol = arguments["security_protocol"]
-    if arguments.get("sasl_mechanism") == "OAUTHBEARER" and arguments.get("sasl_oauth_token_provider") is None:
-        raise StartError("kafka.security.mechanism: this version cannot ask for tokens; use SCRAM or PLAIN")
-    connection = AIOKafkaConnection(host, port, request_timeout_ms=CONNECT_TIMEOUT_MS, **own)
+    made: Any = _Connection
+    connection: AIOKafkaConnection = made(host, port, request_timeout_ms=CONNECT_TIMEOUT_MS, **own)
     try:
         await connection.connect()
     except (OSError, errors.KafkaError, TimeoutError, asyncio.IncompleteReadError) as error:

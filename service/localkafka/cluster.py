@@ -21,7 +21,7 @@ from service.localkafka import aot, jars
 from service.localkafka.errors import LocalKafkaError
 from service.localkafka.ports import NodePorts, free_ports
 from service.localkafka.process import BrokerProcess, java_command
-from service.localkafka.properties import Security, render, server_properties
+from service.localkafka.properties import Security, java_options, render, server_properties
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
@@ -80,6 +80,11 @@ class Cluster:
     def bootstrap_servers(self) -> str:
         """``host:port`` of every broker, separated by commas."""
         return ",".join(f"127.0.0.1:{ports.client}" for ports in self._ports)
+
+    @property
+    def internal_servers(self) -> str:
+        """As ``bootstrap_servers``, but in plain text, without a name and with all rights, whatever ``security`` is."""
+        return ",".join(f"127.0.0.1:{ports.internal}" for ports in self._ports)
 
     @property
     def data_dir(self) -> Path:
@@ -151,7 +156,8 @@ class Cluster:
         directory = self._node_dir(node)
         arguments = ["format", "-t", CLUSTER_ID, "-c", str(directory / "server.properties")]
         for name, password in self._options.security.scram_users.items():
-            arguments += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
+            for mechanism in self._options.security.scram_mechanisms:
+                arguments += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
         with (directory / "format.log").open("wb") as log:
             return subprocess.Popen(
                 self._java("kafka.tools.StorageTool", arguments),
@@ -174,11 +180,13 @@ class Cluster:
         if broker and broker.running:
             raise LocalKafkaError(f"broker {node} is running")
         directory = self._node_dir(node)
-        command = self._java("kafka.Kafka", [str(directory / "server.properties")])
+        command = self._java(
+            "kafka.Kafka", [str(directory / "server.properties")], java_options(self._options.security)
+        )
         self._brokers[node] = BrokerProcess(command, directory / "server.log")
 
-    def _java(self, main: str, arguments: Sequence[str]) -> list[str]:
-        return java_command(self._class_path, main, arguments, java_options=self._java_options)
+    def _java(self, main: str, arguments: Sequence[str], options: Sequence[str] = ()) -> list[str]:
+        return java_command(self._class_path, main, arguments, java_options=[*self._java_options, *options])
 
     def is_ready(self, node: int | None = None) -> bool:
         """Whether a broker (None: every one) serves clients. Raises LocalKafkaError if it has ended."""

@@ -31,9 +31,10 @@ class Security:
 
     ``key_store`` is a PEM file with the certificate chain and the key in PKCS#8; ``trust_store`` one with the
     authorities whose clients are let in (a client's certificate is required then). ``scram_users`` and
-    ``plain_users`` map names to passwords (SCRAM-SHA-512 users are made when the data directory is
-    formatted). With ``acls`` whoever is not a super user (a name, without ``User:``) needs a right for
-    everything.
+    ``plain_users`` map names to passwords; SCRAM users are made when the data directory is formatted, for
+    ``scram_mechanisms``. ``oauth_keys`` is a JSON Web Key Set (RFC 7517): bearer tokens signed by one of its keys are
+    let in under the name in their ``sub``, if ``iss`` is ``OAUTH_ISSUER`` and ``aud`` ``OAUTH_AUDIENCE``. With
+    ``acls`` whoever is not a super user (a name, without ``User:``) needs a right for everything.
     """
 
     protocol: Protocol = Protocol.PLAINTEXT
@@ -41,17 +42,23 @@ class Security:
     trust_store: Path | None = None
     scram_users: Mapping[str, str] = field(default_factory=dict, repr=False)
     plain_users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    scram_mechanisms: Sequence[str] = ("SCRAM-SHA-512",)
+    oauth_keys: Path | None = None
     acls: bool = False
     super_users: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.protocol.tls != (self.key_store is not None):
             raise ValueError("SSL and SASL_SSL need key_store, and no other protocol takes it")
-        if self.protocol.sasl != bool(self.scram_users or self.plain_users):
-            raise ValueError("SASL_PLAINTEXT and SASL_SSL need users, and no other protocol takes them")
+        if self.protocol.sasl != bool(self.scram_users or self.plain_users or self.oauth_keys):
+            raise ValueError("SASL_PLAINTEXT and SASL_SSL need users or oauth_keys, and no other protocol takes them")
         if self.acls and self.protocol is Protocol.PLAINTEXT:
             raise ValueError("ACLs need clients with a name: SASL, or SSL with client certificates")
 
+
+OAUTH_ISSUER = "https://idp.example.org"
+OAUTH_AUDIENCE = "kafka"
+_OAUTH = "org.apache.kafka.common.security.oauthbearer"
 
 # One small cluster on one machine, for demo, tests and benchmarks: quick to start, small, and with the short
 # times that let a test see a member or a transaction expire.
@@ -119,12 +126,16 @@ def _security(security: Security) -> dict[str, str]:
         properties["ssl.truststore.type"] = "PEM"
         properties["ssl.truststore.location"] = str(security.trust_store)
         properties["listener.name.client.ssl.client.auth"] = "required"
-    mechanisms = []
+    mechanisms: list[str] = []
     if security.scram_users:
-        mechanisms.append("SCRAM-SHA-512")
-        properties["listener.name.client.scram-sha-512.sasl.jaas.config"] = (
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        )
+        mechanisms += security.scram_mechanisms
+        for mechanism in security.scram_mechanisms:
+            properties[f"listener.name.client.{mechanism.lower()}.sasl.jaas.config"] = (
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            )
+    if security.oauth_keys:
+        mechanisms.append("OAUTHBEARER")
+        properties |= _bearer_tokens(security.oauth_keys)
     if security.plain_users:
         mechanisms.append("PLAIN")
         users = " ".join(f"user_{name}={_quoted(password)}" for name, password in security.plain_users.items())
@@ -139,6 +150,27 @@ def _security(security: Security) -> dict[str, str]:
         names = ("ANONYMOUS", *security.super_users)
         properties["super.users"] = ";".join(f"User:{name}" for name in names)
     return properties
+
+
+def _bearer_tokens(keys: Path) -> dict[str, str]:
+    prefix = "listener.name.client.oauthbearer.sasl"
+    return {
+        f"{prefix}.jaas.config": f"{_OAUTH}.OAuthBearerLoginModule required;",
+        f"{prefix}.server.callback.handler.class": f"{_OAUTH}.OAuthBearerValidatorCallbackHandler",
+        "listener.name.client.sasl.oauthbearer.jwks.endpoint.url": keys.as_uri(),
+        "listener.name.client.sasl.oauthbearer.expected.issuer": OAUTH_ISSUER,
+        "listener.name.client.sasl.oauthbearer.expected.audience": OAUTH_AUDIENCE,
+    }
+
+
+def java_options(security: Security) -> list[str]:
+    """What the broker's Java has to be told: it reads keys from places that are named there alone."""
+    if security.oauth_keys is None:
+        return []
+    return [
+        f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={security.oauth_keys.as_uri()}",
+        f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.files={security.oauth_keys}",
+    ]
 
 
 def _quoted(text: str) -> str:
