@@ -24,8 +24,8 @@ from service.config import Lane as LaneConfig
 from service.config.expressions import compile_expression
 from service.config.secrets import Secret, SecretError
 from service.control.control import Control, Obeyed
-from service.delivery.dispatcher import DeliveryPolicy
 from service.delivery.guard import GuardPolicy
+from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.limiter import AccountLimiter, LimiterPolicy
 from service.delivery.retry import RetryPolicy
 from service.errors import StartError

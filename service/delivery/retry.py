@@ -7,7 +7,12 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from handlers.base import RetryCause
+
 MAX_RETRY_AFTER_S = 300.0
+
+# Only what may have been the item's own doing uses up its attempts.
+EXHAUSTING = frozenset({RetryCause.TIMED_OUT, RetryCause.RESET, RetryCause.SERVER_ERROR})
 
 # 2.0 ** n beyond this is far over any delay, and far under what a float holds.
 _MAX_DOUBLINGS = 64

@@ -11,17 +11,29 @@ from typing import TYPE_CHECKING
 
 from aiokafka.structs import TopicPartition
 
+from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import PartitionLedger
 
 if TYPE_CHECKING:
     from service.intake.item import Item
+    from service.journal.deliveries import OpenEntry
 
 
 class PartitionState:
     """One assigned partition: its ledger and its unfinished records by offset, oldest first."""
 
-    __slots__ = ("assignment", "committed", "crowded", "is_replay", "items", "ledger", "tp")
+    __slots__ = (
+        "assignment",
+        "committed",
+        "crowded",
+        "interrupted",
+        "is_replay",
+        "items",
+        "last_commit",
+        "ledger",
+        "tp",
+    )
 
     def __init__(
         self,
@@ -30,6 +42,7 @@ class PartitionState:
         ledger: PartitionLedger,
         *,
         committed: int | None = None,
+        last_commit: CommittedOffset | None = None,
         is_replay: bool,
     ) -> None:
         self.assignment = assignment
@@ -38,6 +51,10 @@ class PartitionState:
         self.is_replay = is_replay
         # The offset of the last commit, for a person who asks; None where it is not known.
         self.committed = committed
+        # What was committed last, as it was: a transaction that settles nothing here commits it once more.
+        self.last_commit = last_commit or CommittedOffset(ledger.low, "")
+        # Offsets of deliveries that an earlier owner began, and that are still to be read.
+        self.interrupted: dict[int, OpenEntry] = {}
         # Intake of this partition waits: what has finished would no longer fit into its commit.
         self.crowded = False
         # Read and not settled, in the order read: the first is what the commit waits for.

@@ -1,5 +1,9 @@
 """One record in a lane, from its reading to its settlement."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from aiokafka.structs import ConsumerRecord
 
 from contracts.deadletters import ReplayRecord
@@ -8,6 +12,9 @@ from contracts.events import Event
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
 from service.intake.assignment import PartitionState
+
+if TYPE_CHECKING:
+    from service.journal.deliveries import OpenEntry
 
 # What a held record costs beside its own bytes: the objects made of it.
 OVERHEAD_BYTES = 2048
@@ -24,11 +31,14 @@ class Item:
         "bytes",
         "called",
         "detail",
+        "doubted",
+        "entry",
         "event",
         "offset",
         "operations",
         "outcome",
         "partition",
+        "payload",
         "reason",
         "received_ms",
         "record",
@@ -58,5 +68,11 @@ class Item:
         self.detail: str | None = None
         self.batch_id: str | None = None
         self.called = False
+        # What a request that carries several events has of this one.
+        self.payload = b""
+        # The journal's entry of the delivery that has it; None: nothing of it was begun.
+        self.entry: OpenEntry | None = None
+        # It may have taken effect already, and is delivered again.
+        self.doubted = False
         self.replay: ReplayRecord | None = None
         self.undecodable: Undecodable | None = None

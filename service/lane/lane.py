@@ -22,9 +22,10 @@ from handlers.base import Expression, Handler
 from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
 from service.clock import Clock
 from service.delivery.chain import Chain, chains_of, close
-from service.delivery.dispatcher import DeliveryHooks, DeliveryPolicy, Dispatcher
+from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard, GuardPolicy
 from service.delivery.holding import HeldTime
+from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.shares import part_of
 from service.errors import FencedError, JournalUnreadableError, RefusedError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState

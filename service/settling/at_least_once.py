@@ -1,7 +1,7 @@
-"""Settling on brokers without transactions: results acknowledged first, offsets after.
+"""Settling on brokers without transactions: results acknowledged first, offsets after, journal removals last.
 
-A crash between the two publishes results again, with the same ids. Offsets carry the group's generation, so a former
-owner's are refused; its results are not.
+A crash in between publishes results again, with the same ids, or leaves a journal entry that the next owner takes
+out. Offsets carry the group's generation, so a former owner's are refused; its results are not.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from service.errors import FencedError, RefusedError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, name_of
 from service.kafka.private import Membership
-from service.settling.batches import PartitionWrite, build
+from service.settling.batches import PartitionWrite, build, merged
 from service.settling.producing import Backoff, BatchSender, TransactorPolicy
 from service.settling.transactor import Committed
 
@@ -40,22 +40,30 @@ class AcknowledgedCommitter:
         writes: Sequence[PartitionWrite],
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
+        *,
+        after: Sequence[PartitionWrite] = (),
     ) -> None:
-        """Produce, wait for each acknowledgement, then commit. Raises as ``Transactor.commit``."""
+        """Produce ``writes``, wait for each acknowledgement, commit, produce ``after``. Raises as
+        ``Transactor.commit``."""
         self.healthy = False
         try:
             async with asyncio.timeout(self._policy.settle_deadline_s):
-                batches = {
-                    TopicPartition(write.topic, write.partition): build(
-                        write.records, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False
-                    )
-                    for write in writes
-                }
-                await self._sender.send(batches)
+                await self._produce(writes)
                 await self._commit_offsets(offsets, membership)
+                await self._produce(after)
         except TimeoutError as error:
             raise TransactorLostError("the settle deadline has passed") from error
         self.healthy = True
+
+    async def _produce(self, writes: Sequence[PartitionWrite]) -> None:
+        batches = {
+            TopicPartition(write.topic, write.partition): build(
+                write.records, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False
+            )
+            for write in merged(writes)
+        }
+        if batches:
+            await self._sender.send(batches)
 
     async def _commit_offsets(self, offsets: Mapping[TopicPartition, Committed], membership: Membership) -> None:
         topics: dict[str, list[tuple[int, int, str]]] = {}

@@ -1,9 +1,10 @@
 """Record batches of a settling transaction, split at the broker's limit, with their sequence numbers in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
 
 # (timestamp in ms, key, value, headers)
 Record = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
@@ -63,3 +64,17 @@ def build(
             base_sequence = (base_sequence + count) & 0x7FFFFFFF
         position += count
     return batches
+
+
+def merged(*groups: Iterable[PartitionWrite]) -> list[PartitionWrite]:
+    """Writes with one for each partition: a partition's records of one transaction are produced together."""
+    by_place: dict[TopicPartition, PartitionWrite] = {}
+    for group in groups:
+        for write in group:
+            place = TopicPartition(write.topic, write.partition)
+            known = by_place.get(place)
+            if known is None:
+                by_place[place] = PartitionWrite(write.topic, write.partition, list(write.records))
+            else:
+                known.records.extend(write.records)
+    return list(by_place.values())

@@ -15,6 +15,7 @@ from service.clock import Clock
 from service.errors import FencedError, RefusedError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.item import Item
+from service.journal.deliveries import Leaving, OpenDeliveries
 from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import SettlePlan
@@ -50,6 +51,8 @@ class Committer(Protocol):
         writes: Sequence[PartitionWrite],
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
+        *,
+        after: Sequence[PartitionWrite] = (),  # together with the rest, or, without transactions, behind it
     ) -> None: ...
 
 
@@ -74,13 +77,16 @@ class Settler:
         hooks: SettleHooks,
         clock: Clock,
         read_offsets: Callable[[Assignment], Awaitable[Mapping[TopicPartition, CommittedOffset]]],
+        deliveries: OpenDeliveries | None = None,
     ) -> None:
+        """``deliveries``: those that were begun, where the lane keeps a journal of them."""
         self._committer = committer
         self._documents = documents
         self._policy = policy
         self._hooks = hooks
         self._clock = clock
         self._read_offsets = read_offsets
+        self._deliveries = deliveries
         self._ended: list[Item] = []
         self._kept_back: list[Item] = []
         self._losses = 0  # one after the other
@@ -185,11 +191,14 @@ class Settler:
             chunk = self._keep_back(plans, chunk)
             if not chunk:
                 return False
-        writes = self._documents.writes(chunk, self._clock.wall_ms())
+        now_ms = self._clock.wall_ms()
+        writes = self._documents.writes(chunk, now_ms)
+        leaving, removals = self._leaving(chunk, now_ms)
         offsets = {tp: Committed(plan.commit_offset, plan.metadata) for tp, plan in plans.items() if plan.settled}
         began = self._clock.monotonic()
+        proven = True
         try:
-            await self._committer.commit(writes, offsets, assignment.membership)
+            await self._committer.commit(writes, offsets, assignment.membership, after=removals)
         except FencedError:
             self._hooks.fenced(assignment)
             return False
@@ -202,12 +211,22 @@ class Settler:
                 self._losses += 1
                 self._ended[:0] = chunk
                 return False
+            proven = False
         self._losses = 0
         # It may have ended meanwhile: whoever owns its partitions now learns of this commit from their offsets.
         if assignment.active:
             _apply(assignment, plans)
+            if self._deliveries is not None and leaving is not None:
+                self._deliveries.left(leaving, proven=proven)
             self._hooks.settled(chunk, self._clock.monotonic() - began)
         return True
+
+    def _leaving(self, chunk: list[Item], now_ms: int) -> tuple[Leaving | None, Sequence[PartitionWrite]]:
+        """What settling the chunk does to the deliveries that were begun: entries go with the last of their records."""
+        if self._deliveries is None:
+            return None, ()
+        leaving = self._deliveries.leaving(chunk)
+        return leaving, self._deliveries.removal_writes(leaving.closing, now_ms)
 
     def _keep_back(self, plans: Mapping[TopicPartition, SettlePlan], chunk: list[Item]) -> list[Item]:
         """Put aside what the metadata has no room for; the rest of the chunk."""
@@ -286,6 +305,7 @@ def _apply(assignment: Assignment, plans: Mapping[TopicPartition, SettlePlan]) -
         state.ledger.apply(plan)
         if plan.settled:
             state.committed = plan.commit_offset
+            state.last_commit = CommittedOffset(plan.commit_offset, plan.metadata)
         for offset in plan.settled:
             del state.items[offset]
 

@@ -29,7 +29,7 @@ from service.errors import FencedError, RefusedError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, Code, name_of
 from service.kafka.private import Membership
 from service.kafka.requests import TxnOffsetCommit
-from service.settling.batches import Batch, PartitionWrite, build
+from service.settling.batches import Batch, PartitionWrite, build, merged
 from service.settling.producing import Backoff, BatchSender, TransactorPolicy
 
 SEQUENCE_MASK = 0x7FFFFFFF
@@ -83,8 +83,10 @@ class Transactor:
         writes: Sequence[PartitionWrite],
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
+        *,
+        after: Sequence[PartitionWrite] = (),
     ) -> None:
-        """Commit ``writes`` and ``offsets`` in one transaction; return only when it is committed.
+        """Commit ``writes``, ``after`` and ``offsets`` in one transaction; return only when it is committed.
 
         Raises FencedError (aborted), RefusedError (aborted), TransactorLostError (unknown or aborted).
         """
@@ -95,7 +97,7 @@ class Transactor:
         self.healthy = False
         try:
             async with asyncio.timeout(self._policy.settle_deadline_s):
-                await self._write(writes, offsets, membership)
+                await self._write(merged(writes, after) if after else writes, offsets, membership)
                 await self._end(commit=True)
         except (FencedError, RefusedError):
             await self._abort()

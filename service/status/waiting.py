@@ -47,8 +47,8 @@ def _in_batcher(lane: Lane, item: Item, now: float) -> str:
     if closes_in_s is not None:
         return f"in a batch that closes in {_seconds(closes_in_s)}"
     dispatcher = lane.dispatcher
-    parked = (chain for _, chain in dispatcher.parked_chains())
-    for chains in (dispatcher.carried_chains(), parked, dispatcher.ready_chains()):
+    parked = (chain for _, chain in dispatcher.parked_loads())
+    for chains in (dispatcher.carried_loads(), parked, dispatcher.ready_loads()):
         for chain in chains:
             if chain.key == item.record.key and chain.position < len(chain.units):
                 return _behind(item, chain.current.members[0][0])
@@ -58,7 +58,7 @@ def _in_batcher(lane: Lane, item: Item, now: float) -> str:
 def _in_delivery(lane: Lane, item: Item, now: float) -> str:
     """Its batch was closed: a worker carries it, it waits for a retry, or for a worker."""
     dispatcher = lane.dispatcher
-    chain = _chain_of(item, dispatcher.carried_chains())
+    chain = _chain_of(item, dispatcher.carried_loads())
     if chain is not None:
         unit = chain.current
         if not _is_of(item, unit):
@@ -66,7 +66,7 @@ def _in_delivery(lane: Lane, item: Item, now: float) -> str:
         if unit.called_at is not None:
             return _in_flight(unit, now)
         return _gate(lane, now) or f"its turn on account {lane.account.name}"
-    for due, parked in dispatcher.parked_chains():
+    for due, parked in dispatcher.parked_loads():
         if _holds(parked, item):
             unit = parked.current
             return _retrying(lane, unit, due, now) if _is_of(item, unit) else _behind(item, unit.members[0][0])

@@ -9,8 +9,9 @@ from handlers.base import Handler, RetryCause
 from handlers.np6.segments import SegmentsHandler
 from service.delivery.breaker import Breaker, BreakerPolicy
 from service.delivery.chain import Chain, Unit, chains_of
-from service.delivery.dispatcher import DeliveryHooks, DeliveryPolicy, Dispatcher
+from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard
+from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.limiter import AccountLimiter, LimiterPolicy
 from service.delivery.retry import RetryPolicy
 from service.intake.item import Item

@@ -120,7 +120,7 @@ class Source:
         for tp in partitions:
             found = (committed or {}).get(tp, CommittedOffset(0, ""))
             ledger = PartitionLedger(found.offset, decode(found.offset, found.metadata)[0])
-            state = PartitionState(self.assignment, tp, ledger, is_replay=tp.topic == replay_topic)
+            state = PartitionState(self.assignment, tp, ledger, last_commit=found, is_replay=tp.topic == replay_topic)
             self.assignment.partitions[tp] = state
         self.assignment.ready = True
 
@@ -325,7 +325,12 @@ class FakeBroker:
         self.healthy = True
 
     async def commit(
-        self, writes: Sequence[PartitionWrite], offsets: Mapping[TopicPartition, Committed], membership: Membership
+        self,
+        writes: Sequence[PartitionWrite],
+        offsets: Mapping[TopicPartition, Committed],
+        membership: Membership,
+        *,
+        after: Sequence[PartitionWrite] = (),
     ) -> None:
         assert not self.busy, "two transactions at once"
         if not self.healthy:
@@ -338,7 +343,7 @@ class FakeBroker:
                 raise fault
             if self.generation is not None and membership.generation != self.generation:
                 raise FencedError("ILLEGAL_GENERATION (22)")
-            self._happen(writes, offsets)
+            self._happen([*writes, *after], offsets)
             if fault is not None:
                 raise TransactorLostError("no answer to EndTxn")
             await asyncio.sleep(self.takes_s)

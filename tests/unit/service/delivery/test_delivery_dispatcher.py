@@ -72,7 +72,7 @@ def test_a_parked_chain_frees_its_worker_and_comes_back_in_time() -> None:
                 platform.scripts[target] = [answer(500)]
             bench.joins(["A", "B"])
             await eventually(lambda: bench.dispatcher.retrying == 2, every_s=0.01)
-            parked = {chain.key: due for due, chain in bench.dispatcher.parked_chains()}
+            parked = {chain.key: due for due, chain in bench.dispatcher.parked_loads()}
             bench.joins(["C"])
             began = time.monotonic()
             await bench.until(1)

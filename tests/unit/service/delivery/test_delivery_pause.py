@@ -21,7 +21,7 @@ def test_a_paused_lane_starts_no_call_and_loses_none() -> None:
             assert platform.targets() == ["t0", "t1"]
             assert [item.outcome for item in bench.item_done] == [Outcome.DELIVERED] * 2
             assert bench.dispatcher.ready == 4
-            assert len(list(bench.dispatcher.ready_chains())) == 4
+            assert len(list(bench.dispatcher.ready_loads())) == 4
             bench.dispatcher.unpause()
             await bench.until(6)
             assert platform.targets() == [f"t{n}" for n in range(6)]

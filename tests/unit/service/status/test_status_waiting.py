@@ -125,7 +125,7 @@ def test_a_retry_says_why_and_when() -> None:
         async with running(stage.bench):
             stage.deliver(item)
             await eventually(lambda: stage.bench.dispatcher.retrying == 1, every_s=0.001)
-            [(due, _)] = stage.bench.dispatcher.parked_chains()
+            [(due, _)] = stage.bench.dispatcher.parked_loads()
             left = due - time.monotonic()
             assert stage.words(item) == f"retrying (HTTP 500), attempt 2 in {left:.1f} s"
 

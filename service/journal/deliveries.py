@@ -1,0 +1,182 @@
+"""The deliveries of a lane that were begun: the records each of them still waits for, and what is written of them.
+
+A delivery has an entry in each partition of the journal that it has records of. The entry goes with the last of its
+partition's records to be settled, in that transaction; or all at once, when an answer shows that nothing took effect.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+import msgspec
+
+from contracts.journal import Delivery, DeliveryKey, DeliveryState, Range, encode_entry, encode_key
+from service.intake.assignment import Assignment, PartitionState
+from service.intake.item import Item
+from service.settling.batches import PartitionWrite, Record
+
+_entry_of = attrgetter("entry")
+
+
+class OpenEntry:
+    """A delivery's entry in one partition of the journal; ``left`` counts its records that are not settled.
+
+    Entries are told apart by identity: no two deliveries have the same id, for each begins a new one.
+    """
+
+    __slots__ = ("delivery_id", "left", "partition")
+
+    def __init__(self, delivery_id: str, partition: int, left: int = 0) -> None:
+        self.delivery_id = delivery_id
+        self.partition = partition
+        self.left = left
+
+    @property
+    def batch_id(self) -> str:
+        """The batch that was delivered: the id says it, in front of what makes it unique."""
+        return self.delivery_id.partition(".")[0]
+
+
+class OpenDelivery:
+    """Records that go into one request, and the journal's entries of them.
+
+    ``attempted``: a transaction that writes the entries has begun, so that they may be there.
+    """
+
+    __slots__ = ("assignment", "attempted", "entries", "id", "items", "tps", "value")
+
+    def __init__(self, delivery_id: str, kind: str, items: Sequence[Item], begun_at_ms: int) -> None:
+        self.id = delivery_id
+        self.items = items
+        self.attempted = False
+        self.assignment: Assignment = items[0].partition.assignment
+        self.entries: dict[int, OpenEntry] = {}
+        offsets = _offsets_by_partition(items)
+        self.tps = [state.tp for state in offsets]
+        ranges: dict[str, list[Range]] = {}
+        for state, found in offsets.items():
+            topic, partition = state.tp
+            entry = self.entries.setdefault(partition, OpenEntry(delivery_id, partition))
+            entry.left += len(found)
+            ranges.setdefault(topic, []).extend((partition, first, end) for first, end in _runs(found))
+        delivery = Delivery(
+            kind, DeliveryState.BEGUN, {topic: tuple(sorted(found)) for topic, found in ranges.items()}, begun_at_ms
+        )
+        self.value = encode_entry(delivery)
+
+
+class Leaving(msgspec.Struct, frozen=True):
+    """What a transaction does to open entries: how many records leave each, and which of them close with it."""
+
+    counts: dict[OpenEntry, int]
+    closing: list[OpenEntry]
+
+
+class OpenDeliveries:
+    """Every entry of the lane's newest assignment. Changes only when a transaction has been committed."""
+
+    def __init__(self, journal_topic: str) -> None:
+        self._topic = journal_topic
+        self._open: set[OpenEntry] = set()
+        # Closed by a transaction of which not everything is proved to have been written: taken out once more.
+        self.unproven: list[OpenEntry] = []
+
+    @property
+    def count(self) -> int:
+        """How many deliveries are open."""
+        return len({entry.delivery_id for entry in self._open})
+
+    def forget(self) -> None:
+        """The assignment has ended: whoever follows reads what is open from the journal."""
+        self._open.clear()
+        self.unproven.clear()
+
+    def found(self, entries: Iterable[OpenEntry]) -> None:
+        """Entries of an earlier owner that have unfinished records."""
+        self._open.update(entries)
+
+    def leaving(self, items: Iterable[Item]) -> Leaving:
+        """What settling these items, or beginning them anew, does to the entries that they have."""
+        counts: dict[OpenEntry, int] = Counter(map(_entry_of, items))
+        counts.pop(None, None)  # type: ignore[call-overload] # most records of some lanes have no entry
+        return Leaving(counts, [entry for entry, count in counts.items() if count >= entry.left])
+
+    def left(self, leaving: Leaving, *, proven: bool = True) -> None:
+        """The transaction of ``leaving`` was committed. Not ``proven``: its offsets were, perhaps not all its
+        records."""
+        for entry, count in leaving.counts.items():
+            entry.left -= count
+        self._open.difference_update(leaving.closing)
+        if not proven:
+            self.unproven.extend(leaving.closing)
+
+    def gone(self, entry: OpenEntry, records: int) -> None:
+        """So many records that the entry names will never be read."""
+        entry.left -= records
+        if entry.left <= 0:
+            self._open.discard(entry)
+            self.unproven.append(entry)
+
+    def begun(self, delivery: OpenDelivery) -> None:
+        """The delivery's entries have been written."""
+        entries = delivery.entries
+        self._open.update(entries.values())
+        for item in delivery.items:
+            item.entry = entries[item.partition.tp.partition]
+
+    def taken_out(self, delivery: OpenDelivery) -> None:
+        """The delivery's entries have been taken out: nothing took effect."""
+        mine = set(delivery.entries.values())
+        self._open.difference_update(mine)
+        for item in delivery.items:
+            if item.entry in mine:
+                item.entry = None
+
+    # -- what is written
+
+    def entry_writes(self, deliveries: Iterable[OpenDelivery], now_ms: int) -> list[PartitionWrite]:
+        """The entries of deliveries that begin."""
+        return self._writes(
+            (partition, (now_ms, encode_key(DeliveryKey(delivery.id)), delivery.value, []))
+            for delivery in deliveries
+            for partition in delivery.entries
+        )
+
+    def removal_writes(self, entries: Iterable[OpenEntry], now_ms: int) -> list[PartitionWrite]:
+        """What takes entries out."""
+        return self._writes(
+            (entry.partition, (now_ms, encode_key(DeliveryKey(entry.delivery_id)), None, [])) for entry in entries
+        )
+
+    def _writes(self, records: Iterable[tuple[int, Record]]) -> list[PartitionWrite]:
+        by_partition: dict[int, list[Record]] = {}
+        for partition, record in records:
+            by_partition.setdefault(partition, []).append(record)
+        return [PartitionWrite(self._topic, partition, found) for partition, found in by_partition.items()]
+
+
+def _offsets_by_partition(items: Iterable[Item]) -> dict[PartitionState, list[int]]:
+    offsets: dict[PartitionState, list[int]] = {}
+    for item in items:
+        found = offsets.get(item.partition)
+        if found is None:
+            offsets[item.partition] = [item.offset]
+        else:
+            found.append(item.offset)
+    return offsets
+
+
+def _runs(offsets: list[int]) -> list[tuple[int, int]]:
+    """Offsets, in any order, as half-open runs: an entry names no record that the delivery does not have."""
+    if offsets[-1] - offsets[0] == len(offsets) - 1 and offsets == list(range(offsets[0], offsets[-1] + 1)):
+        return [(offsets[0], offsets[-1] + 1)]
+    offsets = sorted(offsets)
+    runs: list[tuple[int, int]] = []
+    start = end = offsets[0]
+    for offset in offsets:
+        if offset != end:
+            runs.append((start, end))
+            start = offset
+        end = offset + 1
+    runs.append((start, end))
+    return runs
