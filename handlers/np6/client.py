@@ -7,7 +7,7 @@ it, and some servers decode ``%2F`` before they look for dots.
 """
 
 from secrets import token_hex
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from handlers.base import Request
 
@@ -57,6 +57,24 @@ def segments_of(target: str) -> Request:
 def execute_workflow(workflow: int, body: bytes) -> Request:
     """Executes a workflow for each object of the JSON list ``body``: 200, a list of items in the same order."""
     return Request("POST", f"/scripting/workflows/{workflow:d}/executions", _WORKFLOW, body)
+
+
+def notifications_of(target: str, *, start: str | None, end: str | None, sort: str | None) -> Request:
+    """Lists what happened to what a target was shown: 200, a list that may be long. ``start`` is included, ``end`` is
+    not, both ISO 8601; ``sort`` is asc or desc. Raises ValueError like :func:`join_segment`."""
+    asked = {name: value for name, value in (("start", start), ("end", end), ("sort", sort)) if value is not None}
+    query = f"?{urlencode(asked)}" if asked else ""
+    return Request("GET", f"/targets/{_encoded(target)}/notifications{query}", _READ)
+
+
+def duplicate_workflow(workflow: int) -> Request:
+    """Makes a copy of a workflow: 200, the new one. Not to be repeated blindly."""
+    return Request("POST", f"/scripting/workflows/{workflow:d}/duplication", (*_NO_BODY, *_READ))
+
+
+def execute_once(workflow: int, body: bytes) -> Request:
+    """Executes a workflow for the one object ``body``: 200, one item. Not to be repeated blindly."""
+    return Request("POST", f"/scripting/workflows/{workflow:d}/execution", _WORKFLOW, body)
 
 
 def probe() -> Request:

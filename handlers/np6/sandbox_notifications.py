@@ -43,8 +43,8 @@ def made_rows(target: str, count: int) -> Iterator[Row]:
         drawn = zlib.crc32(f"{target}/{number}".encode())
         shown = _FIRST + timedelta(minutes=drawn % _MINUTES)
         row = Row(100 + number, target, f"Campaign {drawn % 7}", impression=_text(shown, zoned=number % 4 != 3))
-        for bit, (action, later) in enumerate(_LATER.items()):
-            if drawn >> (20 + bit) & 1:
+        for action, later in _LATER.items():
+            if zlib.crc32(f"{target}/{number}/{action}".encode()) % 3:
                 setattr(row, action, _text(shown + later, zoned=number % 4 != 3))
         yield row
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli import check, contracts, demo, kafka, publish, run, sandbox, status, topics, validate
+from service.cli import check, contracts, demo, kafka, np6, publish, run, sandbox, status, topics, validate
 from service.cli.failures import Commands
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(topics.app, name="topics")
 app.command("validate")(validate.validate)
 app.command("publish")(publish.publish)
 app.add_typer(contracts.app, name="contracts")
+app.add_typer(np6.app, name="np6")
 app.command("kafka")(kafka.kafka)
 app.command("sandbox")(sandbox.sandbox)
 

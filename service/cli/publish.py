@@ -51,11 +51,10 @@ def publish(
     """
     quiet_libraries()
     configuration = load(config, KINDS)
-    if topic in own_topics(configuration.kafka.topic_prefix, configuration.results.topic, configuration.lanes):
-        raise CommandError(f"--topic {topic}: Fanline itself writes this topic", ExitCode.USAGE)
+    refuse_own_topic(configuration, topic)
     key_of = _key_of(key_field)
     with opened_twice(file) as stream:
-        job = _Job(stream, name_of(file), key_of, asyncio.run(_limit(configuration, topic)))
+        job = _Job(stream, name_of(file), key_of, asyncio.run(message_limit(configuration, topic)))
         valid, invalid = job.validate(quiet=as_json)
         published = 0
         if valid and (skip_invalid or not invalid):
@@ -78,7 +77,13 @@ def _key_of(path: str | None) -> KeyOf:
         raise typer.BadParameter(str(error), param_hint="--key-field") from None
 
 
-async def _limit(config: Configuration, topic: str) -> int:
+def refuse_own_topic(config: Configuration, topic: str) -> None:
+    """Raises CommandError for a topic that is not for events of others."""
+    if topic in own_topics(config.kafka.topic_prefix, config.results.topic, config.lanes):
+        raise CommandError(f"--topic {topic}: Fanline itself writes this topic", ExitCode.USAGE)
+
+
+async def message_limit(config: Configuration, topic: str) -> int:
     """The topic's ``max.message.bytes``. Raises CommandError if it does not exist."""
     async with connected(connection_arguments(config.kafka)) as connection:
         _, found = await read_topics(connection, [topic])

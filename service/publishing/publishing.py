@@ -34,7 +34,13 @@ class Publisher:
         self._acknowledged = acknowledged
         self._room = asyncio.Semaphore(_IN_FLIGHT)
         self._error: BaseException | None = None
+        self._in_flight = 0
         self.published = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was handed over has ended."""
+        return not self._in_flight
 
     async def send(self, key: bytes, value: bytes) -> None:
         """Hand over one event; it is acknowledged later. Raises PublishError for an earlier one that failed."""
@@ -44,6 +50,7 @@ class Publisher:
             future = await self._producer.send(self._topic, value, key=key, headers=[STRUCTURED])
         except KafkaError as error:
             raise self.failure(error) from error
+        self._in_flight += 1
         future.add_done_callback(self._ended)
 
     async def finish(self) -> None:
@@ -69,6 +76,7 @@ class Publisher:
 
     def _ended(self, future: "asyncio.Future[Any]") -> None:
         self._room.release()
+        self._in_flight -= 1
         if future.cancelled():
             return
         if (error := future.exception()) is not None:
@@ -91,8 +99,8 @@ async def publisher(
     acknowledged: Callable[[int], object],
     stalled_after_s: float = _STALLED_AFTER_S,
 ) -> AsyncIterator[Publisher]:
-    """A publisher with an idempotent producer. ``arguments`` are those of a client. The block is to send and finish
-    without pauses: it is broken off with PublishError when nothing is acknowledged for ``stalled_after_s``."""
+    """A publisher with an idempotent producer. ``arguments`` are those of a client. The block is broken off
+    with PublishError when nothing is acknowledged for ``stalled_after_s`` although something is on its way."""
     producer = AIOKafkaProducer(
         **arguments, enable_idempotence=True, acks="all", linger_ms=5, max_request_size=max_message_bytes
     )
@@ -114,11 +122,11 @@ async def publisher(
 
 
 async def _watch(sink: Publisher, deadline: asyncio.Timeout, stalled_after_s: float) -> None:
-    """Move the deadline for as long as acknowledgements come."""
+    """Move the deadline for as long as acknowledgements come, or none are due."""
     loop = asyncio.get_running_loop()
     seen = 0
     while True:
         await asyncio.sleep(stalled_after_s / 4)
-        if sink.published > seen and not deadline.expired():
+        if (sink.published > seen or sink.is_idle) and not deadline.expired():
             seen = sink.published
             deadline.reschedule(loop.time() + stalled_after_s)

@@ -1,0 +1,152 @@
+"""The account that a command calls, and what is said of its answers."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from msgspec import Struct
+
+from contracts.masking import mask_detail
+from handlers.base import Answer, Failure, FailureKind, Reply, Request
+from handlers.np6 import client
+from handlers.np6.verdicts import Row, request_id, row_of
+from handlers.np6.wire import platform_text
+from service.app import KINDS, PLATFORMS, SecretCredentials
+from service.cli.failures import CommandError, ExitCode
+from service.config import Account, Configuration, load
+from service.delivery.retry import retry_after_s
+from service.telemetry import SecretStrings
+from service.transport.http import HttpTransport
+from service.transport.reaching import policy_of, tls_of
+
+PLATFORM = "np6"
+
+# What is shown to a person may be longer than what a lane reads: a whole workflow.
+_MAX_BODY_BYTES = 16 * 1024 * 1024
+
+AccountOption = Annotated[
+    str | None,
+    typer.Option(
+        "--account",
+        "-a",
+        metavar="NAME",
+        help="The account to call. May be left out where the file has one of NP6.",
+        show_default=False,
+    ),
+]
+
+
+class Called(Struct, frozen=True):
+    """An account of the configuration and the headers that carry its key."""
+
+    config: Configuration
+    account: Account
+    credentials: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The account's name in the configuration."""
+        return self.account.name
+
+    async def ask(self, request: Request) -> Reply:
+        """Send once, and not again."""
+        policy = policy_of(self.account, max_connections=1, max_body_bytes=_MAX_BODY_BYTES)
+        async with HttpTransport(policy, tls_of(self.account)) as transport:
+            return await transport.send(request, self.credentials)
+
+    def trouble(self, reply: Reply) -> str:
+        """Why a reply is no success, whose fault that is and what to do; with the platform's own words, masked."""
+        place = f"accounts.{self.name}"
+        if isinstance(reply, Failure):
+            return f"account {self.name}: {self.account.base_url}: {reply.detail}; {_remedy(reply, place)}"
+        said = self.words(reply)
+        named = request_id(reply)
+        asked = "" if named is None else f" (the platform calls the request {named})"
+        return f"account {self.name}: {_problem(reply, place)}{f': {said}' if said else ''}{asked}"
+
+    def words(self, answer: Answer) -> str | None:
+        """The platform's own words in an error, masked; None if there are none in a known field."""
+        text = platform_text(answer.body)
+        return None if text is None else self.masked(text)
+
+    def masked(self, text: str) -> str:
+        """Text of the platform's as it may be shown."""
+        return printable(mask_detail(text, self.credentials.values()))
+
+
+def called(config: Path, account: str | None) -> Called:
+    """The account that the options name. Raises ConfigurationError, SecretError, CommandError."""
+    configuration = load(config, KINDS)
+    chosen = _chosen(configuration, account)
+    return Called(configuration, chosen, SecretCredentials(chosen.api_key, PLATFORMS[PLATFORM], SecretStrings()).read())
+
+
+def target_of(text: str, hint: str = "TARGET") -> str:
+    """The target, if it can stand in a path. Raises BadParameter."""
+    if not client.addressable(text):
+        raise typer.BadParameter(f"{text!r} is no target id", param_hint=hint)
+    return text
+
+
+def printable(text: str) -> str:
+    """Foreign text on one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def is_success(reply: Reply) -> bool:
+    """Whether the platform did what it was asked for."""
+    return isinstance(reply, Answer) and row_of(reply.status) is Row.DONE
+
+
+def _chosen(configuration: Configuration, name: str | None) -> Account:
+    ours = {key: account for key, account in configuration.accounts.items() if account.platform == PLATFORM}
+    if name is not None:
+        if name in ours:
+            return ours[name]
+        other = "is not of NP6" if name in configuration.accounts else "is not in the file"
+        raise CommandError(f"--account {name}: {other}; of NP6 it has: {_names(ours)}", ExitCode.USAGE)
+    if len(ours) == 1:
+        return next(iter(ours.values()))
+    if not ours:
+        raise CommandError("the file has no account of NP6", ExitCode.USAGE)
+    raise CommandError(f"say which account, with --account; the file has: {_names(ours)}", ExitCode.USAGE)
+
+
+def _names(accounts: Mapping[str, Account]) -> str:
+    return ", ".join(sorted(accounts)) or "none"
+
+
+def _remedy(failure: Failure, place: str) -> str:
+    match failure.kind:
+        case FailureKind.BAD_CERTIFICATE:
+            return f"{place}.ca_file must hold the authority that signed the platform's certificate"
+        case FailureKind.NOT_SENT:
+            return f"see {place}.base_url and proxy; does a firewall let us out?"
+        case _:
+            return f"see {place}.timeouts, or try again later"
+
+
+def _problem(answer: Answer, place: str) -> str:
+    status = answer.status
+    match row_of(status):
+        case Row.CREDENTIALS:
+            return f"the platform refuses the key ({status}); see {place}.api_key"
+        case Row.FORBIDDEN:
+            return f"the key may not do this ({status}); ask the platform for the right"
+        case Row.THROTTLED:
+            return f"the platform asks for patience ({status}); try again {_later(answer)}"
+        case Row.MISDIRECTED:
+            return f"this is not where the platform's API is ({status}); see {place}.base_url"
+        case Row.BROKEN:
+            return f"the platform fails ({status}); try again later"
+        case Row.NOT_FOUND | Row.GONE:
+            return f"the platform does not know it ({status})"
+        case _:
+            return f"the platform refused ({status})"
+
+
+def _later(answer: Answer) -> str:
+    wait_s = retry_after_s(answer.headers, time.time())
+    return "later" if not wait_s else f"in {wait_s:.0f} s"
