@@ -22,6 +22,7 @@ from service.kafka.connection import connection_arguments
 from service.kafka.probing import connected, view
 from service.kafka.topics import topics_of_lane
 from service.lifecycle import LaneState
+from service.status.reporting import reporting
 from service.telemetry import LogEvent, Telemetry, configure_logging, log_loop_error
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -100,7 +101,8 @@ class _Process:
                     LogEvent.STARTED, version=VERSION, instance=application.instance, lanes=list(self._lanes), http=url
                 )
                 tune_collector()
-                await application.run(self._stop)
+                async with reporting(application):
+                    await application.run(self._stop)
         except Exception as error:
             self._log_faults(error)
             raise

@@ -73,6 +73,32 @@ class LaneStatus(msgspec.Struct):
     dead_letters: int
 
 
+class Waiting(msgspec.Struct, gc=False):
+    """One unfinished event and what it waits for. ``attempt`` is the call that is under way or comes next, null before
+    there is one; ``next_at`` is when it is tried again, where that is known."""
+
+    topic: str
+    partition: int
+    offset: int
+    waits_for: str
+    attempt: int | None
+    next_at: str | None
+
+
+class LaneReport(LaneStatus, kw_only=True):
+    """One lane in one process, as the status topic holds it: when it was so, and what its events wait for.
+
+    ``waiting`` are at most 200: the oldest of each partition, those that are tried again, those that are under way.
+    ``interval_s`` is how often the process tells.
+    """
+
+    instance: str
+    version: str
+    time: str
+    interval_s: float
+    waiting: list[Waiting]
+
+
 class StatusDocument(msgspec.Struct):
     """All lanes of one process."""
 
@@ -82,6 +108,7 @@ class StatusDocument(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(StatusDocument)
+_report_decoder = msgspec.json.Decoder(LaneReport)
 
 
 def encode_status(document: StatusDocument) -> bytes:
@@ -92,3 +119,18 @@ def encode_status(document: StatusDocument) -> bytes:
 def decode_status(content: bytes) -> StatusDocument:
     """The document in ``content``. Raises msgspec.MsgspecError."""
     return _decoder.decode(content)
+
+
+def report_key(lane: str, instance: str) -> bytes:
+    """The key of a lane's report in the status topic."""
+    return f"{lane}/{instance}".encode()
+
+
+def encode_report(report: LaneReport) -> bytes:
+    """The report as JSON."""
+    return msgspec.json.encode(report)
+
+
+def decode_report(content: bytes) -> LaneReport:
+    """The report in ``content``. Raises msgspec.MsgspecError."""
+    return _report_decoder.decode(content)

@@ -11,7 +11,8 @@ from service.delivery.breaker import Breaker
 from service.intake.item import Item
 from service.lane import Lane
 from service.lifecycle import LaneState
-from service.status.document import BreakerStatus, LaneStatus, PartitionStatus, StatusDocument
+from service.status.document import BreakerStatus, LaneReport, LaneStatus, PartitionStatus, StatusDocument
+from service.status.longest import longest_waiting
 from service.status.reading import Reading, Readings
 from service.status.waiting import waits_for
 from service.telemetry import Telemetry
@@ -36,6 +37,22 @@ class Status:
         readings = await self.readings()
         lanes = [self._lane(name, readings[name]) for name in self.app.lanes]
         return StatusDocument(instance=self.app.instance, version=VERSION, lanes=lanes)
+
+    async def reports(self, interval_s: float) -> list[LaneReport]:
+        """What the status topic is told; ``interval_s`` is how often."""
+        readings = await self.readings()
+        return [self._report(self._lane(name, readings[name]), interval_s) for name in self.app.lanes]
+
+    def _report(self, status: LaneStatus, interval_s: float) -> LaneReport:
+        lane, clock = self.app.lanes[status.lane], self.app.clock
+        return LaneReport(
+            **{name: getattr(status, name) for name in LaneStatus.__struct_fields__},
+            instance=self.app.instance,
+            version=VERSION,
+            time=rfc3339_ms(clock.wall_ms()),
+            interval_s=interval_s,
+            waiting=longest_waiting(lane, clock.monotonic(), clock.wall_ms()),
+        )
 
     def _lane(self, name: str, readings: list[Reading]) -> LaneStatus:
         lane, config, clock = self.app.lanes[name], self.app.config.lanes[name], self.app.clock

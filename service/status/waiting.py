@@ -4,7 +4,9 @@ An event is named by its offset alone. Nothing here is called while events are p
 asks.
 """
 
-from collections.abc import Iterable
+import itertools
+
+import msgspec
 
 from service.delivery.breaker import BreakerState
 from service.delivery.chain import Chain, Stage, Unit
@@ -13,14 +15,84 @@ from service.lane import Lane
 from service.transport.account import Account
 
 
+class Wait(msgspec.Struct, frozen=True, gc=False):
+    """What one event waits for. ``attempt`` is the call that is under way or comes next; None before there is one.
+    ``due`` is when it is tried again (monotonic seconds), where that is known."""
+
+    words: str
+    attempt: int | None = None
+    due: float | None = None
+
+
 def waits_for(lane: Lane, item: Item, now: float) -> str:
     """What an unfinished item of the lane waits for. ``now`` is monotonic, in seconds."""
-    if item.outcome is not None:
-        trouble = lane.kafka_trouble
-        return "to be settled" if trouble is None else f"to be settled; kafka: {trouble}"
-    if item.batch_id is None:
-        return _in_batcher(lane, item, now)
-    return _in_delivery(lane, item, now)
+    return Waits(lane, now).of(item).words
+
+
+class Waits:
+    """Answers for many items of a lane at one moment: the lane's chains are looked through once."""
+
+    def __init__(self, lane: Lane, now: float) -> None:
+        self._lane = lane
+        self._now = now
+        dispatcher = lane.dispatcher
+        carried = [chain for chain in dispatcher.carried_loads() if chain.position < len(chain.units)]
+        self._carried = {id(item): chain for chain in carried for item in chain.items}
+        self._parked: dict[int, tuple[float, Chain]] = {}
+        for due, chain in dispatcher.parked_loads():
+            if chain.position < len(chain.units):
+                self._parked.update((id(item), (due, chain)) for item in chain.items)
+        self._by_key: dict[bytes, Chain] | None = None
+
+    def of(self, item: Item) -> Wait:
+        """What the item waits for; it is unfinished, and of this lane."""
+        if item.outcome is not None:
+            trouble = self._lane.kafka_trouble
+            return Wait("to be settled" if trouble is None else f"to be settled; kafka: {trouble}")
+        if item.batch_id is None:
+            return Wait(self._in_batcher(item))
+        return self._in_delivery(item)
+
+    def _in_batcher(self, item: Item) -> str:
+        """It was planned, and is in no batch that has been closed."""
+        closes_in_s = self._lane.batcher.closes_in_s(item, self._now)
+        if closes_in_s is not None:
+            return f"in a batch that closes in {_seconds(closes_in_s)}"
+        chain = self._chain_of_key(item.record.key)
+        return "behind an earlier event of its key" if chain is None else _behind(item, chain.current.members[0][0])
+
+    def _chain_of_key(self, key: bytes | None) -> Chain | None:
+        if key is None:
+            return None
+        if self._by_key is None:
+            dispatcher = self._lane.dispatcher
+            parked = (chain for _, chain in dispatcher.parked_loads())
+            chains = itertools.chain(dispatcher.ready_loads(), parked, dispatcher.carried_loads())
+            under_way = (chain for chain in chains if chain.position < len(chain.units))
+            self._by_key = {chain.key: chain for chain in under_way if chain.key is not None}
+        return self._by_key.get(key)
+
+    def _in_delivery(self, item: Item) -> Wait:
+        """Its batch was closed: a worker carries it, it waits for a retry, or for a worker."""
+        lane, now = self._lane, self._now
+        chain = self._carried.get(id(item))
+        if chain is not None:
+            unit = chain.current
+            if not _is_of(item, unit):
+                return Wait(_behind(item, unit.members[0][0]))
+            if unit.called_at is not None:
+                return Wait(_in_flight(unit, now), unit.attempts)
+            words = _gate(lane, unit, now) or f"its turn on account {lane.account.name}"
+            return Wait(words, unit.attempts + 1)
+        found = self._parked.get(id(item))
+        if found is not None:
+            due, parked = found
+            unit = parked.current
+            if _is_of(item, unit):
+                return Wait(_retrying(lane, unit, due, now), unit.attempts + 1, due)
+            return Wait(_behind(item, unit.members[0][0]))
+        concurrency = lane.setup.delivery.concurrency
+        return Wait(_gate(lane, None, now) or f"one of the lane's {concurrency} workers, all are busy")
 
 
 def account_waits_for(account: Account, now: float) -> str | None:
@@ -41,38 +113,6 @@ def account_waits_for(account: Account, now: float) -> str | None:
     return None
 
 
-def _in_batcher(lane: Lane, item: Item, now: float) -> str:
-    """It was planned, and is in no batch that has been closed."""
-    closes_in_s = lane.batcher.closes_in_s(item, now)
-    if closes_in_s is not None:
-        return f"in a batch that closes in {_seconds(closes_in_s)}"
-    dispatcher = lane.dispatcher
-    parked = (chain for _, chain in dispatcher.parked_loads())
-    for chains in (dispatcher.carried_loads(), parked, dispatcher.ready_loads()):
-        for chain in chains:
-            if chain.key == item.record.key and chain.position < len(chain.units):
-                return _behind(item, chain.current.members[0][0])
-    return "behind an earlier event of its key"
-
-
-def _in_delivery(lane: Lane, item: Item, now: float) -> str:
-    """Its batch was closed: a worker carries it, it waits for a retry, or for a worker."""
-    dispatcher = lane.dispatcher
-    chain = _chain_of(item, dispatcher.carried_loads())
-    if chain is not None:
-        unit = chain.current
-        if not _is_of(item, unit):
-            return _behind(item, unit.members[0][0])
-        if unit.called_at is not None:
-            return _in_flight(unit, now)
-        return _gate(lane, now) or f"its turn on account {lane.account.name}"
-    for due, parked in dispatcher.parked_loads():
-        if _holds(parked, item):
-            unit = parked.current
-            return _retrying(lane, unit, due, now) if _is_of(item, unit) else _behind(item, unit.members[0][0])
-    return _gate(lane, now) or f"one of the lane's {lane.setup.delivery.concurrency} workers, all are busy"
-
-
 def _in_flight(unit: Unit, now: float) -> str:
     confirming = ", asking the platform for the state" if unit.stage is Stage.CONFIRM else ""
     return f"in flight for {_seconds(now - (unit.called_at or now))}, attempt {unit.attempts}{confirming}"
@@ -81,12 +121,14 @@ def _in_flight(unit: Unit, now: float) -> str:
 def _retrying(lane: Lane, unit: Unit, due: float, now: float) -> str:
     why = f" ({unit.last})" if unit.last else ""
     text = f"retrying{why}, attempt {unit.attempts + 1} in {_seconds(due - now)}"
-    gate = _gate(lane, now)
+    gate = _gate(lane, unit, now)
     return text if gate is None else f"{text}; {gate}"
 
 
-def _gate(lane: Lane, now: float) -> str | None:
-    """What keeps the lane from sending: its own hold, else its account."""
+def _gate(lane: Lane, unit: Unit | None, now: float) -> str | None:
+    """What keeps the lane from sending: an operator's pause, its own hold, else its account."""
+    if lane.dispatcher.paused is not None and (unit is None or unit.stage is Stage.ACT):
+        return lane.dispatcher.paused
     hold = lane.dispatcher.hold
     if hold is None:
         return account_waits_for(lane.account, now)
@@ -101,15 +143,6 @@ def _behind(item: Item, earlier: Item) -> str:
     tp = earlier.partition.tp
     where = "" if tp == item.partition.tp else f"{tp.topic}-{tp.partition} "
     return f"behind an earlier event of its key at {where}offset {earlier.offset}"
-
-
-def _chain_of(item: Item, chains: Iterable[Chain]) -> Chain | None:
-    return next((chain for chain in chains if _holds(chain, item)), None)
-
-
-def _holds(chain: Chain, item: Item) -> bool:
-    """Whether the chain is under way and has the item."""
-    return chain.position < len(chain.units) and any(one is item for one in chain.items)
 
 
 def _is_of(item: Item, unit: Unit) -> bool:
