@@ -118,12 +118,14 @@ class Application:
         self.accounts: dict[str, Account] = {}
         self.lanes: dict[str, Lane] = {}
         self._control: Control | None = None
+        # What clients of Kafka in this process are made with; shared, because tokens are.
+        self.connection: dict[str, Any] = {}
 
     async def __aenter__(self) -> "Application":
         async with AsyncExitStack() as stack:
             for name in {self.config.lanes[lane].account for lane in self._wanted}:
                 self.accounts[name] = await self._account(stack, self.config.accounts[name])
-            connection = connection_arguments(self.config.kafka)
+            connection = self.connection = connection_arguments(self.config.kafka)
             self._control = control = Control(connection, control_topic(self.config.kafka.topic_prefix), self.clock)
             for name in self._wanted:
                 self.lanes[name] = self._obeying(control, self.config.lanes[name], connection)

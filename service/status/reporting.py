@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from service.app import Application
-from service.kafka.connection import connection_arguments
 from service.kafka.names import status_topic
 from service.lifecycle import LaneState
 from service.status.document import encode_report, report_key
@@ -99,7 +98,7 @@ class _Reporter:
 
     async def _started(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            **connection_arguments(self._app.config.kafka),
+            **self._app.connection,
             enable_idempotence=True,
             acks="all",
             compression_type="zstd",

@@ -12,13 +12,17 @@ COMMANDS = [
     ["run"],
     ["check"],
     ["topics", "ensure"],
+    ["lanes", "list"],
+    ["lanes", "pause"],
+    ["lanes", "resume"],
     ["validate"],
     ["publish"],
     ["contracts", "export"],
     ["kafka"],
     ["sandbox"],
 ]
-WITH_CONFIG = [["run"], ["check"], ["topics", "ensure"], ["publish", "--topic", "t", "-"]]
+PAUSE = ["lanes", "pause", "vip", "--reason", "why"]
+WITH_CONFIG = [["run"], ["check"], ["topics", "ensure"], ["publish", "--topic", "t", "-"], ["lanes", "list"], PAUSE]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
