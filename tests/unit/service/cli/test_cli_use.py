@@ -138,7 +138,7 @@ def test_certificates_that_cannot_be_used_end_with_2(run: Run, configuration: Pa
     configuration.write_text(CONFIGURATION.replace("kafka: {", security))
     result = run("check", "--config", configuration)
     assert result.exit_code == 2
-    assert "kafka.security: the certificate files cannot be used" in result.stderr
+    assert f"kafka.security.ca_file {tmp_path}/ca.pem cannot be used" in result.stderr
 
 
 def test_a_configuration_in_order_is_summed_up(run: Run, configuration: Path) -> None:
