@@ -14,7 +14,7 @@ from typing import Any
 
 from service.localkafka import Cluster
 from tests.benchmarks import speed
-from tests.benchmarks.workload import PARTITIONS, RESULTS, TOPIC
+from tests.benchmarks.workload import PARTITIONS, RESULTS, TOPIC, event
 from tests.support.kafka import create_topics
 
 # A buffer that a backlog of 100,000 fills too: what is compared is the backlog behind a full buffer.
@@ -49,11 +49,11 @@ def main() -> None:
             with Cluster() as cluster:
                 bootstrap = cluster.bootstrap_servers
                 asyncio.run(create_topics(bootstrap, {TOPIC: PARTITIONS, RESULTS: 12}))
-                asyncio.run(speed.fill(bootstrap, events, events // 5))
+                asyncio.run(speed.fill(bootstrap, TOPIC, event, events))
                 for _ in range(options.rounds):
-                    flowing = speed.fanline(bootstrap, url, events, Path(folder), dry_run=True)
+                    flowing = speed.fanline(bootstrap, url, events, Path(folder), speed.SPINE)
                     peaks.setdefault(("flowing", events), []).append(_peak(flowing))
-                    hanging = _hanging(speed.fanline(bootstrap, url, events, Path(folder), dry_run=False))
+                    hanging = _hanging(speed.fanline(bootstrap, url, events, Path(folder), speed.SEGMENTS))
                     peaks.setdefault(("platform hangs", events), []).append(_peak(hanging))
     sandbox.terminate()
     for shape in ("flowing", "platform hangs"):

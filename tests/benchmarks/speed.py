@@ -1,5 +1,8 @@
 """CPU seconds per 100,000 events from a backlog: Fanline and its peers, interleaved in one run, medians.
 
+Two shapes: a request per event (``segments``, with ``spine`` for all but the requests) and a request for up to 500
+(``workflows``); their peers are ``faststream_batch`` and ``plain``, ``faststream_workflows`` and ``plain_workflows``.
+
 ``python -m tests.benchmarks.speed [--events 100000] [--rounds 3] [--only NAME ...]``. Everything runs on loopback:
 Kafka, the sandbox and each contender are processes of their own; only the contender's CPU counts.
 """
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +28,11 @@ from handlers.np6.sandbox import Np6Sandbox
 from handlers.sandbox.outages import Mode, Outage
 from handlers.sandbox.server import serve
 from service.localkafka import Cluster
-from tests.benchmarks.workload import PARTITIONS, RESULTS, TOPIC, event
+from tests.benchmarks.workload import NOTIFICATIONS, PARTITIONS, RESULTS, TOPIC, WORKFLOW, event, notification
 from tests.support.kafka import create_topics
+
+# Fanline's lanes and their peers: what each name is compared with.
+WORKFLOWS = ("workflows", "faststream_workflows", "plain_workflows")
 
 CONTENDERS = Path(__file__).parent / "contenders"
 _CONFIG = """
@@ -35,15 +42,29 @@ accounts:
   np6: {{platform: np6, base_url: "{url}", api_key: {{env: BENCH_KEY}}, limits: {{requests_per_second: null}}}}
 lanes:
   bench:
-    handler: np6.segments
     account: np6
-    topics: [{topic}]
+"""
+SEGMENTS = f"""
+    handler: np6.segments
+    topics: [{TOPIC}]
     where: data.change != "deleted"
     target: data.identifiers.np6
     join: data.segments.join
     leave: data.segments.leave
-    dry_run: {dry_run}
 """
+_WORKFLOWS = f"""
+    handler: np6.workflows
+    topics: [{NOTIFICATIONS}]
+    where: data.action == "activation"
+    workflow: {WORKFLOW}
+    receiver: {{type: id, value: data.target}}
+    data: {{label: data.label, at: data.occurred_at}}
+    batch: {{max_events: 500}}
+    deadline: null
+    dedupe: off
+"""
+SPINE = SEGMENTS + "    dry_run: true\n"
+_LANES = {"spine": SPINE, "segments": SEGMENTS, "workflows": _WORKFLOWS}
 
 
 def sandbox(ready: Any, hangs: bool = False) -> None:
@@ -58,36 +79,29 @@ def sandbox(ready: Any, hangs: bool = False) -> None:
     uvloop.run(serve("127.0.0.1:0", ready=told, record=False, np6=Np6Sandbox(remember=False)))
 
 
-async def fill(bootstrap: str, events: int, contacts: int) -> None:
+async def fill(bootstrap: str, topic: str, event_of: Callable[[int, int], tuple[bytes, bytes]], events: int) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=256 * 1024)
     await producer.start()
     for n in range(events):
-        key, value = event(n, contacts)
-        await producer.send(TOPIC, value, key=key)
+        key, value = event_of(n, events // 5)
+        await producer.send(topic, value, key=key)
     await producer.stop()
 
 
-def fanline(bootstrap: str, url: str, events: int, folder: Path, *, dry_run: bool) -> list[str]:
+def fanline(bootstrap: str, url: str, events: int, folder: Path, lane: str) -> list[str]:
     prefix = f"f-{secrets.token_hex(4)}"
     topics = [f"{prefix}.bench.{name}" for name in ("dead-letters", "replay", "journal")]
     shared = {f"{prefix}.status": 1, f"{prefix}.control": 1}
     asyncio.run(create_topics(bootstrap, dict.fromkeys(topics, PARTITIONS) | shared))
     path = folder / f"{prefix}.yaml"
-    text = _CONFIG.format(
-        bootstrap=bootstrap, prefix=prefix, results=RESULTS, url=url, topic=TOPIC, dry_run=str(dry_run).lower()
-    )
-    path.write_text(text)
+    path.write_text(_CONFIG.format(bootstrap=bootstrap, prefix=prefix, results=RESULTS, url=url) + lane)
     return [str(CONTENDERS / "fanline.py"), str(path), str(events)]
 
 
 def _command(name: str, bootstrap: str, url: str, events: int, folder: Path) -> list[str]:
-    match name:
-        case "spine":
-            return fanline(bootstrap, url, events, folder, dry_run=True)
-        case "segments":
-            return fanline(bootstrap, url, events, folder, dry_run=False)
-        case _:
-            return [str(CONTENDERS / f"{name}.py"), bootstrap, url, str(events)]
+    if name in _LANES:
+        return fanline(bootstrap, url, events, folder, _LANES[name])
+    return [str(CONTENDERS / f"{name}.py"), bootstrap, url, str(events)]
 
 
 def measure(command: list[str]) -> dict[str, float]:
@@ -114,15 +128,18 @@ def main() -> None:
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in options.only}
     with Cluster() as cluster, tempfile.TemporaryDirectory() as folder:
         bootstrap = cluster.bootstrap_servers
-        asyncio.run(create_topics(bootstrap, {TOPIC: PARTITIONS, RESULTS: 12}))
-        asyncio.run(fill(bootstrap, options.events, options.events // 5))
+        asyncio.run(create_topics(bootstrap, {TOPIC: PARTITIONS, NOTIFICATIONS: PARTITIONS, RESULTS: 12}))
+        if set(options.only) - set(WORKFLOWS):
+            asyncio.run(fill(bootstrap, TOPIC, event, options.events))
+        if set(options.only) & set(WORKFLOWS):
+            asyncio.run(fill(bootstrap, NOTIFICATIONS, notification, options.events))
         for round_ in range(options.rounds):
             for name in options.only:
                 measured = measure(_command(name, bootstrap, url, options.events, Path(folder)))
                 figures[name].append(measured)
                 per = measured["cpu_s"] / options.events * 100_000
                 print(
-                    f"round {round_ + 1}  {name:18} {per:6.2f} CPU-s per 100,000   {measured['wall_s']:6.1f} s",
+                    f"round {round_ + 1}  {name:20} {per:6.2f} CPU-s per 100,000   {measured['wall_s']:6.1f} s",
                     flush=True,
                 )
     platform.terminate()
@@ -132,8 +149,9 @@ def main() -> None:
     }
     print("\nmedians, CPU seconds per 100,000 events")
     for name, median in medians.items():
-        ratio = f"   {median / medians['segments']:.2f} x segments" if "segments" in medians else ""
-        print(f"  {name:18} {median:6.2f}{ratio}")
+        ours = "workflows" if name in WORKFLOWS else "segments"
+        ratio = f"   {median / medians[ours]:.2f} x {ours}" if ours in medians else ""
+        print(f"  {name:20} {median:6.2f}{ratio}")
 
 
 if __name__ == "__main__":

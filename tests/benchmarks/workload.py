@@ -4,6 +4,9 @@ import json
 import random
 
 TOPIC = "bench.contacts"
+NOTIFICATIONS = "bench.notifications"
+WORKFLOW = 42
+MEDIA_TYPE = "application/vnd.np6.cm.workflow-v4"
 RESULTS = "bench.results"
 PARTITIONS = 6
 _CITIES = ["Paris", "Lyon", "Utrecht", "Malmö", "Göteborg", "Lille", "Gent", "Aarhus"]
@@ -39,3 +42,29 @@ def event(n: int, contacts: int, seed: int = 7) -> tuple[bytes, bytes]:
         "data": data,
     }
     return f"c-{contact:07d}".encode(), json.dumps(value, separators=(",", ":")).encode()
+
+
+def notification(n: int, targets: int, seed: int = 7) -> tuple[bytes, bytes]:
+    """Key and value of notification number ``n``: about 500 bytes."""
+    rng = random.Random(seed * 1_000_003 + n)
+    target = f"{rng.randrange(targets):06d}AB"
+    time = f"2026-11-22T{n // 3600 % 24:02d}:{n // 60 % 60:02d}:{n % 60:02d}.{n % 1000:03d}Z"
+    data = {
+        "notification_key": 1_000 + rng.randrange(50),
+        "target": target,
+        "action": "activation",
+        "occurred_at": time,
+        "label": f"Autumn campaign in {rng.choice(_CITIES)}",
+        "contact_id": f"c-{target}",
+        "context": {"channel": "web", "page": "x" * 60, "basket": round(rng.random() * 100, 2)},
+    }
+    value = {
+        "specversion": "1.0",
+        "id": f"evt-{n:09d}",
+        "source": "urn:example:np6",
+        "type": "notification.occurred.v1",
+        "time": time,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return target.encode(), json.dumps(value, separators=(",", ":")).encode()
