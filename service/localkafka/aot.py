@@ -6,12 +6,15 @@ without one that does not, so that nothing here can fail a start.
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.localkafka.errors import LocalKafkaError
 from service.localkafka.jars import cache_dir, only_one
 from service.localkafka.process import JAVA_OPTIONS, java
+
+_KEPT_S = 7 * 86_400.0
 
 # Runs a broker with these further Java options until it serves clients, then ends it in good order.
 OneLife = Callable[[Sequence[str]], None]
@@ -45,7 +48,9 @@ def _make(cache: Path, one_life: OneLife) -> None:
     try:
         one_life([f"-XX:AOTCacheOutput={unfinished}"])
         for old in cache.parent.glob("kafka-*.aot"):
-            old.unlink(missing_ok=True)
+            # Another checkout has a runtime, and so a cache, of its own: taken away, each would make its anew for ever.
+            if old.stat().st_mtime < time.time() - _KEPT_S:
+                old.unlink(missing_ok=True)
         unfinished.rename(cache)
     except (OSError, LocalKafkaError):
         return  # starts are slower without it, and right
