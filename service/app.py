@@ -207,7 +207,7 @@ class Application:
     def _obeying(self, control: Control, config: LaneConfig, connection: dict[str, Any]) -> Lane:
         """A lane that carries out an operator's orders."""
         lane = self._lane(config, connection, control)
-        obeyed = Obeyed(switched=lane.orders_changed, released=lane.released, loss_accepted=lane.orders_changed)
+        obeyed = Obeyed(switched=lane.orders_changed, released=lane.released, loss_accepted=lane.loss_accepted)
         control.obey(config.name, config.account, obeyed, retry_account=lane.account.resume)
         return lane
 

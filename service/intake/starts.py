@@ -17,7 +17,8 @@ from service.kafka.offsets import CommittedOffset
 class Begin(msgspec.Struct, frozen=True):
     """Where one partition is read from. ``lost`` are offsets that retention removed before they were read.
 
-    ``offsets_lost``: the lane began with the partition once, and its committed offset is gone.
+    ``offsets_lost``: the lane began with the partition once, and its committed offset is gone. ``first`` is the first
+    offset that exists.
     """
 
     offset: int
@@ -25,6 +26,7 @@ class Begin(msgspec.Struct, frozen=True):
     fresh: bool = False
     lost: tuple[int, int] | None = None
     offsets_lost: bool = False
+    first: int = 0
 
 
 async def begins(
@@ -49,13 +51,12 @@ async def begins(
         found = committed.get(tp)
         if found is None:
             # A replay topic is the lane's own: nothing in it is older than the lane.
-            result[tp] = Begin(
-                chosen.get(tp, first[tp]), "", fresh=True, offsets_lost=(tp.topic, tp.partition) in begun
-            )
+            lost = (tp.topic, tp.partition) in begun
+            result[tp] = Begin(chosen.get(tp, first[tp]), "", fresh=True, offsets_lost=lost, first=first[tp])
         elif found.offset < first[tp]:
-            result[tp] = Begin(first[tp], "", lost=(found.offset, first[tp]))
+            result[tp] = Begin(first[tp], "", lost=(found.offset, first[tp]), first=first[tp])
         else:
-            result[tp] = Begin(found.offset, found.metadata)
+            result[tp] = Begin(found.offset, found.metadata, first=first[tp])
     return result
 
 

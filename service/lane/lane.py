@@ -31,6 +31,7 @@ from service.errors import FencedError, JournalUnreadableError, RefusedError, Tr
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.assignor import LaneAssignor, assignor_for
 from service.intake.item import Item
+from service.intake.losses import Judged, judge
 from service.intake.planner import Planner, PlanningPolicy, stack_of, unparsable_record
 from service.intake.starts import Begin, begins
 from service.intake.unparsable import find_unparsable
@@ -253,9 +254,12 @@ class Lane:
         self._reset()
         if self._preparing is not None:
             self._preparing.cancel()
+        self._start_preparing(assignment)
+        self.refresh_state()
+
+    def _start_preparing(self, assignment: Assignment) -> None:
         self._preparing = asyncio.get_running_loop().create_task(self._prepare(assignment))
         self._preparing.add_done_callback(self._prepared)
-        self.refresh_state()
 
     async def partitions_revoked(self) -> None:
         """Drain and let go. The old generation may still commit until all members have joined again."""
@@ -329,22 +333,41 @@ class Lane:
         assert self._consumer is not None
         journal = await self._journal(assignment, committed)
         found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, journal.starts)
+        if any(begin.lost for begin in found.values()) and not journal.starts:
+            journal = await self._read_journal(assignment)
         if not assignment.active:
             return
-        if self._lost_ranges(found):
+        hold = self.setup.hold_on_gap
+        judged = judge(found, self._control.accepted, journal.starts, hold=hold, now_ms=self._clock.wall_ms())
+        if judged.gap is not None:
+            self._gap = judged.gap
             return
-        fresh = {tp: begin for tp, begin in found.items() if begin.fresh}
-        if fresh or assignment.doubtful:
-            counts = self._assignor.view.topics
-            writes = start_writes(names.journal, fresh, self.setup.start, counts, self._clock.wall_ms(), names.replay)
-            proven = found if assignment.doubtful else fresh
-            offsets = {tp: Committed(begin.offset, begin.metadata) for tp, begin in proven.items()}
-            async with self.settler.lock:
-                await self._committer.commit(writes, offsets, assignment.membership)
+        await self._commit_beginnings(assignment, judged, journal)
         if assignment.active:
-            self._begin(assignment, found)
-            self._observer.assigned(len(found), len(fresh))
+            self._begin(assignment, judged.begins)
+            self._observer.assigned(len(found), sum(begin.fresh for begin in judged.begins.values()))
             self._recovered()
+
+    async def _commit_beginnings(self, assignment: Assignment, judged: Judged, journal: Journal) -> None:
+        """Where partitions are begun, or go on behind a loss, with what the journal says of it, in one transaction;
+        after this process stood still, all offsets once more: that proves that they are still its own."""
+        proven = {
+            tp: begin
+            for tp, begin in judged.begins.items()
+            if assignment.doubtful or begin.fresh or tp in judged.passed
+        }
+        if not proven:
+            return
+        names, counts, now_ms = self.setup.names, self._assignor.view.topics, self._clock.wall_ms()
+        start, replay, passed = self.setup.start, names.replay, judged.passed
+        writes = start_writes(
+            names.journal, proven, start, counts, now_ms, replay, passed=passed, earlier=journal.starts
+        )
+        offsets = {tp: Committed(begin.offset, begin.metadata) for tp, begin in proven.items()}
+        async with self.settler.lock:
+            await self._committer.commit(writes, offsets, assignment.membership)
+        for tp, lost in judged.passed.items():
+            self._observer.records_lost(tp.topic, tp.partition, lost.from_offset, lost.to_offset)
 
     async def _journal(self, assignment: Assignment, committed: Mapping[TopicPartition, CommittedOffset]) -> Journal:
         """What the journal says; of earlier beginnings it is asked only where an offset is missing.
@@ -360,25 +383,13 @@ class Lane:
                 raise TransactorLostError(f"topic {topic} has {count} partitions, the sources have {width}: add some")
         if all(tp in committed or tp.topic == names.replay for tp in assignment.tps):
             return Journal()
+        return await self._read_journal(assignment)
+
+    async def _read_journal(self, assignment: Assignment) -> Journal:
+        names = self.setup.names
         own = {tp.partition for tp in assignment.tps}
         others = range(len(self._client.cluster.partitions_for_topic(names.journal) or ()))
         return await read_journal(self._connection, names.journal, own=own, others=others)
-
-    def _lost_ranges(self, found: dict[TopicPartition, Begin]) -> bool:
-        """Tell of what retention removed unread; whether the lane has to hold for it."""
-        lost = {tp: begin.lost for tp, begin in sorted(found.items()) if begin.lost is not None}
-        for tp, (first, end) in lost.items():
-            self._observer.records_lost(tp.topic, tp.partition, first, end)
-        forgotten = [f"{tp.topic}-{tp.partition}" for tp, begin in sorted(found.items()) if begin.offsets_lost]
-        if forgotten and self.setup.hold_on_gap:
-            self._gap = f"lost: offsets of {', '.join(forgotten)}"
-            return True
-        if lost and self.setup.hold_on_gap:
-            self._gap = "lost: " + ", ".join(
-                f"{tp.topic}-{tp.partition} offsets {first} to {end - 1}" for tp, (first, end) in lost.items()
-            )
-            return True
-        return False
 
     def _begin(self, assignment: Assignment, found: dict[TopicPartition, Begin]) -> None:
         consumer = self._consumer
@@ -389,8 +400,8 @@ class Lane:
                 self._observer.metadata_ignored(tp.topic, tp.partition, fault)
             ledger = PartitionLedger(begin.offset, finished)
             is_replay = tp.topic == self.setup.names.replay
-            committed = begin.offset if begin.lost is None else begin.lost[0]
-            assignment.partitions[tp] = PartitionState(assignment, tp, ledger, committed=committed, is_replay=is_replay)
+            state = PartitionState(assignment, tp, ledger, committed=begin.offset, is_replay=is_replay)
+            assignment.partitions[tp] = state
             consumer.seek(tp, begin.offset)
         assignment.ready = True
         self._intake_stopped = True
@@ -684,6 +695,14 @@ class Lane:
     def released(self) -> None:
         """What the lane held for has been mended."""
         self.dispatcher.resume()
+
+    def loss_accepted(self) -> None:
+        """What the lane lost may have been given up: look again."""
+        assignment = self.assignment
+        if self._gap is not None and assignment is not None and assignment.active and not assignment.ready:
+            self._gap = None
+            self._start_preparing(assignment)
+            self.refresh_state()
 
     # -- what status asks
 

@@ -49,7 +49,9 @@ async def found(
 )
 async def test_a_fresh_partition_begins_where_the_lane_says(start: Start, offset: int) -> None:
     """The replay topic at its beginning, whatever the lane says: it is the lane's own."""
-    expected = {tp: Begin(offset, "", fresh=True) for tp in (A0, A1)} | {R0: Begin(FIRST, "", fresh=True)}
+    expected = {tp: Begin(offset, "", fresh=True, first=FIRST) for tp in (A0, A1)} | {
+        R0: Begin(FIRST, "", fresh=True, first=FIRST)
+    }
     assert await found(start) == expected
 
 
@@ -63,15 +65,15 @@ async def test_a_committed_offset_counts_with_its_metadata() -> None:
     """Also the first one itself, and the end."""
     for offset in (FIRST, 250, END):
         begin = await found(Start("latest"), {A0: CommittedOffset(offset, "m")})
-        assert begin[A0] == Begin(offset, "m")
+        assert begin[A0] == Begin(offset, "m", first=FIRST)
         assert begin[A1].fresh
 
 
 async def test_what_retention_removed_is_said_exactly() -> None:
     """From the committed offset to before the first that is left; its metadata say nothing any more."""
     begin = await found(Start("latest"), {A0: CommittedOffset(FIRST - 1, "m"), R0: CommittedOffset(3, "")})
-    assert begin[A0] == Begin(FIRST, "", lost=(99, 100))
-    assert begin[R0] == Begin(FIRST, "", lost=(3, 100))
+    assert begin[A0] == Begin(FIRST, "", lost=(99, 100), first=FIRST)
+    assert begin[R0] == Begin(FIRST, "", lost=(3, 100), first=FIRST)
 
 
 @pytest.mark.parametrize("start", [Start("latest"), Start("time", 777)], ids=lambda start: start.policy)
@@ -79,13 +81,13 @@ async def test_a_partition_that_was_added_later_starts_at_its_beginning(start: S
     """What was published to it before the lane saw it is not lost, whatever the lane says of its own beginning."""
     begun = {("a", 0): Entry("latest", 5, partitions=1, first_offset=7)}
     begin = await found(start, {A0: CommittedOffset(250, "")}, begun=begun)
-    assert begin[A1] == Begin(FIRST, "", fresh=True)
+    assert begin[A1] == Begin(FIRST, "", fresh=True, first=FIRST)
 
 
 async def test_a_partition_of_the_beginning_follows_the_policy_though_another_was_first() -> None:
     """Two members start at once: the second must not take the first one's partition for an older topic."""
     begun = {("a", 0): Entry("latest", 5, partitions=2, first_offset=7)}
-    assert (await found(Start("latest"), begun=begun))[A1] == Begin(END, "", fresh=True)
+    assert (await found(Start("latest"), begun=begun))[A1] == Begin(END, "", fresh=True, first=FIRST)
 
 
 async def test_the_first_beginning_counts_and_not_a_later_one() -> None:

@@ -2,8 +2,8 @@
 
 from aiokafka.structs import TopicPartition
 
+from contracts.journal import Lost, StartKey, decode_entry, decode_key
 from contracts.journal import Start as Entry
-from contracts.journal import StartKey, decode_entry, decode_key
 from service.config import Start
 from service.intake.starts import Begin
 from service.lane.starting import start_writes
@@ -46,3 +46,30 @@ def test_nothing_fresh_writes_nothing() -> None:
     """A replay topic alone neither."""
     only_replay = {TopicPartition("replay", 0): Begin(0, "", fresh=True)}
     assert start_writes("j", only_replay, Start(), {}, 1, "replay") == []
+
+
+def test_what_is_passed_is_added_to_what_the_journal_says() -> None:
+    """Where it began, and what it lost before, stays; a lane that never said where it began says it now."""
+    a, b = TopicPartition("a", 3), TopicPartition("b", 0)
+    lost = Lost(5, 9, "ops@host", 77)
+    before = Entry("latest", 1, 4, 2, (Lost(3, 4, "ops@host", 7),))
+    begins = {a: Begin(9, "", first=9), b: Begin(9, "", first=9)}
+    writes = start_writes(
+        "j", begins, Start(), {"b": 1}, 100, "replay", passed={a: lost, b: lost}, earlier={("a", 3): before}
+    )
+    entries = {write.partition: decode_entry(StartKey("x"), write.records[0][2] or b"") for write in writes}
+    assert entries == {
+        3: Entry("latest", 1, 4, 2, (Lost(3, 4, "ops@host", 7), lost)),
+        0: Entry("earliest", 100, 1, 5, (lost,)),
+    }
+
+
+def test_a_partition_that_begins_anew_keeps_what_it_lost_before() -> None:
+    """The audit needs it for ever."""
+    tp, lost = TopicPartition("a", 0), (Lost(3, 4, "ops@host", 7),)
+    before = Entry("latest", 1, 4, 2, lost)
+    begins = {tp: Begin(50, "", fresh=True, offsets_lost=True)}
+    ((record,),) = (
+        write.records for write in start_writes("j", begins, Start(), {"a": 4}, 9, "r", earlier={("a", 0): before})
+    )
+    assert decode_entry(StartKey("a"), record[2] or b"") == Entry("earliest", 9, 4, 50, lost)
