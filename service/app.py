@@ -24,6 +24,7 @@ from service.config import Lane as LaneConfig
 from service.config.expressions import compile_expression
 from service.config.secrets import Secret, SecretError
 from service.control.control import Control, Obeyed
+from service.dedupe.deduper import DedupePolicy
 from service.delivery.guard import GuardPolicy
 from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.limiter import AccountLimiter, LimiterPolicy
@@ -301,6 +302,7 @@ def lane_setup(config: Configuration, lane: LaneConfig, names: LaneNames, drain_
             deadline_s=lane.deadline_s,
             deadline_from_time=lane.deadline_from == "time",
         ),
+        dedupe=None if lane.dedupe_s is None else DedupePolicy(round(lane.dedupe_s * 1000), lane.buffer_bytes),
         guard=None if lane.guard is None else GuardPolicy(lane.guard.dead_letters, lane.guard.of_last),
         settle=SettlePolicy(),
         buffer_bytes=lane.buffer_bytes,

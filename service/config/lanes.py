@@ -146,10 +146,11 @@ class LaneSettings(
     dedupe_s: Annotated[
         Annotated[Duration, Meta(gt=0)] | None,
         about(
-            "Skips an event whose source and id an earlier record of the same topic partition had, at most this far "
-            "apart.",
+            "An event whose source and id an earlier record of the same topic partition had, record timestamps at most "
+            "this far apart, is skipped/duplicate, whatever became of the earlier; replays are exempt.",
+            hurts="An event that was corrected and published again with its old id is skipped. The window takes memory "
+            "and is read back at each start.",
             off=True,
-            later=True,
         ),
     ] = None
     start: Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.structs import TopicPartition
 
+from service.dedupe.window import DedupeWindow
 from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import PartitionLedger
@@ -18,6 +19,10 @@ from service.offsets.ledger import PartitionLedger
 if TYPE_CHECKING:
     from service.intake.item import Item
     from service.journal.deliveries import OpenEntry
+
+
+# Why a partition is not read yet, or the whole lane.
+READING_BACK = "reading back the dedupe window"
 
 
 class PartitionState:
@@ -32,7 +37,9 @@ class PartitionState:
         "items",
         "last_commit",
         "ledger",
+        "reading_back",
         "tp",
+        "window",
     )
 
     def __init__(
@@ -57,6 +64,10 @@ class PartitionState:
         self.interrupted: dict[int, OpenEntry] = {}
         # Intake of this partition waits: what has finished would no longer fit into its commit.
         self.crowded = False
+        # What earlier records had: None where the lane does not dedupe, and while it is read back.
+        self.window: DedupeWindow | None = None
+        # The partition is not read yet: its window is being read back.
+        self.reading_back = False
         # Read and not settled, in the order read: the first is what the commit waits for.
         self.items: dict[int, Item] = {}
 
@@ -86,6 +97,11 @@ class Assignment:
         self.active = True
         self.ready = False
         self.draining = False
+
+    @property
+    def reading_back(self) -> int:
+        """How many partitions are not read yet because their dedupe window is being read back."""
+        return sum(state.reading_back for state in self.partitions.values())
 
     def may_start(self) -> bool:
         """Whether new calls may begin."""

@@ -11,6 +11,8 @@ from contracts.deadletters import read_replay
 from contracts.envelope import Undecodable, UndecodableKind, decode
 from contracts.outcomes import Outcome, Reason
 from handlers.base import Expression, ExpressionError, Handler, Refusal
+from service.dedupe.events import repeats
+from service.dedupe.window import DedupeWindow
 from service.intake.item import Item
 
 _UNDECODABLE: dict[UndecodableKind, tuple[Outcome, Reason]] = {
@@ -47,11 +49,17 @@ class Planner:
         event = decode(record.value, record.headers)
         if item.partition.is_replay:
             item.replay = read_replay(record.headers)
+        window = item.partition.window
+        if window is not None and repeats(window, event, record.timestamp, record.offset):
+            # Whatever became of the earlier one, and would become of this one.
+            item.outcome, item.reason = Outcome.SKIPPED, Reason.DUPLICATE
         if isinstance(event, Undecodable):
             self._undecodable(item, event)
             return
         item.event = event
         event.record_ms = record.timestamp
+        if item.outcome is not None:
+            return
         try:
             if self._where is not None and not self._where(event, record.key):
                 item.outcome, item.reason = Outcome.SKIPPED, Reason.WHERE
@@ -73,6 +81,10 @@ class Planner:
         item.operations = planned  # type: ignore[assignment] # a Sequence by contract, and not a Refusal here
         item.remaining = len(item.operations)
 
+    def remember(self, window: DedupeWindow, record: ConsumerRecord[bytes, bytes]) -> None:
+        """A record that is not delivered again: it finished beyond an earlier commit. Later ones may repeat it."""
+        repeats(window, decode(record.value, record.headers), record.timestamp, record.offset)
+
     def expires_at_ms(self, item: Item) -> float | None:
         """When the item's deadline passes, in wall milliseconds; None without one, or where its age is not known."""
         if self._policy.deadline_s is None:
@@ -85,6 +97,8 @@ class Planner:
 
     def _undecodable(self, item: Item, fault: Undecodable) -> None:
         item.undecodable = fault
+        if item.outcome is not None:
+            return
         if fault.kind is UndecodableKind.OTHER_TYPE and self._policy.other_types_skipped:
             item.outcome, item.reason = Outcome.SKIPPED, Reason.OTHER_TYPE
             return

@@ -21,6 +21,7 @@ from contracts.outcomes import Outcome, Reason
 from handlers.base import Expression, Handler
 from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
 from service.clock import Clock
+from service.dedupe.deduper import DedupePolicy, Deduper
 from service.delivery.chain import Chain, chains_of, close
 from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard, GuardPolicy
@@ -28,14 +29,14 @@ from service.delivery.holding import HeldTime
 from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.shares import part_of
 from service.errors import FencedError, JournalUnreadableError, RefusedError, TransactorLostError
-from service.intake.assignment import Assignment, PartitionState
+from service.intake.assignment import READING_BACK, Assignment, PartitionState
 from service.intake.assignor import LaneAssignor, assignor_for
 from service.intake.item import Item
 from service.intake.losses import Judged, judge
 from service.intake.planner import Planner, PlanningPolicy, stack_of, unparsable_record
 from service.intake.starts import Begin, begins
 from service.intake.unparsable import find_unparsable
-from service.journal.reading import Journal, read_journal
+from service.journal.reading import Journal, Starts, read_journal
 from service.kafka.names import LaneNames
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import membership, request_rejoin
@@ -77,6 +78,7 @@ class LaneSetup(msgspec.Struct, frozen=True):
     delivery: DeliveryPolicy
     planning: PlanningPolicy
     guard: GuardPolicy | None
+    dedupe: DedupePolicy | None
     settle: SettlePolicy
     buffer_bytes: int
     dry_run: bool
@@ -118,6 +120,7 @@ class Lane:
         self._clock = clock
         self.board = StateBoard(clock.wall_ms())
         self.held_time = HeldTime()
+        self._deduper = Deduper(setup.dedupe, connection, client, clock) if setup.dedupe is not None else None
         self._planner = Planner(handler, where, setup.planning, self._handler_fault)
         self._assignor: type[LaneAssignor] = assignor_for(setup.name, setup.instance_id)
         self._guard = Guard(setup.guard) if setup.guard is not None else None
@@ -320,6 +323,22 @@ class Lane:
                 self._refused(error)
                 return
         self.refresh_state()
+        await self._read_back(assignment)
+
+    async def _read_back(self, assignment: Assignment) -> None:
+        """Partitions that still lack their dedupe window begin as soon as it has been read back."""
+
+        def ready(state: PartitionState) -> None:
+            if assignment.active and not self._intake_stopped and self._consumer is not None:
+                self._consumer.resume(state.tp)
+            self.refresh_state()
+
+        while self._deduper is not None and assignment.active and assignment.reading_back:
+            try:
+                await self._deduper.read_back(assignment, ready)
+            except (KafkaError, IllegalStateError) as error:
+                self._observer.kafka_error(type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
 
     async def _prepare_once(self, assignment: Assignment) -> None:
         names = self.setup.names
@@ -333,8 +352,6 @@ class Lane:
         assert self._consumer is not None
         journal = await self._journal(assignment, committed)
         found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, journal.starts)
-        if any(begin.lost for begin in found.values()) and not journal.starts:
-            journal = await self._read_journal(assignment)
         if not assignment.active:
             return
         hold = self.setup.hold_on_gap
@@ -344,7 +361,7 @@ class Lane:
             return
         await self._commit_beginnings(assignment, judged, journal)
         if assignment.active:
-            self._begin(assignment, judged.begins)
+            self._begin(assignment, judged.begins, journal.starts)
             self._observer.assigned(len(found), sum(begin.fresh for begin in judged.begins.values()))
             self._recovered()
 
@@ -370,7 +387,7 @@ class Lane:
             self._observer.records_lost(tp.topic, tp.partition, lost.from_offset, lost.to_offset)
 
     async def _journal(self, assignment: Assignment, committed: Mapping[TopicPartition, CommittedOffset]) -> Journal:
-        """What the journal says; of earlier beginnings it is asked only where an offset is missing.
+        """What the journal says; of the beginnings of other partitions it is asked only where an offset is missing.
 
         Raises TransactorLostError while a topic of the lane has too few partitions for those that it was given.
         """
@@ -381,17 +398,12 @@ class Lane:
             if count < width:
                 self._client.force_metadata_update()
                 raise TransactorLostError(f"topic {topic} has {count} partitions, the sources have {width}: add some")
-        if all(tp in committed or tp.topic == names.replay for tp in assignment.tps):
-            return Journal()
-        return await self._read_journal(assignment)
-
-    async def _read_journal(self, assignment: Assignment) -> Journal:
-        names = self.setup.names
         own = {tp.partition for tp in assignment.tps}
-        others = range(len(self._client.cluster.partitions_for_topic(names.journal) or ()))
+        begun = all(tp in committed or tp.topic == names.replay for tp in assignment.tps)
+        others = () if begun else range(len(self._client.cluster.partitions_for_topic(names.journal) or ()))
         return await read_journal(self._connection, names.journal, own=own, others=others)
 
-    def _begin(self, assignment: Assignment, found: dict[TopicPartition, Begin]) -> None:
+    def _begin(self, assignment: Assignment, found: dict[TopicPartition, Begin], starts: Starts) -> None:
         consumer = self._consumer
         assert consumer is not None
         for tp, begin in found.items():
@@ -400,9 +412,16 @@ class Lane:
                 self._observer.metadata_ignored(tp.topic, tp.partition, fault)
             ledger = PartitionLedger(begin.offset, finished)
             is_replay = tp.topic == self.setup.names.replay
-            state = PartitionState(assignment, tp, ledger, committed=begin.offset, is_replay=is_replay)
+            last = CommittedOffset(begin.offset, begin.metadata)
+            state = PartitionState(
+                assignment, tp, ledger, committed=begin.offset, last_commit=last, is_replay=is_replay
+            )
             assignment.partitions[tp] = state
             consumer.seek(tp, begin.offset)
+            if begin.fresh and self._deduper is not None:
+                self._deduper.forget(tp)
+        if self._deduper is not None:
+            self._deduper.begin(assignment, starts)
         assignment.ready = True
         self._intake_stopped = True
         self._regulate()
@@ -475,6 +494,8 @@ class Lane:
         for record in records:
             offset = record.offset
             if not read(offset):
+                if state.window is not None:
+                    self._planner.remember(state.window, record)
                 continue
             item = Item(state, record, offset, now_ms)
             items[offset] = item
@@ -501,7 +522,7 @@ class Lane:
                 if stopped:
                     consumer.pause(*assignment.tps)
                 else:
-                    consumer.resume(*assignment.tps)
+                    consumer.resume(*(tp for tp in assignment.tps if not assignment.partitions[tp].reading_back))
             if full != self._paused_full:
                 self._paused_full = full
                 self.refresh_state()
@@ -510,7 +531,7 @@ class Lane:
                     room = state.ledger.room(_MAX_RECORDS)
                     if room == state.crowded:
                         state.crowded = not room
-                        if room:
+                        if room and not state.reading_back:
                             consumer.resume(tp)
                         else:
                             consumer.pause(tp)
@@ -532,6 +553,8 @@ class Lane:
             for tp, state in assignment.partitions.items():
                 consumer.seek(tp, state.ledger.position)
             for tp, state in assignment.partitions.items():
+                if state.reading_back:
+                    continue
                 offset = await find_unparsable(self._client, tp, state.ledger.position)
                 if offset is not None:
                     await self._read_up_to(consumer, state, offset)
@@ -739,6 +762,9 @@ class Lane:
             if not self._awake():
                 self._prepare_again()
             self._awake_at = self._clock.monotonic()
+            if self._deduper is not None:
+                for tp in self._deduper.bound():
+                    self._observer.dedupe_shortened(tp.topic, tp.partition)
             self.refresh_state()
             if self._clock.monotonic() >= next_view:
                 next_view += _VIEW_CHECK_S
@@ -803,7 +829,11 @@ class Lane:
             return LaneState.STANDBY, "reading offsets"
         if self._paused_full:
             return LaneState.FULL, f"{self._held_bytes} bytes of records held"
-        return LaneState.RUNNING, None
+        if (waiting := assignment.reading_back) and waiting == sum(
+            not s.is_replay for s in assignment.partitions.values()
+        ):
+            return LaneState.STANDBY, READING_BACK
+        return LaneState.RUNNING, f"{READING_BACK} of {waiting} partitions" if waiting else None
 
     def _counts_as_held(self) -> bool:
         """Whether this time is taken off the age of events: not for an outage or a rate limit of the platform."""

@@ -8,6 +8,7 @@ from service.app import VERSION, Application
 from service.clock import Clock
 from service.config import config_fingerprint
 from service.delivery.breaker import Breaker
+from service.intake.assignment import READING_BACK
 from service.intake.item import Item
 from service.lane import Lane
 from service.lifecycle import LaneState
@@ -110,6 +111,10 @@ def _partition(lane: Lane, reading: Reading, clock: Clock) -> PartitionStatus:
 
 def _reading_waits_for(lane: Lane, reading: Reading) -> str | None:
     """What reading waits for where nothing is unfinished; None where nothing keeps it."""
+    assignment = lane.assignment
+    state = assignment.partitions.get(reading.tp) if assignment is not None else None
+    if state is not None and state.reading_back:
+        return READING_BACK
     if lane.board.state in (LaneState.RUNNING, LaneState.DRAINING) or reading.lag == 0:
         return None
     return lane.board.reason

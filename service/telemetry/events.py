@@ -36,6 +36,9 @@ class LogEvent(StrEnum):
     RECORDS_LOST = "records_lost"
     """Offsets that were not read are gone from the source topic."""
 
+    DEDUPE_SHORTENED = "dedupe_window_shortened"
+    """The dedupe windows would take more memory than the lane's ``buffer``: the oldest ids were forgotten early."""
+
     METADATA_IGNORED = "commit_metadata_ignored"
     """What finished beyond the committed offset cannot be read; those events are delivered again."""
 

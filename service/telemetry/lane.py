@@ -156,6 +156,10 @@ class LaneTelemetry:
         self._lost_records.inc(end - first)
         self._log.error(LogEvent.RECORDS_LOST, topic=topic, partition=partition, first=first, end=end)
 
+    def dedupe_shortened(self, topic: str, partition: int) -> None:
+        """The dedupe windows took more memory than the lane's buffer."""
+        self._warn(("dedupe", topic), LogEvent.DEDUPE_SHORTENED, topic=topic, partition=partition)
+
     def metadata_ignored(self, topic: str, partition: int, fault: str) -> None:
         """What finished beyond the commit is not known."""
         self._log.warning(LogEvent.METADATA_IGNORED, topic=topic, partition=partition, fault=fault)

@@ -186,7 +186,6 @@ def test_a_handlers_own_check_is_a_fault_of_the_lane(loading) -> None:
     ("line", "path"),
     [
         ("on_dead: hold", "lanes.toys.on_dead"),
-        ("dedupe: 10m", "lanes.toys.dedupe"),
         ("deleted: skip", "lanes.toys.deleted"),
     ],
 )

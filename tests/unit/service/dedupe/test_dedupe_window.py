@@ -1,0 +1,156 @@
+"""The rule of the dedupe window, and what it remembers."""
+
+from sys import getsizeof
+
+import pytest
+
+from contracts.envelope import decode
+from service.dedupe.events import repeats
+from service.dedupe.window import ENTRY_BYTES, DedupeWindow, identity
+
+MINUTE = 60_000
+T = 1_767_225_600_000
+A, B = identity("crm", "a"), identity("crm", "b")
+
+
+def window(window_ms: int = 10 * MINUTE) -> DedupeWindow:
+    return DedupeWindow(window_ms, begin=0, disorder_ms=MINUTE)
+
+
+@pytest.mark.parametrize("window_ms", [1, 2, 3, 10 * MINUTE, 10 * MINUTE + 1])
+@pytest.mark.parametrize("start_ms", [0, 1, T, T + 299_999, T + 300_001])
+def test_at_most_the_window_apart_to_the_millisecond(window_ms: int, start_ms: int) -> None:
+    """In both directions: timestamps may run backwards."""
+    for apart_ms, expected in [(0, True), (window_ms - 1, True), (window_ms, True), (window_ms + 1, False)]:
+        later, back = window(window_ms), window(window_ms)
+        assert not later.repeats(A, start_ms, 0)
+        assert later.repeats(A, start_ms + apart_ms, 1) is expected
+        assert not back.repeats(A, start_ms + apart_ms, 0)
+        assert back.repeats(A, start_ms, 1) is expected
+
+
+def test_another_source_or_id_is_another_event() -> None:
+    """Also where source and id run together to the same text."""
+    keys = {identity("crm", "ab"), identity("crma", "b"), identity("crm", "ba"), identity("", "crmab")}
+    assert len(keys) == 4
+    assert identity("crm", "ab") in keys
+    assert identity("\ud800", "\udfff") != identity("\udfff", "\ud800")
+    seen = window()
+    assert not seen.repeats(A, T, 0)
+    assert not seen.repeats(B, T, 1)
+
+
+def test_what_repeats_counts_itself_for_those_behind_it() -> None:
+    """An event that comes again every nine minutes never gets through again: each is near an earlier one."""
+    seen = window()
+    told = [seen.repeats(A, T + n * 9 * MINUTE, n) for n in range(20)]
+    assert told == [False] + [True] * 19
+
+
+def test_a_record_read_again_does_not_repeat_itself_or_those_behind_it() -> None:
+    """After a restart of the reading the first is the first, and the second repeats it."""
+    seen = window()
+    for _ in range(3):
+        assert [seen.repeats(A, T, 5), seen.repeats(B, T, 6), seen.repeats(A, T + 1, 7)] == [False, False, True]
+    assert len(seen) == 2
+    assert seen.end == 8
+
+
+def test_without_a_timestamp_nobody_knows_how_far_it_is() -> None:
+    """Such a record neither repeats nor is repeated."""
+    seen = window()
+    assert not any(seen.repeats(A, -1, n) for n in range(3))
+    assert not seen.repeats(A, T, 3)
+    assert seen.end == 4
+
+
+def test_a_clock_that_went_wrong_once_empties_nothing() -> None:
+    """One record of next year, one of 1970, and a duplicate behind them."""
+    seen = window()
+    for n in range(30_000):
+        seen.repeats(identity("crm", str(n)), T + n * 10, n)
+    assert not seen.repeats(A, T + 365 * 24 * 60 * MINUTE, 30_000)
+    assert not seen.repeats(B, 0, 30_001)
+    assert seen.repeats(identity("crm", "29000"), T + 300_000, 30_002)
+    assert seen.repeats(identity("crm", "100"), T + 300_001, 30_003)
+
+
+def test_it_remembers_about_two_windows_however_long_it_reads() -> None:
+    """A thousand events a minute for a day: what is older is forgotten, and it says from when on it is complete."""
+    seen = window()
+    for n in range(24 * 60 * 1_000):
+        assert not seen.repeats(n, T + n * 60, n)
+    assert 10_000 <= len(seen) <= 30_000
+    newest_ms = T + 24 * 60 * MINUTE
+    assert newest_ms - 30 * MINUTE <= seen.complete_from_ms <= newest_ms - 10 * MINUTE
+    assert seen.lowest_ms_from(24 * 60 * 1_000 - 500) == pytest.approx(newest_ms - MINUTE / 2, abs=MINUTE)
+    assert seen.lowest_ms_from(24 * 60 * 1_000) is None
+
+
+def test_a_key_that_floods_takes_no_more_than_a_few_entries() -> None:
+    """The same event a hundred thousand times."""
+    seen = window()
+    assert not seen.repeats(A, T, 0)
+    assert all(seen.repeats(A, T + n // 10, n) for n in range(1, 20_000))
+    assert len(seen) == 1
+    assert all(getsizeof(entry) < 1_000 for bucket in seen._buckets.values() for entry in bucket.values())
+
+
+def test_memory_that_is_asked_back_comes_from_the_oldest() -> None:
+    """What comes in now is kept, whatever happens."""
+    seen = window()
+    for n in range(4):
+        seen.repeats(n, T + n * 5 * MINUTE, n)
+    before = seen.complete_from_ms
+    seen.forget_oldest()
+    assert len(seen) == 3
+    assert before < T < seen.complete_from_ms <= T + 5 * MINUTE
+    for _ in range(5):
+        seen.forget_oldest()
+    assert len(seen) == 1
+    assert seen.repeats(3, T + 15 * MINUTE, 4)
+
+
+def test_an_entry_costs_what_is_said() -> None:
+    """Key, entry and their place in the dict, a million of them."""
+    seen = DedupeWindow(10 * MINUTE, begin=5_000_000)
+    for n in range(200_000):
+        seen.repeats(identity("crm", str(n)), T + n, 5_000_000 + n)
+    taken = sum(
+        getsizeof(bucket) + sum(_allocated(key) + _allocated(entry) for key, entry in bucket.items())
+        for bucket in seen._buckets.values()
+    )
+    assert taken / 200_000 <= ENTRY_BYTES
+
+
+def _allocated(value: object) -> int:
+    return -(-getsizeof(value) // 16) * 16
+
+
+def structured(event_type: str = "contact.changed.v1", data: bytes = b'{"contact_id":"1","change":"created"}') -> bytes:
+    return b'{"specversion":"1.0","id":"e","source":"crm","type":"%s","data":%s}' % (event_type.encode(), data)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (structured(), structured(), True),
+        (structured("other.v1"), structured("other.v1"), True),
+        (structured(), structured("other.v1"), True),
+        (structured(data=b"{}"), structured(), True),
+        (structured()[:-1], structured(), False),
+        (b"", structured(), False),
+        (None, structured(), False),
+        (structured(), structured()[:-1], False),
+        (structured(), None, False),
+    ],
+)
+def test_events_count_whatever_became_of_them_and_what_is_none_does_not(
+    first: bytes | None, second: bytes | None, expected: bool
+) -> None:
+    """A well-formed event of another type, or with data that break the contract, has its source and id; a tombstone
+    and what cannot be read have none."""
+    seen = window()
+    headers = [("ce_id", b"e"), ("ce_source", b"crm"), ("ce_type", b"contact.changed.v1")]
+    assert not repeats(seen, decode(first, headers), T, 0)
+    assert repeats(seen, decode(second, headers), T, 1) is expected
