@@ -30,7 +30,8 @@ async def check_kafka(config: Configuration) -> list[Finding]:
         findings += review.findings
         if not review.failed:
             findings.append(Finding(Severity.FINE, "topics", f"all {len(review.topics)} are there"))
-        rights = await check_rights(config, connection, arguments, review.topics)
+        existing = {topic.name: topic.role for topic in review.topics if topic.partitions is not None}
+        rights = await check_rights(config, connection, arguments, existing)
         findings += rights or [Finding(Severity.FINE, "rights", "all that can be seen are there")]
     except UnreachableError as error:
         findings.append(_unreachable(error))

@@ -1,8 +1,7 @@
 """What our user of Kafka may do, as far as the brokers tell."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import IntEnum
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection
@@ -20,9 +19,9 @@ from service.checking.requests import (
 from service.config import Configuration
 from service.findings import Finding, Severity
 from service.kafka.codes import COORDINATOR_MOVED, Code, name_of
-from service.kafka.ensuring import TopicLine
 from service.kafka.names import lane_names
 from service.kafka.probing import api_versions, ask, close, connect
+from service.kafka.rights import Need, Right, topic_needs
 from service.kafka.topics import Role
 
 _UNTOLD = -(2**31)  # the broker does not say
@@ -34,33 +33,11 @@ _TRIAL = "fanline-check"
 _LOADING = COORDINATOR_MOVED | {Code.CONCURRENT_TRANSACTIONS}
 
 
-class Right(IntEnum):
-    """Kafka's operations by their bit."""
-
-    READ = 3
-    WRITE = 4
-
-
-_NEEDED = {
-    Role.SOURCE: (Right.READ,),
-    Role.RESULTS: (Right.WRITE,),
-    Role.DEAD_LETTERS: (Right.WRITE,),
-    Role.REPLAY: (Right.READ,),
-    Role.JOURNAL: (Right.READ, Right.WRITE),
-}
-
-
 async def check_rights(
-    config: Configuration, connection: AIOKafkaConnection, arguments: Mapping[str, Any], topics: Iterable[TopicLine]
+    config: Configuration, connection: AIOKafkaConnection, arguments: Mapping[str, Any], topics: Mapping[str, Role]
 ) -> list[Finding]:
-    """Findings about topics, groups and transactional ids. Raises UnreachableError."""
-    versions = await api_versions(connection)
-    existing = [topic for topic in topics if topic.partitions is not None]
-    findings: list[Finding] = []
-    if versions.get(METADATA, 0) >= METADATA_WITH_RIGHTS and existing:
-        answer = await ask(connection, RightsRequest([topic.name for topic in existing]))
-        bits = {topic[1]: topic[4] for topic in answer.topics}
-        findings += [fault for topic in existing for fault in topic_rights(topic, bits.get(topic.name, _UNTOLD))]
+    """Findings about existing topics, groups and transactional ids. Raises UnreachableError."""
+    findings = await check_topic_rights(connection, topics)
     for lane in config.lanes:
         names = lane_names(config.kafka.topic_prefix, lane)
         findings += await _group_rights(connection, arguments, names.group)
@@ -70,15 +47,26 @@ async def check_rights(
     return findings
 
 
-def topic_rights(topic: TopicLine, bits: int) -> Iterator[Finding]:
+async def check_topic_rights(connection: AIOKafkaConnection, topics: Mapping[str, Role]) -> list[Finding]:
+    """The rights on topics that exist and may be seen; nothing where the brokers do not tell. Raises
+    UnreachableError."""
+    if not topics or (await api_versions(connection)).get(METADATA, 0) < METADATA_WITH_RIGHTS:
+        return []
+    answer = await ask(connection, RightsRequest(list(topics)))
+    bits = {topic[1]: topic[4] for topic in answer.topics}
+    return [fault for name, role in topics.items() for fault in topic_rights(name, role, bits.get(name, _UNTOLD))]
+
+
+def topic_rights(name: str, role: Role, bits: int) -> Iterator[Finding]:
     """The rights that a topic's use needs and ``bits`` lacks."""
-    for right in _NEEDED.get(topic.role, ()):
-        if _lacks(bits, right):
-            yield _lacking(f"topic {topic.name}", right, f"--topic {topic.name}")
+    for need in topic_needs(role, name):
+        if _lacks(bits, need.right):
+            yield need.finding
 
 
 async def _group_rights(connection: AIOKafkaConnection, arguments: Mapping[str, Any], group: str) -> list[Finding]:
-    subject, lacking = f"group {group}", _lacking(f"group {group}", Right.READ, f"--group {group}")
+    need = Need("group", group, Right.READ)
+    subject, lacking = need.subject, need.finding
     node = await _coordinator(connection, group, _GROUP)
     if not isinstance(node, tuple):
         return [lacking if node == Code.GROUP_AUTHORIZATION_FAILED else _not_proven(subject, node)]
@@ -99,8 +87,8 @@ async def _transaction_rights(
     connection: AIOKafkaConnection, arguments: Mapping[str, Any], prefix: str, timeout_ms: int
 ) -> list[Finding]:
     """Whether a transactional id may be taken: the trial takes one that no process has."""
-    subject = f"transactional ids {prefix}*"
-    lacking = _lacking(subject, Right.WRITE, f"--transactional-id {prefix} --resource-pattern-type prefixed")
+    need = Need("transactional-id", prefix, Right.WRITE)
+    subject, lacking = need.subject, need.finding
     node = await _coordinator(connection, prefix + _TRIAL, _TRANSACTION)
     if not isinstance(node, tuple):
         return [lacking if node == Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED else _not_proven(subject, node)]
@@ -148,9 +136,3 @@ def _lacks(bits: int, right: Right) -> bool:
 
 def _not_proven(subject: str, code: int) -> Finding:
     return Finding(Severity.WARNING, subject, f"rights could not be proven: {name_of(code)}", "try again")
-
-
-def _lacking(subject: str, right: Right, where: str) -> Finding:
-    name = right.name.capitalize()
-    problem = f"our user of Kafka lacks the right {name}"
-    return Finding(Severity.ERROR, subject, problem, f"kafka-acls.sh --add --operation {name} {where}")

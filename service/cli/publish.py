@@ -18,6 +18,7 @@ from service.config.checks import own_topics
 from service.kafka.administration import read_topics
 from service.kafka.connection import connection_arguments
 from service.kafka.probing import connected
+from service.kafka.rights import Need, Right
 from service.kafka.topics import DEFAULT_MAX_MESSAGE_BYTES
 from service.publishing.keys import KeyOf, NoKey, key_at, own_key
 from service.publishing.publishing import BATCH_OVERHEAD, publisher
@@ -86,9 +87,11 @@ def refuse_own_topic(config: Configuration, topic: str) -> None:
 async def message_limit(config: Configuration, topic: str) -> int:
     """The topic's ``max.message.bytes``. Raises CommandError if it does not exist."""
     async with connected(connection_arguments(config.kafka)) as connection:
-        _, found = await read_topics(connection, [topic])
+        seen, found = await read_topics(connection, [topic])
+    if seen.hidden([topic]):
+        raise CommandError(str(Need("topic", topic, Right.WRITE).finding))
     if topic not in found:
-        raise CommandError(f"--topic {topic}: does not exist, or may not be seen by this user of Kafka")
+        raise CommandError(f"--topic {topic}: does not exist")
     return found[topic].number("max.message.bytes") or DEFAULT_MAX_MESSAGE_BYTES
 
 

@@ -14,12 +14,14 @@ import typer
 import uvloop
 
 from service.app import KINDS, VERSION, Application
+from service.checking.rights import check_topic_rights
 from service.cli.failures import CommandError, ExitCode, faults_text, leaves, told_of
 from service.cli.options import ConfigOption, DrainOption, duration
 from service.config import Configuration, check_drain, check_secrets, load, secrets_of
 from service.http import serve
 from service.kafka.connection import connection_arguments
 from service.kafka.probing import connected, view
+from service.kafka.rights import hidden
 from service.kafka.topics import topics_of_lane
 from service.lifecycle import LaneState
 from service.status.reporting import reporting
@@ -147,17 +149,26 @@ class _Process:
 
 
 async def _refuse_without_topics(config: Configuration, lanes: Sequence[str]) -> None:
-    """Raises CommandError if a topic of the lanes is missing or Kafka cannot be reached."""
-    wanted = list(dict.fromkeys(topic for lane in lanes for topic in topics_of_lane(config, lane)))
+    """Raises CommandError if a topic of the lanes is missing or may not be used, or Kafka cannot be reached."""
+    wanted = {name: role for lane in lanes for name, role in topics_of_lane(config, lane).items()}
     async with connected(connection_arguments(config.kafka)) as connection:
-        missing = (await view(connection, wanted)).missing(wanted)
+        seen = await view(connection, list(wanted))
+        unseen = seen.hidden(wanted)
+        missing = [name for name in seen.missing(wanted) if name not in unseen]
+        existing = {name: role for name, role in wanted.items() if name not in (*unseen, *missing)}
+        lacking = [hidden(wanted[name], name) for name in unseen] + await check_topic_rights(connection, existing)
+    texts = []
     if missing:
         listed = "".join(f"\n  {name}" for name in missing)
-        raise CommandError(
-            f"these topics do not exist, or may not be seen by this user of Kafka:{listed}\n"
+        texts.append(
+            f"these topics do not exist:{listed}\n"
             "`fanline topics ensure --config FILE` creates those that Fanline writes; source topics are their "
             "publishers' to create."
         )
+    if lacking:
+        texts.append("rights are missing:" + "".join(f"\n  {finding}" for finding in lacking))
+    if texts:
+        raise CommandError("\n".join(texts))
 
 
 @asynccontextmanager

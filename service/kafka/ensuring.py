@@ -11,6 +11,7 @@ from service.findings import Finding, Severity, worst_first
 from service.kafka.administration import TopicsError, create_topics, read_topics, until_led
 from service.kafka.connection import connection_arguments
 from service.kafka.probing import connected
+from service.kafka.rights import hidden
 from service.kafka.topic_faults import FoundTopic, durability_faults, source_faults, topic_faults
 from service.kafka.topics import Role, WantedTopic, source_topics, wanted_topics
 
@@ -73,10 +74,12 @@ async def review_topics(
 ) -> Review:
     """Looks at all topics and changes nothing."""
     sources = source_topics(config)
-    _, found = await read_topics(connection, sources)
+    seen, found = await read_topics(connection, sources)
     wanted = _wanted(config, found)
-    _, own = await read_topics(connection, [topic.name for topic in wanted])
-    return _review(config, found, own, wanted, frozenset(created))
+    names = [topic.name for topic in wanted]
+    seen_own, own = await read_topics(connection, names)
+    unseen = frozenset([*seen.hidden(sources), *seen_own.hidden(names)])
+    return _review(config, found, own, wanted, unseen, frozenset(created))
 
 
 def _review(
@@ -84,15 +87,17 @@ def _review(
     sources: Mapping[str, FoundTopic],
     own: Mapping[str, FoundTopic],
     wanted: Sequence[WantedTopic],
+    unseen: frozenset[str],
     created: frozenset[str],
 ) -> Review:
-    findings = [_missing_source(name) for name in source_topics(config) if name not in sources]
+    missing = [name for name in source_topics(config) if name not in sources]
+    findings = [hidden(Role.SOURCE, name) if name in unseen else _missing_source(name) for name in missing]
     findings += source_faults(config, sources)
     for topic in wanted:
         if topic.name in own:
             findings += topic_faults(topic, own[topic.name], config.kafka.topics.replication)
         else:
-            findings.append(_missing(topic.name))
+            findings.append(hidden(topic.role, topic.name) if topic.name in unseen else _missing(topic.name))
     findings += durability_faults([*sources.values(), *own.values()])
     lines = [_line(name, Role.SOURCE, None, sources.get(name), created) for name in source_topics(config)]
     lines += [_line(topic.name, topic.role, topic.lane, own.get(topic.name), created) for topic in wanted]
@@ -117,14 +122,13 @@ def _refuse_replication(replication: int, brokers: int) -> None:
 
 
 def _missing_source(name: str) -> Finding:
-    problem = "a source topic that does not exist, or may not be seen by this user of Kafka"
+    problem = "a source topic that does not exist"
     remedy = "its publishers create it; for a trial `fanline topics ensure --sources N` does"
     return Finding(Severity.ERROR, f"topic {name}", problem, remedy)
 
 
 def _missing(name: str) -> Finding:
-    problem = "does not exist, or may not be seen by this user of Kafka"
-    return Finding(Severity.ERROR, f"topic {name}", problem, "`fanline topics ensure` creates it")
+    return Finding(Severity.ERROR, f"topic {name}", "does not exist", "`fanline topics ensure` creates it")
 
 
 def _line(name: str, role: Role, lane: str | None, found: FoundTopic | None, created: frozenset[str]) -> TopicLine:

@@ -4,7 +4,6 @@ aiokafka's client tells only that it could not bootstrap; here the error of each
 """
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,12 +16,23 @@ from msgspec import Struct
 
 from service.errors import FanlineError
 from service.kafka.codes import Code
+from service.kafka.obstacles import obstacle, speaks_plain_text, wants_a_name
 
 # A broker that is there answers in milliseconds; one that drops our packets must not take the whole start.
 CONNECT_TIMEOUT_MS = 5_000
 _CLOSE_WITHIN_S = 1.0
 _UNSEEN = frozenset({Code.UNKNOWN_TOPIC_OR_PARTITION, Code.INVALID_TOPIC_EXCEPTION, Code.TOPIC_AUTHORIZATION_FAILED})
 
+# How a single connection fails. The last three are aiokafka's, of a server that does not speak as it should.
+_FAILURES = (
+    OSError,
+    errors.KafkaError,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+    AssertionError,
+    ValueError,
+    KeyError,
+)
 # What connection_arguments gives for a client, and a single connection does not take.
 _OF_CLIENTS = frozenset({"bootstrap_servers", "metadata_max_age_ms", "request_timeout_ms"})
 
@@ -55,6 +65,11 @@ class TopicState(Struct, frozen=True):
         """Whether it exists and may be seen."""
         return self.error not in _UNSEEN
 
+    @property
+    def hidden(self) -> bool:
+        """Whether we may not see it, nor whether it exists: each right on it but Create would let us."""
+        return self.error == Code.TOPIC_AUTHORIZATION_FAILED
+
 
 class Node(Struct, frozen=True):
     """A broker, and the address under which clients are told to reach it."""
@@ -73,6 +88,10 @@ class ClusterView(Struct, frozen=True):
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those that do not exist or may not be seen."""
         return [name for name in names if name not in self.topics or not self.topics[name].exists]
+
+    def hidden(self, names: Iterable[str]) -> list[str]:
+        """Those of the missing that we have no right on."""
+        return [name for name in names if name in self.topics and self.topics[name].hidden]
 
 
 class _Connection(AIOKafkaConnection):
@@ -120,12 +139,33 @@ async def connect(host: str, port: int, arguments: Mapping[str, Any]) -> AIOKafk
     connection: AIOKafkaConnection = made(host, port, request_timeout_ms=CONNECT_TIMEOUT_MS, **own)
     try:
         await connection.connect()
-    except (OSError, errors.KafkaError, TimeoutError, asyncio.IncompleteReadError) as error:
+    except _FAILURES as error:
         # What failed before there was a connection leaves nothing to close.
-        if isinstance(error, errors.KafkaError | TimeoutError):
+        if isinstance(error, TimeoutError) or not isinstance(error, OSError):
             await close(connection)
-        raise UnreachableError(f"{host}:{port}", _why(error, protocol)) from error
+        raise UnreachableError(f"{host}:{port}", await _why(error, host, port, arguments)) from error
+    if not protocol.startswith("SASL"):
+        await _prove_welcome(connection, protocol)
     return connection
+
+
+async def _why(error: BaseException, host: str, port: int, arguments: Mapping[str, Any]) -> str:
+    protocol = arguments["security_protocol"]
+    hung_up = isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
+    if hung_up and "SSL" in protocol and (told := await _second_look(host, port, arguments)) is not None:
+        return told
+    return obstacle(error, protocol, arguments.get("sasl_mechanism"), CONNECT_TIMEOUT_MS / 1000)
+
+
+async def _prove_welcome(connection: AIOKafkaConnection, protocol: str) -> None:
+    """A listener that wants authentication tells its versions to everybody, and hangs up at anything else. Closes the
+    connection and raises UnreachableError then."""
+    try:
+        await ask(connection, MetadataRequest([]))
+    except UnreachableError as error:
+        hung_up = not connection.connected()
+        await close(connection)
+        raise UnreachableError(error.address, wants_a_name(protocol) if hung_up else error.why) from error
 
 
 async def close(connection: AIOKafkaConnection) -> None:
@@ -133,31 +173,19 @@ async def close(connection: AIOKafkaConnection) -> None:
     await asyncio.wait([connection.close()], timeout=_CLOSE_WITHIN_S)
 
 
-def _why(error: BaseException, protocol: str) -> str:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return (
-                f"its certificate is not accepted ({error.verify_message}); kafka.security.ca_file must hold the "
-                "authority that signed it, and the address must be a name in it"
-            )
-        case ssl.SSLError():
-            return f"no TLS connection ({error.reason or error}); does that port speak {protocol}?"
-        case errors.SaslAuthenticationFailed():
-            return "the brokers refuse user name or password; see kafka.security"
-        case errors.UnsupportedSaslMechanismError():
-            return "the brokers do not offer kafka.security.mechanism"
-        case errors.IllegalSaslStateError():
-            return f"the listener does not authenticate; is kafka.security.protocol {protocol} right?"
-        case TimeoutError():
-            return f"no answer within {CONNECT_TIMEOUT_MS / 1000:g} s; is the address right, does a firewall drop it?"
-        case ConnectionRefusedError():
-            return "connection refused; is the broker running, is kafka.bootstrap_servers right?"
-        case OSError() if not isinstance(error, ConnectionError):
-            return f"{error.strerror or type(error).__name__}; see kafka.bootstrap_servers"
-        case errors.KafkaError() | ConnectionError() | asyncio.IncompleteReadError():
-            return f"the broker closed the connection; is kafka.security.protocol {protocol} what that port speaks?"
-        case _:
-            return type(error).__name__
+async def _second_look(host: str, port: int, arguments: Mapping[str, Any]) -> str | None:
+    """Of a port that hung up on a TLS handshake: whether it answers in plain text. None if it does not."""
+    made: Any = AIOKafkaConnection
+    plain: AIOKafkaConnection = made(
+        host, port, client_id=arguments["client_id"], request_timeout_ms=CONNECT_TIMEOUT_MS
+    )
+    try:
+        # Versions are answered before anybody has to authenticate.
+        await plain.connect()
+    except _FAILURES:
+        return None
+    await close(plain)
+    return speaks_plain_text(arguments["security_protocol"])
 
 
 async def ask(connection: AIOKafkaConnection, request: Any) -> Any:

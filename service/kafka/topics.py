@@ -52,12 +52,18 @@ class WantedTopic(Struct, frozen=True):
     lane: str | None = None
 
 
-def topics_of_lane(config: Configuration, lane: str) -> list[str]:
-    """Every topic that a lane reads or writes while it runs."""
+def topics_of_lane(config: Configuration, lane: str) -> dict[str, Role]:
+    """Every topic that a lane reads or writes while it runs, and what for."""
     prefix = config.kafka.topic_prefix
     names = lane_names(prefix, lane)
-    sources, shared = config.lanes[lane].topics, [config.results.topic, status_topic(prefix), control_topic(prefix)]
-    return [*sources, *shared, names.dead_letters, names.replay, names.journal]
+    return dict.fromkeys(config.lanes[lane].topics, Role.SOURCE) | {
+        config.results.topic: Role.RESULTS,
+        status_topic(prefix): Role.STATUS,
+        control_topic(prefix): Role.CONTROL,
+        names.dead_letters: Role.DEAD_LETTERS,
+        names.replay: Role.REPLAY,
+        names.journal: Role.JOURNAL,
+    }
 
 
 def source_topics(config: Configuration) -> list[str]:

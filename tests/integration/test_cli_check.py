@@ -16,7 +16,7 @@ from service.localkafka import Cluster, Options, Protocol, Security
 from tests.support.acls import Operation, Resource, grant
 from tests.support.cli import API_KEY, KEY_VARIABLE, configuration, lane, run
 from tests.support.kafka import create_topics, unique
-from tests.support.tls import Certificates, make_certificates
+from tests.support.tls import Certificates, make_certificates, make_impostors
 
 PASSWORD = "kafka-password-that-nobody-may-read"
 PASSWORD_VARIABLE = "FANLINE_TEST_KAFKA_PASSWORD"
@@ -113,19 +113,48 @@ async def test_what_keeps_us_out_is_named(
 ) -> None:
     """A wrong password, an unknown authority, the wrong protocol on either side: each by its name."""
     monkeypatch.setenv("FANLINE_TEST_WRONG", "wrong")
+    tls = f'security: {{protocol: SSL, ca_file: "{certificates.ca}"}}'
     cases = [
         (guarded, secured(certificates, "ada", password="FANLINE_TEST_WRONG"), "refuse user name or password"),
         (guarded, secured(certificates, "nobody"), "refuse user name or password"),
-        (guarded, secured(certificates, "ada", ca=False), "its certificate is not accepted"),
-        (guarded, secured(certificates, "ada").replace("512", "256"), "do not offer kafka.security.mechanism"),
-        (guarded, "client_id: x", "closed the connection; is kafka.security.protocol PLAINTEXT"),
-        (bootstrap_servers, secured(certificates, "ada"), "SASL_SSL"),
+        (guarded, secured(certificates, "ada", ca=False), "signed by an authority that we do not know"),
+        (guarded, secured(certificates, "ada").replace("512", "256"), "do not offer kafka.security.mechanism SCRAM"),
+        (guarded, "client_id: x", "that port speaks TLS, and kafka.security.protocol is PLAINTEXT: use SSL"),
+        (guarded, tls, "the listener wants a user, and kafka.security.protocol is SSL: use SASL_SSL"),
+        (bootstrap_servers, secured(certificates, "ada"), "speaks plain text, and kafka.security.protocol is SASL_SSL"),
+        (bootstrap_servers, tls, "that port speaks plain text, and kafka.security.protocol is SSL"),
     ]
     for address, kafka, told in cases:
         file = configuration(tmp_path / "f", address, "p", lane("a", "s"), kafka=kafka)
         found = errors(await checked(file, code=1), "Kafka at ")
         assert len(found) == 1, (told, found)
         assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("impostor", "told"),
+    [
+        ("expired", "its certificate has expired"),
+        ("not_yet", "its certificate is not valid yet"),
+        ("other_name", "its certificate is made for another name"),
+        (
+            "stranger",
+            "signed by an authority that we do not know",
+        ),
+    ],
+)
+async def test_a_certificate_that_is_wrong_is_named(tmp_path: Path, impostor: str, told: str) -> None:
+    """Expired, not yet valid, of another name, of another authority: each with what to do."""
+    impostors = make_impostors(tmp_path)
+    kafka = f'security: {{protocol: SSL, ca_file: "{impostors.ca}"}}'
+
+    def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0, ssl=getattr(impostors, impostor)) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        file = configuration(tmp_path / "f", address, "p", lane("a", "s"), kafka=kafka)
+        assert told in errors(await checked(file, code=1), f"Kafka at {address}")[0]
 
 
 async def test_a_broker_that_does_not_answer(tmp_path: Path, prefix: str) -> None:
@@ -171,7 +200,9 @@ async def test_missing_rights_are_named(guarded: str, certificates: Certificates
     assert made.exit_code == 0, made.output
 
     blind = await checked(of_eve, code=1)
-    assert any(f"topic {prefix}.s: a source topic that does not exist, or may not be seen" in e for e in errors(blind))
+    assert any(
+        f"topic {prefix}.s: our user of Kafka lacks the right Read, and may not even see" in e for e in errors(blind)
+    )
     assert f"group {prefix}.a: our user of Kafka lacks the right Read" in errors(blind)
     assert f"transactional ids {prefix}.a.*: our user of Kafka lacks the right Write" in errors(blind)
 
@@ -187,6 +218,8 @@ async def test_missing_rights_are_named(guarded: str, certificates: Certificates
             (f"topic {prefix}.a.replay", "Read"),
             (f"topic {prefix}.a.journal", "Read"),
             (f"topic {prefix}.a.journal", "Write"),
+            (f"topic {prefix}.status", "Write"),
+            (f"topic {prefix}.control", "Read"),
             (f"group {prefix}.a", "Read"),
             (f"transactional ids {prefix}.a.*", "Write"),
         )

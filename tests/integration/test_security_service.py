@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from service.config import Kafka
+from service.config import Security as ConfiguredSecurity
+from service.config.secrets import Secret
+from service.kafka.connection import connection_arguments
+from service.kafka.probing import UnreachableError, connect
 from service.localkafka import Cluster, Options, Protocol, Security
 from tests.support.events import Feed
 from tests.support.harness import Stage
 from tests.support.oracle import until
-from tests.support.tls import Certificates, make_certificates
+from tests.support.tls import Certificates, make_certificates, make_impostors
 from tests.support.tokens import TokenServer
 
 PASSWORD = "kafka-password-that-nobody-may-read"
@@ -122,8 +128,40 @@ async def test_with_a_password_in_plain_text(prefix: str, tmp_path: Path) -> Non
         await runs(open_, prefix, tmp_path, security)
 
 
+async def refusal(cluster: Cluster, **security: Any) -> str:
+    """What is said where a connection is not let in."""
+    [address] = cluster.bootstrap_servers.split(",")
+    kafka = Kafka(bootstrap_servers=(address,), security=ConfiguredSecurity(**security))
+    host, _, port = address.partition(":")
+    with pytest.raises(UnreachableError) as caught:
+        await connect(host, int(port), connection_arguments(kafka))
+    return caught.value.why
+
+
+async def test_a_token_that_the_brokers_do_not_take(encrypted: Cluster, certificates: Certificates) -> None:
+    """For another audience, so to speak: said by name, though Kafka's client takes it for accepted; and a token
+    server that refuses us is named too."""
+    async with TokenServer({"ada": PASSWORD}) as tokens:
+        options: dict[str, Any] = {
+            "protocol": "SASL_SSL",
+            "mechanism": "OAUTHBEARER",
+            "token_url": tokens.url,
+            "client_id": Secret(text="ada"),
+            "client_secret": Secret(env=SECRET_VARIABLE),
+            "ca_file": certificates.ca,
+        }
+        foreign = tokens.token("ada", aud="somebody else")
+        tokens.script = [web.json_response({"access_token": foreign, "expires_in": 60})]
+        assert "the brokers refuse our token" in await refusal(encrypted, **options)
+        tokens.clients = {}
+        told = await refusal(encrypted, **options)
+        assert f"no token from {tokens.url.split('/')[2]}" in told
+        assert "it refuses our client (401)" in told
+
+
 async def test_with_a_client_certificate(certificates: Certificates, prefix: str, tmp_path: Path) -> None:
-    """SSL where the brokers let in only who shows a certificate."""
+    """SSL where the brokers let in only who shows a certificate; without one, or with one of another authority, that
+    is said."""
     stores = {"key_store": certificates.server_store, "trust_store": certificates.ca}
     with Cluster(Options(security=Security(protocol=Protocol.SSL, **stores))) as mutual:
         security = {
@@ -133,3 +171,8 @@ async def test_with_a_client_certificate(certificates: Certificates, prefix: str
             "key_file": str(certificates.client_key),
         }
         await runs(mutual, prefix, tmp_path, security)
+        trusting = {"protocol": "SSL", "ca_file": certificates.ca}
+        assert "the broker wants a certificate of ours" in await refusal(mutual, **trusting)
+        stranger = make_impostors(tmp_path)
+        files = {"cert_file": stranger.stranger_cert, "key_file": stranger.stranger_key}
+        assert "the broker does not accept our certificate" in await refusal(mutual, **trusting, **files)

@@ -1,5 +1,6 @@
 """Rights on a broker with ACLs, given by a super user."""
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -7,7 +8,9 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
 
-_PREFIXED, _ALLOW = 4, 3
+from service.kafka.rights import Need
+
+_LITERAL, _PREFIXED, _ALLOW = 3, 4, 3
 
 
 class Resource(IntEnum):
@@ -66,17 +69,40 @@ class _CreateAcls(Request[_CreateAclsRequest_v1]):
         return request_struct_class(self._creations)
 
 
+Creation = tuple[int, str, int, str, str, int, int]
+
+
 async def grant(
     bootstrap_servers: str, user: str, prefix: str, rights: list[tuple[Resource, Operation]], **client: Any
 ) -> None:
     """Gives rights on all resources whose names begin with ``prefix``."""
+    creations = [_creation(user, resource, prefix, _PREFIXED, operation) for resource, operation in rights]
+    await _create(bootstrap_servers, creations, **client)
+
+
+async def allow(bootstrap_servers: str, user: str, needs: Iterable[Need], **client: Any) -> None:
+    """Gives a user exactly these rights."""
+    creations = [
+        _creation(
+            user,
+            Resource[need.kind.upper().replace("-", "_")],
+            need.name,
+            _PREFIXED if need.kind == "transactional-id" else _LITERAL,
+            Operation[need.right.name],
+        )
+        for need in needs
+    ]
+    await _create(bootstrap_servers, creations, **client)
+
+
+def _creation(user: str, resource: Resource, name: str, pattern: int, operation: Operation) -> Creation:
+    return (int(resource), name, pattern, f"User:{user}", "*", int(operation), _ALLOW)
+
+
+async def _create(bootstrap_servers: str, creations: list[Creation], **client: Any) -> None:
     kafka = AIOKafkaClient(bootstrap_servers=bootstrap_servers, **client)
     await kafka.bootstrap()
     try:
-        creations = [
-            (int(resource), prefix, _PREFIXED, f"User:{user}", "*", int(operation), _ALLOW)
-            for resource, operation in rights
-        ]
         answer: Any = await kafka.send(kafka.get_random_node(), _CreateAcls(creations))
         if failed := [text for code, text in answer.results if code]:
             raise RuntimeError(f"rights were not given: {failed}")

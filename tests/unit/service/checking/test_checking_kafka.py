@@ -4,10 +4,10 @@ import pytest
 
 from service.app import KINDS
 from service.checking.kafka import features
-from service.checking.rights import Right, topic_rights
+from service.checking.rights import topic_rights
 from service.config import Configuration, loads
 from service.findings import Severity
-from service.kafka.ensuring import TopicLine
+from service.kafka.rights import Right, hidden
 from service.kafka.topics import Role
 
 OFFSET_FETCH, TXN_OFFSET_COMMIT = 9, 28
@@ -51,14 +51,15 @@ def test_brokers_must_know_two_requests(delivery: str, versions: dict[int, int],
         (Role.DEAD_LETTERS, {Right.WRITE}),
         (Role.REPLAY, {Right.READ}),
         (Role.JOURNAL, {Right.READ, Right.WRITE}),
-        (Role.STATUS, set()),
+        (Role.STATUS, {Right.WRITE}),
+        (Role.CONTROL, {Right.READ}),
+        (Role.LOG, set()),
     ],
 )
 def test_each_use_of_a_topic_needs_its_rights(role: Role, needed: set[Right]) -> None:
     """Each right that is missing is an error of its own, with the command that grants it."""
-    topic = TopicLine("t", role, None, 1, 1)
-    assert list(topic_rights(topic, EVERYTHING)) == []
-    told = list(topic_rights(topic, 0))
+    assert list(topic_rights("t", role, EVERYTHING)) == []
+    told = list(topic_rights("t", role, 0))
     assert {finding.severity for finding in told} <= {Severity.ERROR}
     assert {finding.remedy for finding in told} == {
         f"kafka-acls.sh --add --operation {right.name.capitalize()} --topic t" for right in needed
@@ -67,4 +68,13 @@ def test_each_use_of_a_topic_needs_its_rights(role: Role, needed: set[Right]) ->
 
 def test_what_a_broker_does_not_tell_is_not_missing() -> None:
     """The protocol has a number of its own for that."""
-    assert list(topic_rights(TopicLine("t", Role.JOURNAL, None, 1, 1), -(2**31))) == []
+    assert list(topic_rights("t", Role.JOURNAL, -(2**31))) == []
+
+
+def test_a_topic_that_may_not_be_seen() -> None:
+    """All rights on it are named at once; where lanes run without it, it is no fault."""
+    finding = hidden(Role.JOURNAL, "t")
+    assert finding.severity is Severity.ERROR
+    assert "lacks the rights Read and Write" in finding.problem
+    assert finding.remedy == "kafka-acls.sh --add --operation Read --operation Write --topic t"
+    assert hidden(Role.LOG, "t").severity is Severity.NOTE

@@ -98,7 +98,7 @@ def test_a_lane_without_any_source_gets_no_topics() -> None:
 def test_what_a_lane_needs_to_run() -> None:
     """Its sources and what it writes; nothing of the other lane."""
     shared = ["p.results", "p.status", "p.control"]
-    assert topics_of_lane(TWO_LANES, "b") == ["t", *shared, "p.b.dead-letters", "p.b.replay", "p.b.journal"]
+    assert list(topics_of_lane(TWO_LANES, "b")) == ["t", *shared, "p.b.dead-letters", "p.b.replay", "p.b.journal"]
     assert source_topics(TWO_LANES) == ["s", "t"]
 
 
