@@ -5,7 +5,6 @@ that are known here. A row's other fields are passed over whatever they hold.
 """
 
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -84,10 +83,12 @@ class RowReader:
         from ijson.common import JSONError
         from ijson.utils import sendable_list
 
-        # Beside its own: text that is no UTF-8, and numbers too long or too large to be read.
-        self._errors: tuple[type[Exception], ...] = (JSONError, ValueError, ArithmeticError)
+        # Beside its own: text that is no UTF-8.
+        self._errors: tuple[type[Exception], ...] = (JSONError, ValueError)
         self._found: Any = sendable_list()
-        self._parser: Any = ijson.basic_parse_coro(self._found)
+        # With use_float a number beyond 64 bits is an error. Without it one of more digits than Python reads (4,300)
+        # leaves a hole in memory: ijson 3.6 does not look whether the conversion succeeded.
+        self._parser: Any = ijson.basic_parse_coro(self._found, use_float=True)
         self._began = False
         self._depth = 0
         self._row: dict[str, Any] | None = None
@@ -248,6 +249,6 @@ def _row(number: int, fields: dict[str, Any]) -> Row:
 
 def _int32(value: Any) -> int | None:
     """An int may be written 7.0."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not INT32_MIN <= value <= INT32_MAX:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not INT32_MIN <= value <= INT32_MAX:
         return None
     return int(value) if value == int(value) else None

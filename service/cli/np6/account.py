@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 from msgspec import Struct
@@ -56,15 +56,19 @@ class Called(Struct, frozen=True):
         async with HttpTransport(policy, tls_of(self.account)) as transport:
             return await transport.send(request, self.credentials)
 
-    def trouble(self, reply: Reply) -> str:
-        """Why a reply is no success, whose fault that is and what to do; with the platform's own words, masked."""
+    def trouble(self, reply: Reply, *, advise: bool = True) -> str:
+        """Why a reply is no success, with the platform's own words, masked, and (``advise``) what to do."""
         place = f"accounts.{self.name}"
         if isinstance(reply, Failure):
-            return f"account {self.name}: {self.account.base_url}: {reply.detail}; {_remedy(reply, place)}"
-        said = self.words(reply)
-        named = request_id(reply)
-        asked = "" if named is None else f" (the platform calls the request {named})"
-        return f"account {self.name}: {_problem(reply, place)}{f': {said}' if said else ''}{asked}"
+            problem = f"{self.account.base_url}: {reply.detail}"
+            remedy: str | None = _remedy(reply, place)
+        else:
+            problem, remedy = _problem(reply, place)
+            if said := self.words(reply):
+                problem += f": {said}"
+            if named := request_id(reply):
+                problem += f" (the platform calls the request {named})"
+        return f"account {self.name}: {problem}{f'; {remedy}' if advise and remedy else ''}"
 
     def words(self, answer: Answer) -> str | None:
         """The platform's own words in an error, masked; None if there are none in a known field."""
@@ -124,27 +128,32 @@ def _remedy(failure: Failure, place: str) -> str:
             return f"{place}.ca_file must hold the authority that signed the platform's certificate"
         case FailureKind.NOT_SENT:
             return f"see {place}.base_url and proxy; does a firewall let us out?"
-        case _:
+        case FailureKind.TIMED_OUT:
             return f"see {place}.timeouts, or try again later"
+        case FailureKind.RESET:
+            return "try again later"
+        case _:
+            assert_never(failure.kind)
 
 
-def _problem(answer: Answer, place: str) -> str:
+def _problem(answer: Answer, place: str) -> tuple[str, str | None]:
+    """What is the case, and what to do."""
     status = answer.status
     match row_of(status):
         case Row.CREDENTIALS:
-            return f"the platform refuses the key ({status}); see {place}.api_key"
+            return f"the platform refuses the key ({status})", f"see {place}.api_key"
         case Row.FORBIDDEN:
-            return f"the key may not do this ({status}); ask the platform for the right"
+            return f"the key may not do this ({status})", "ask the platform for the right"
         case Row.THROTTLED:
-            return f"the platform asks for patience ({status}); try again {_later(answer)}"
+            return f"the platform asks for patience ({status})", f"try again {_later(answer)}"
         case Row.MISDIRECTED:
-            return f"this is not where the platform's API is ({status}); see {place}.base_url"
+            return f"this is not where the platform's API is ({status})", f"see {place}.base_url"
         case Row.BROKEN:
-            return f"the platform fails ({status}); try again later"
+            return f"the platform fails ({status})", "try again later"
         case Row.NOT_FOUND | Row.GONE:
-            return f"the platform does not know it ({status})"
+            return f"the platform does not know it ({status})", None
         case _:
-            return f"the platform refused ({status})"
+            return f"the platform refused ({status})", None
 
 
 def _later(answer: Answer) -> str:

@@ -44,7 +44,7 @@ def duplicate(
         case End.REFUSED:
             raise CommandError(f"{asked.trouble(reply)}. Nothing was copied.")
         case End.IN_DOUBT:
-            raise CommandError(f"{asked.trouble(reply)}. In doubt: {doubt}.")
+            raise CommandError(f"{asked.trouble(reply, advise=False)}. In doubt: {doubt}.")
     copy = _object(reply)
     if copy is None:
         raise CommandError(
@@ -126,7 +126,7 @@ def _refusal(asked: Called, reply: Reply) -> str:
 def _doubtful(asked: Called, reply: Reply) -> str:
     if isinstance(reply, Answer) and is_success(reply):
         return f"account {asked.name}: the platform answered {reply.status}, but nothing that says what became of it"
-    return asked.trouble(reply)
+    return asked.trouble(reply, advise=False)
 
 
 def _data(text: str | None) -> dict[str, Any] | None:
@@ -139,7 +139,7 @@ def _data(text: str | None) -> dict[str, Any] | None:
 
 
 def _ask(asked: Called, workflow: int, target: str, node: str | None) -> None:
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise CommandError("nobody is here to be asked; --yes executes it without asking", ExitCode.USAGE)
     at = "" if node is None else f", from node {node}"
     question = (
@@ -147,6 +147,10 @@ def _ask(asked: Called, workflow: int, target: str, node: str | None) -> None:
     )
     if not typer.confirm(question, err=True):
         raise CommandError("Nothing was executed.")
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _print_done(reply: Reply, asked: Called, workflow: int, target: str, execution: str, *, as_json: bool) -> None:
