@@ -24,7 +24,7 @@ from service.errors import FanlineError
 from service.transport.reaching import policy_of, tls_of
 from service.transport.streaming import BrokenOffError, Stream, StreamingTransport
 
-_RETRY = RetryPolicy(first_delay_s=1.0, max_delay_s=8.0, max_attempts=4)
+RETRY = RetryPolicy(first_delay_s=1.0, max_delay_s=8.0, max_attempts=4)
 # What takes longer is told to whoever waits.
 _SILENT_WAIT_S = 2.0
 # So many targets in a row that cannot be read are no accident of these targets.
@@ -67,7 +67,6 @@ class NotificationReading:
         asked: Asked,
         fault: Callable[[str], None],
         notice: Callable[[str], None],
-        retry: RetryPolicy = _RETRY,
     ) -> None:
         limits = called.account.limits
         self.tally = Tally()
@@ -75,7 +74,7 @@ class NotificationReading:
         self._asked = asked
         self._fault = fault
         self._notice = notice
-        self._retry = retry
+        self._retry = RETRY
         self._limiter = AccountLimiter(
             LimiterPolicy(max_in_flight=1, requests_per_second=limits.requests_per_second, adaptive=False)
         )
