@@ -61,7 +61,7 @@ PLATFORMS: Mapping[str, Platform] = {
 KINDS: Kinds = kinds_of(
     [
         HandlerKind("np6.segments", "np6", SegmentsConfig),
-        HandlerKind("np6.workflows", "np6", WorkflowsConfig, {"deadline_s": 86_400.0}),
+        HandlerKind("np6.workflows", "np6", WorkflowsConfig, {"deadline_s": 86_400.0, "dedupe_s": 600.0}),
     ]
 )
 _BUILDERS: dict[str, Callable[[Any, Callable[[str, str], Expression]], Handler | BatchHandler]] = {

@@ -217,8 +217,9 @@ def test_each_item_is_judged_by_itself() -> None:
     ]
 
 
-def test_the_deadline_of_this_handler_is_a_day() -> None:
-    """A message that comes too late is worse than none; other handlers have no deadline by default."""
+def test_the_defaults_of_this_handler() -> None:
+    """A deadline of a day, for a message that comes too late is worse than none, and a window of ten minutes against
+    one that is published twice; other handlers have neither, and null and off are still the file's to say."""
     document = {
         "kafka": {"bootstrap_servers": ["localhost:9092"]},
         "accounts": {"main": {"platform": "np6", "base_url": "https://np6.example", "api_key": {"env": "KEY"}}},
@@ -238,11 +239,16 @@ def test_the_deadline_of_this_handler_is_a_day() -> None:
                 "workflow": 1,
                 "receiver": {"value": "key"},
                 "deadline": None,
+                "dedupe": "off",
             },
         },
     }
     lanes = loads(json.dumps(document).encode(), KINDS, file="f.yaml").lanes
-    assert (lanes["w"].deadline_s, lanes["s"].deadline_s, lanes["n"].deadline_s) == (86_400.0, None, None)
+    assert {name: (lane.deadline_s, lane.dedupe_s) for name, lane in lanes.items()} == {
+        "w": (86_400.0, 600.0),
+        "s": (None, None),
+        "n": (None, None),
+    }
 
 
 @pytest.mark.parametrize(
