@@ -6,7 +6,7 @@ reply. It never sends, waits, counts attempts or knows the time: the lane does (
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -170,6 +170,7 @@ class Split(msgspec.Struct, frozen=True, gc=False):
 BatchVerdict = Retry | Hold | Forbidden | Split | InDoubt | Sequence[Settle | InDoubt]
 
 
+@runtime_checkable
 class BatchHandler(Protocol):
     """One kind of delivery whose requests carry several events and must not be repeated blindly.
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 
@@ -219,7 +219,7 @@ class Application:
         policy = TransactorPolicy(transaction_timeout_s=kafka.transaction_timeout_s)
         return Lane(
             lane_setup(self.config, config, names, self.drain_s),
-            handler=cast(Handler, self.handler(config)),
+            handler=self.handler(config),
             where=self._where(config),
             account=self.accounts[config.account],
             documents=self._documents(config, names, client),
@@ -296,6 +296,7 @@ def lane_setup(config: Configuration, lane: LaneConfig, names: LaneNames, drain_
             lane.concurrency,
             RetryPolicy(lane.retry.first_delay_s, lane.retry.max_delay_s, lane.retry.max_attempts),
             weight=lane.weight,
+            repeat_in_doubt=getattr(lane.options, "in_doubt", None) == "repeat",
         ),
         planning=PlanningPolicy(
             other_types_skipped=lane.other_types == "skip",

@@ -44,6 +44,7 @@ class Item:
         "record",
         "remaining",
         "replay",
+        "result_id",
         "size",
         "undecodable",
     )
@@ -67,6 +68,8 @@ class Item:
         self.reason: Reason | None = None
         self.detail: str | None = None
         self.batch_id: str | None = None
+        # Once somebody has needed it before the result is written.
+        self.result_id: str | None = None
         self.called = False
         # What a request that carries several events has of this one.
         self.payload = b""

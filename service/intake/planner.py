@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from contracts.deadletters import read_replay
 from contracts.envelope import Undecodable, UndecodableKind, decode
 from contracts.outcomes import Outcome, Reason
-from handlers.base import Expression, ExpressionError, Handler, Refusal
+from handlers.base import BatchHandler, Expression, ExpressionError, Handler, Piece, Refusal
 from service.dedupe.events import repeats
 from service.dedupe.window import DedupeWindow
 from service.intake.item import Item
@@ -37,7 +37,9 @@ class PlanningPolicy(msgspec.Struct, frozen=True):
 class Planner:
     """Gives each item either its operations or its outcome."""
 
-    def __init__(self, handler: Handler, where: Expression | None, policy: PlanningPolicy, report: Report) -> None:
+    def __init__(
+        self, handler: Handler | BatchHandler, where: Expression | None, policy: PlanningPolicy, report: Report
+    ) -> None:
         self._handler = handler
         self._where = where
         self._policy = policy
@@ -77,6 +79,11 @@ class Planner:
             return
         if type(planned) is Refusal:
             item.outcome, item.reason, item.detail = planned.outcome, planned.reason, planned.detail
+            return
+        if type(planned) is Piece:
+            item.operations, item.remaining = [planned.operation], 1
+            item.payload = planned.payload
+            item.size += len(planned.payload)
             return
         item.operations = planned  # type: ignore[assignment] # a Sequence by contract, and not a Refusal here
         item.remaining = len(item.operations)

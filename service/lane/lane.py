@@ -6,7 +6,8 @@ resume. Work carries the assignment that it was read under and is dropped with i
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -18,10 +19,11 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from contracts.ids import batch_id
 from contracts.outcomes import Outcome, Reason
-from handlers.base import Expression, Handler
+from handlers.base import BatchHandler, Expression, Handler
 from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
 from service.clock import Clock
 from service.dedupe.deduper import DedupePolicy, Deduper
+from service.delivery.bulk_dispatcher import BulkDispatcher, BulkHooks
 from service.delivery.chain import Chain, chains_of, close
 from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard, GuardPolicy
@@ -36,10 +38,13 @@ from service.intake.losses import Judged, judge
 from service.intake.planner import Planner, PlanningPolicy, stack_of, unparsable_record
 from service.intake.starts import Begin, begins
 from service.intake.unparsable import find_unparsable
+from service.journal.deliveries import OpenDeliveries
 from service.journal.reading import Journal, Starts, read_journal
+from service.journal.recovery import Recovered
 from service.kafka.names import LaneNames
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import membership, request_rejoin
+from service.lane.bulks import BulkWay
 from service.lane.control import LaneControl
 from service.lane.observer import BatchLine, LaneObserver
 from service.lane.starting import start_writes
@@ -95,7 +100,7 @@ class Lane:
         self,
         setup: LaneSetup,
         *,
-        handler: Handler,
+        handler: Handler | BatchHandler,
         where: Expression | None,
         account: Account,
         documents: Documents,
@@ -113,6 +118,7 @@ class Lane:
         self.handler = handler
         self._documents = documents
         self._committer = committer
+        self._deliver: Callable[[str, list[Item]], None]
         self._client = client
         self._connection = connection
         self._observer = observer
@@ -140,21 +146,49 @@ class Lane:
         self._consumer: AIOKafkaConsumer | None = None
         self._preparing: asyncio.Task[None] | None = None
         self.assignment: Assignment | None = None
-        self.settler = Settler(
-            committer,
-            documents,
-            setup.settle,
-            SettleHooks(
-                settled=self._settled,
-                fenced=self._fenced,
-                refused=self._refused,
-                lost=self._lost,
-                recovered=self._recovered,
-            ),
-            clock,
-            self._committed_of,
+        settle_hooks = SettleHooks(
+            settled=self._settled,
+            fenced=self._fenced,
+            refused=self._refused,
+            lost=self._lost,
+            recovered=self._recovered,
         )
-        self.dispatcher = Dispatcher(
+        # Where requests carry several events: the deliveries that were begun, and the way they are made.
+        deliveries = OpenDeliveries(setup.names.journal) if isinstance(handler, BatchHandler) else None
+        self.settler = Settler(committer, documents, setup.settle, settle_hooks, clock, self._committed_of, deliveries)
+        expires_at_ms = self._expires_at_ms if setup.planning.deadline_s is not None else None
+        self.bulks: BulkWay | None = None
+        self.dispatcher: Dispatcher | BulkDispatcher
+        if deliveries is not None and isinstance(handler, BatchHandler):
+            self.bulks = BulkWay(
+                setup.name,
+                handler,
+                account,
+                setup.delivery,
+                self._guard,
+                BulkHooks(
+                    ended=self._items_ended,
+                    released=self._keys_released,
+                    operations_ended=observer.operations_ended,
+                    retried=observer.retried,
+                    hold_changed=self.refresh_state,
+                    expires_at_ms=expires_at_ms,
+                    fault=self._delivery_fault,
+                ),
+                deliveries,
+                self.settler,
+                committer,
+                settle_hooks,
+                lambda: self.assignment,
+                requests,
+                clock,
+                random,
+            )
+            self.dispatcher = self.bulks.dispatcher
+            self._deliver = self.bulks.deliver
+            return
+        assert not isinstance(handler, BatchHandler)
+        self.dispatcher = dispatcher = Dispatcher(
             handler,
             account,
             setup.delivery,
@@ -165,13 +199,14 @@ class Lane:
                 unit_ended=observer.unit_ended,
                 retried=observer.retried,
                 hold_changed=self.refresh_state,
-                expires_at_ms=self._expires_at_ms if setup.planning.deadline_s is not None else None,
+                expires_at_ms=expires_at_ms,
                 fault=self._delivery_fault,
             ),
             requests,
             clock,
             random,
         )
+        self._deliver = lambda _, items: dispatcher.dispatch(chains_of(items, handler))
 
     # -- life
 
@@ -192,6 +227,8 @@ class Lane:
                     group.create_task(self._poll()),
                     group.create_task(self._tick()),
                 ]
+                if self.bulks is not None:
+                    tasks.append(group.create_task(self.bulks.journal.run()))
                 consumer.subscribe([*self.setup.topics, self.setup.names.replay], listener=_Listener(self))
                 await self._stopping.wait()
                 if self._stopped_for is None:
@@ -293,6 +330,8 @@ class Lane:
         """Nothing of an earlier assignment goes on."""
         self.settler.forget()
         self.dispatcher.forget()
+        if self.bulks is not None:
+            self.bulks.forget()
         self._batcher = self._new_batcher()
         self._batches.clear()
         self._held_bytes = 0
@@ -359,30 +398,37 @@ class Lane:
         if judged.gap is not None:
             self._gap = judged.gap
             return
-        await self._commit_beginnings(assignment, judged, journal)
+        recovered = Recovered() if self.bulks is None else self.bulks.recover(journal.deliveries, judged.begins)
+        await self._commit_beginnings(assignment, judged, journal, recovered)
         if assignment.active:
             self._begin(assignment, judged.begins, journal.starts)
+            if self.bulks is not None:
+                self.bulks.begin(assignment, recovered)
+            self._regulate()
             self._observer.assigned(len(found), sum(begin.fresh for begin in judged.begins.values()))
             self._recovered()
 
-    async def _commit_beginnings(self, assignment: Assignment, judged: Judged, journal: Journal) -> None:
+    async def _commit_beginnings(
+        self, assignment: Assignment, judged: Judged, journal: Journal, recovered: Recovered
+    ) -> None:
         """Where partitions are begun, or go on behind a loss, with what the journal says of it, in one transaction;
         after this process stood still, all offsets once more: that proves that they are still its own."""
         proven = {
             tp: begin
             for tp, begin in judged.begins.items()
-            if assignment.doubtful or begin.fresh or tp in judged.passed
+            if assignment.doubtful or begin.fresh or tp in judged.passed or tp.partition in recovered.stale_partitions
         }
         if not proven:
             return
         names, counts, now_ms = self.setup.names, self._assignor.view.topics, self._clock.wall_ms()
         start, replay, passed = self.setup.start, names.replay, judged.passed
+        removals = () if self.bulks is None else self.bulks.removals(recovered)
         writes = start_writes(
             names.journal, proven, start, counts, now_ms, replay, passed=passed, earlier=journal.starts
         )
         offsets = {tp: Committed(begin.offset, begin.metadata) for tp, begin in proven.items()}
         async with self.settler.lock:
-            await self._committer.commit(writes, offsets, assignment.membership)
+            await self._committer.commit(writes, offsets, assignment.membership, after=removals)
         for tp, lost in judged.passed.items():
             self._observer.records_lost(tp.topic, tp.partition, lost.from_offset, lost.to_offset)
 
@@ -424,7 +470,6 @@ class Lane:
             self._deduper.begin(assignment, starts)
         assignment.ready = True
         self._intake_stopped = True
-        self._regulate()
 
     async def _committed_of(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
         return await read_committed_offsets(self._client, self.setup.names.group, assignment.tps)
@@ -484,12 +529,15 @@ class Lane:
             if not assignment.may_start():
                 return
             state.ledger.advance(position)
+            if state.interrupted:
+                self._pass_gone(state)
 
     def _take(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
         read, items = state.ledger.read, state.items
         plan, add = self._planner.plan, self._batcher.add
         batch_of, ended = self.handler.batch_of, self.settler.add
+        interrupted = state.interrupted
         held = 0
         for record in records:
             offset = record.offset
@@ -499,13 +547,23 @@ class Lane:
                 continue
             item = Item(state, record, offset, now_ms)
             items[offset] = item
-            held += item.size
             plan(item)
+            held += item.size
+            if interrupted and offset in interrupted and self.bulks is not None:
+                self.bulks.take_interrupted(item)
             if item.outcome is not None:
                 ended(item)
             else:
                 add(item, batch_of(item.operations[0]), now)
         self._held_bytes += held
+        if interrupted:
+            self._pass_gone(state)
+
+    def _pass_gone(self, state: PartitionState) -> None:
+        """Records that were begun and that are gone from their topic: nobody will learn what became of them."""
+        if self.bulks is not None:
+            for offset in self.bulks.pass_gone(state):
+                self._observer.records_lost(state.tp.topic, state.tp.partition, offset, offset + 1)
 
     def _regulate(self) -> None:
         """Stop reading while the buffer is full, or an operator has paused the lane; of one partition, while its
@@ -625,7 +683,7 @@ class Lane:
         if self.setup.dry_run:
             self._report_only(items)
         else:
-            self.dispatcher.dispatch(chains_of(items, self.handler))
+            self._deliver(name, items)
 
     def _report_only(self, items: list[Item]) -> None:
         """A dry run: everything but the calls."""
@@ -650,6 +708,25 @@ class Lane:
             if not line.remaining:
                 del self._batches[line.id]
                 self._observer.batch_ended(line, self._clock.monotonic() - line.began)
+
+    def _items_ended(self, items: Sequence[Item]) -> None:
+        """Records of one batch have reached their ends."""
+        if not items[0].partition.assignment.active:
+            return
+        self.settler.add_all(items)
+        line = self._batches.get(items[0].batch_id or "")
+        if line is not None:
+            line.remaining -= len(items)
+            for outcome, count in Counter(item.outcome for item in items if item.outcome is not None).items():
+                line.outcomes[outcome] = line.outcomes.get(outcome, 0) + count
+            if not line.remaining:
+                del self._batches[line.id]
+                self._observer.batch_ended(line, self._clock.monotonic() - line.began)
+
+    def _keys_released(self, keys: set[bytes | None]) -> None:
+        now = self._clock.monotonic()
+        for key in keys:
+            self._batcher.release(key, now)
 
     def _chain_ended(self, chain: Chain) -> None:
         if chain.items[0].partition.assignment.active:

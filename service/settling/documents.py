@@ -61,7 +61,7 @@ class Documents:
             timestamp = item.record.timestamp
             assert item.outcome is not None
             value = encode(
-                result_id(tp.topic, tp.partition, item.offset, timestamp),
+                item.result_id or result_id(tp.topic, tp.partition, item.offset, timestamp),
                 item.event if item.event is not None else item.undecodable,
                 item.outcome,
                 item.reason,

@@ -107,6 +107,16 @@ class Settler:
             self._idle.clear()
             self._wake.set()
 
+    def add_all(self, items: Sequence[Item]) -> None:
+        """Items that reached their outcomes together."""
+        ended = self._ended
+        ended.extend(items)
+        if len(ended) >= self._policy.max_events:
+            self._enough.set()
+        if not self._wake.is_set():
+            self._idle.clear()
+            self._wake.set()
+
     @property
     def pending(self) -> int:
         """Items that ended and wait to be committed."""

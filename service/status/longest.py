@@ -7,7 +7,7 @@ from contracts.timestamps import instant_text
 from service.intake.item import Item
 from service.lane import Lane
 from service.status.document import Waiting
-from service.status.waiting import Wait, Waits
+from service.status.waiting import Wait, Waits, next_of
 
 MOST = 200
 
@@ -35,10 +35,8 @@ def _first(queues: Iterable[list[Item]]) -> Iterator[Item]:
 def _in_delivery(lane: Lane) -> Iterator[Item]:
     """What is tried again, then what is under way."""
     dispatcher = lane.dispatcher
-    chains = itertools.chain((chain for _, chain in dispatcher.parked_loads()), dispatcher.carried_loads())
-    for chain in chains:
-        if chain.position < len(chain.units):
-            yield from (item for item, _ in chain.current.members if item.outcome is None)
+    for load in itertools.chain((load for _, load in dispatcher.parked_loads()), dispatcher.carried_loads()):
+        yield from (item for item in next_of(load) if item.outcome is None)
 
 
 def _in_turn(queues: Iterable[list[Item]]) -> Iterator[Item]:

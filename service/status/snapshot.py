@@ -71,7 +71,7 @@ class Status:
             breaker=_breaker(lane.account.breaker, clock),
             slots=None,
             open_imports=[],
-            journal_open=0,
+            journal_open=0 if lane.bulks is None else lane.bulks.deliveries.count,
             dead_letters=dead_letters_of(self.app.telemetry, name),
         )
 

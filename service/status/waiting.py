@@ -9,10 +9,13 @@ import itertools
 import msgspec
 
 from service.delivery.breaker import BreakerState
+from service.delivery.bulk import Bulk, Part
 from service.delivery.chain import Chain, Stage, Unit
 from service.intake.item import Item
 from service.lane import Lane
 from service.transport.account import Account
+
+Load = Chain | Bulk
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):
@@ -30,19 +33,19 @@ def waits_for(lane: Lane, item: Item, now: float) -> str:
 
 
 class Waits:
-    """Answers for many items of a lane at one moment: the lane's chains are looked through once."""
+    """Answers for many items of a lane at one moment: what is under way is looked through once."""
 
     def __init__(self, lane: Lane, now: float) -> None:
         self._lane = lane
         self._now = now
         dispatcher = lane.dispatcher
-        carried = [chain for chain in dispatcher.carried_loads() if chain.position < len(chain.units)]
-        self._carried = {id(item): chain for chain in carried for item in chain.items}
-        self._parked: dict[int, tuple[float, Chain]] = {}
-        for due, chain in dispatcher.parked_loads():
-            if chain.position < len(chain.units):
-                self._parked.update((id(item), (due, chain)) for item in chain.items)
-        self._by_key: dict[bytes, Chain] | None = None
+        self._carried: dict[int, Load] = {
+            id(item): load for load in dispatcher.carried_loads() for item in _under_way(load)
+        }
+        self._parked: dict[int, tuple[float, Load]] = {}
+        for due, load in dispatcher.parked_loads():
+            self._parked.update((id(item), (due, load)) for item in _under_way(load))
+        self._by_key: dict[bytes, Item] | None = None
 
     def of(self, item: Item) -> Wait:
         """What the item waits for; it is unfinished, and of this lane."""
@@ -58,39 +61,39 @@ class Waits:
         closes_in_s = self._lane.batcher.closes_in_s(item, self._now)
         if closes_in_s is not None:
             return f"in a batch that closes in {_seconds(closes_in_s)}"
-        chain = self._chain_of_key(item.record.key)
-        return "behind an earlier event of its key" if chain is None else _behind(item, chain.current.members[0][0])
+        earlier = self._next_of_key(item.record.key)
+        return "behind an earlier event of its key" if earlier is None else _behind(item, earlier)
 
-    def _chain_of_key(self, key: bytes | None) -> Chain | None:
+    def _next_of_key(self, key: bytes | None) -> Item | None:
         if key is None:
             return None
         if self._by_key is None:
             dispatcher = self._lane.dispatcher
-            parked = (chain for _, chain in dispatcher.parked_loads())
-            chains = itertools.chain(dispatcher.ready_loads(), parked, dispatcher.carried_loads())
-            under_way = (chain for chain in chains if chain.position < len(chain.units))
-            self._by_key = {chain.key: chain for chain in under_way if chain.key is not None}
+            parked = (load for _, load in dispatcher.parked_loads())
+            self._by_key = {}
+            for load in itertools.chain(dispatcher.ready_loads(), parked, dispatcher.carried_loads()):
+                self._by_key.update(_heads(load))
         return self._by_key.get(key)
 
     def _in_delivery(self, item: Item) -> Wait:
         """Its batch was closed: a worker carries it, it waits for a retry, or for a worker."""
         lane, now = self._lane, self._now
-        chain = self._carried.get(id(item))
-        if chain is not None:
-            unit = chain.current
-            if not _is_of(item, unit):
-                return Wait(_behind(item, unit.members[0][0]))
-            if unit.called_at is not None:
-                return Wait(_in_flight(unit, now), unit.attempts)
-            words = _gate(lane, unit, now) or f"its turn on account {lane.account.name}"
-            return Wait(words, unit.attempts + 1)
+        load = self._carried.get(id(item))
+        if load is not None:
+            work = load.current
+            if not _is_of(item, work):
+                return Wait(_behind_work(item, work))
+            if work.called_at is not None:
+                return Wait(_in_flight(work, now), work.attempts)
+            words = _gate(lane, work, now) or f"its turn on account {lane.account.name}"
+            return Wait(words, work.attempts + 1)
         found = self._parked.get(id(item))
         if found is not None:
             due, parked = found
-            unit = parked.current
-            if _is_of(item, unit):
-                return Wait(_retrying(lane, unit, due, now), unit.attempts + 1, due)
-            return Wait(_behind(item, unit.members[0][0]))
+            work = parked.current
+            if _is_of(item, work):
+                return Wait(_retrying(lane, work, due, now), work.attempts + 1, due)
+            return Wait(_behind_work(item, work))
         concurrency = lane.setup.delivery.concurrency
         return Wait(_gate(lane, None, now) or f"one of the lane's {concurrency} workers, all are busy")
 
@@ -113,21 +116,21 @@ def account_waits_for(account: Account, now: float) -> str | None:
     return None
 
 
-def _in_flight(unit: Unit, now: float) -> str:
-    confirming = ", asking the platform for the state" if unit.stage is Stage.CONFIRM else ""
-    return f"in flight for {_seconds(now - (unit.called_at or now))}, attempt {unit.attempts}{confirming}"
+def _in_flight(work: Unit | Part, now: float) -> str:
+    confirming = "" if _is_acting(work) else ", asking the platform for the state"
+    return f"in flight for {_seconds(now - (work.called_at or now))}, attempt {work.attempts}{confirming}"
 
 
-def _retrying(lane: Lane, unit: Unit, due: float, now: float) -> str:
-    why = f" ({unit.last})" if unit.last else ""
-    text = f"retrying{why}, attempt {unit.attempts + 1} in {_seconds(due - now)}"
-    gate = _gate(lane, unit, now)
+def _retrying(lane: Lane, work: Unit | Part, due: float, now: float) -> str:
+    why = f" ({work.last})" if work.last else ""
+    text = f"retrying{why}, attempt {work.attempts + 1} in {_seconds(due - now)}"
+    gate = _gate(lane, work, now)
     return text if gate is None else f"{text}; {gate}"
 
 
-def _gate(lane: Lane, unit: Unit | None, now: float) -> str | None:
+def _gate(lane: Lane, work: Unit | Part | None, now: float) -> str | None:
     """What keeps the lane from sending: an operator's pause, its own hold, else its account."""
-    if lane.dispatcher.paused is not None and (unit is None or unit.stage is Stage.ACT):
+    if lane.dispatcher.paused is not None and (work is None or _is_acting(work)):
         return lane.dispatcher.paused
     hold = lane.dispatcher.hold
     if hold is None:
@@ -145,8 +148,41 @@ def _behind(item: Item, earlier: Item) -> str:
     return f"behind an earlier event of its key at {where}offset {earlier.offset}"
 
 
-def _is_of(item: Item, unit: Unit) -> bool:
-    return any(one is item for one, _ in unit.members)
+def _behind_work(item: Item, work: Unit | Part) -> str:
+    if isinstance(work, Unit):
+        return _behind(item, work.members[0][0])
+    return f"behind another part of its batch, with {len(work.items)} events"
+
+
+def _under_way(load: Load) -> list[Item]:
+    """The items of a load that has not ended."""
+    if isinstance(load, Bulk):
+        return [item for part in load.parts for item in part.items]
+    return load.items if load.position < len(load.units) else []
+
+
+def next_of(load: Load) -> list[Item]:
+    """The items of the call that a load makes next, or makes now."""
+    if isinstance(load, Bulk):
+        return load.current.items if load.parts else []
+    return [item for item, _ in load.current.members] if load.position < len(load.units) else []
+
+
+def _heads(load: Load) -> dict[bytes, Item]:
+    """Of each key in a load the event that is next."""
+    if isinstance(load, Bulk):
+        return {item.record.key: item for item in reversed(_under_way(load)) if item.record.key is not None}
+    return {load.key: load.current.members[0][0]} if load.key is not None and _under_way(load) else {}
+
+
+def _is_acting(work: Unit | Part) -> bool:
+    return isinstance(work, Part) or work.stage is Stage.ACT
+
+
+def _is_of(item: Item, work: Unit | Part) -> bool:
+    if isinstance(work, Part):
+        return any(one is item for one in work.items)
+    return any(one is item for one, _ in work.members)
 
 
 def _seconds(value: float) -> str:

@@ -88,13 +88,19 @@ class LaneTelemetry:
 
     def unit_ended(self, unit: Unit) -> None:
         """A call reached its end, for one or more equal operations."""
-        operation = unit.operation
-        key = (operation.kind, operation.outcome)
+        self._count_operations(unit.operation.kind, unit.operation.outcome, len(unit.members))
+
+    def operations_ended(self, kind: str, outcome: Outcome, count: int) -> None:
+        """So many operations of one batch reached the same end."""
+        self._count_operations(kind, outcome, count)
+
+    def _count_operations(self, kind: str, outcome: Outcome | None, count: int) -> None:
+        key = (kind, outcome)
         counter = self._operations.get(key)
         if counter is None:
-            outcome = operation.outcome.value if operation.outcome is not None else "none"
-            counter = self._operations[key] = self._operations_family.counter(self._lane, operation.kind, outcome)
-        counter.inc(len(unit.members))
+            text = outcome.value if outcome is not None else "none"
+            counter = self._operations[key] = self._operations_family.counter(self._lane, kind, text)
+        counter.inc(count)
 
     def retried(self, cause: str) -> None:
         """An operation waits for another try."""
