@@ -2,7 +2,21 @@
 
 import typer
 
-from service.cli import check, contracts, demo, kafka, lanes, np6, publish, run, sandbox, status, topics, validate
+from service.cli import (
+    check,
+    contracts,
+    demo,
+    kafka,
+    lanes,
+    np6,
+    publish,
+    results,
+    run,
+    sandbox,
+    status,
+    topics,
+    validate,
+)
 from service.cli.failures import Commands
 
 app = typer.Typer(
@@ -19,6 +33,7 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.add_typer(lanes.app, name="lanes")
+app.command("results")(results.results)
 app.command("check")(check.check)
 app.add_typer(topics.app, name="topics")
 app.command("validate")(validate.validate)
