@@ -11,7 +11,8 @@ from math import inf
 
 import msgspec
 
-from .retry import MAX_RETRY_AFTER_S, plain_number, retry_after_s
+from .quota import QuotaPace, read_quota
+from .retry import retry_after_s
 
 THROTTLED = frozenset({429, 503})
 
@@ -21,10 +22,8 @@ _MAX_PAUSE_S = 30.0
 # What may start at once although requests_per_second would spread it.
 _BURST_S = 0.1
 _LEAST_REQUESTS_PER_S = 0.1
-# A Reset above this is an epoch, below it seconds that are left.
-_EPOCH_FROM = 1_000_000_000
-# Two answers that differ by less in when the window ends tell of the same window.
-_SAME_WINDOW_S = 2.0
+# What one process has at least of the platform's own limit, so that it can divide by it.
+_LEAST_SHARE = 0.001
 
 
 class LimiterPolicy(msgspec.Struct, frozen=True, gc=False):
@@ -35,37 +34,6 @@ class LimiterPolicy(msgspec.Struct, frozen=True, gc=False):
     max_in_flight: int | None = None
     requests_per_second: float | None = None
     adaptive: bool = True
-
-
-class Quota(msgspec.Struct, gc=False):
-    """What one answer said of the platform's own limit. ``resets_at`` is monotonic, in seconds."""
-
-    limit: int | None
-    remaining: int
-    resets_at: float
-
-
-def read_quota(headers: Mapping[str, str], now: float, now_wall_s: float) -> Quota | None:
-    """The ``x-ratelimit-*`` headers (lower-case names); None unless remaining and reset are readable numbers.
-
-    A reset of more than 300 s is taken as 300: the unit is the platform's guess and ours.
-    """
-    remaining = _number(headers.get("x-ratelimit-remaining", ""))
-    reset = _number(headers.get("x-ratelimit-reset", ""))
-    if remaining is None or reset is None:
-        return None
-    left_s = reset - now_wall_s if reset > _EPOCH_FROM else reset
-    limit = _number(headers.get("x-ratelimit-limit", ""))
-    return Quota(
-        limit=None if limit is None else int(limit),
-        remaining=int(remaining),
-        resets_at=now + min(max(left_s, 0.0), MAX_RETRY_AFTER_S),
-    )
-
-
-def _number(text: str) -> float | None:
-    # Of a list ("100, 100;w=60") the first number counts.
-    return plain_number(text.partition(",")[0].partition(";")[0])
 
 
 class AccountLimiter:
@@ -88,7 +56,7 @@ class AccountLimiter:
         "_pause_s",
         "_policy",
         "_quota",
-        "_spread_next_at",
+        "_share",
         "_unlimited",
     )
 
@@ -97,10 +65,10 @@ class AccountLimiter:
         self._in_flight = 0
         self._blocked_until = -inf
         self._next_at = -inf
-        self._spread_next_at = -inf
         self._lowered_at = -inf
         self._pause_s = 0.0
-        self._quota: Quota | None = None
+        self._share = 1.0
+        self._quota = QuotaPace()
         self._ceiling = self._concurrency = inf
         self._interval_s = self._burst_s = 0.0
         self._unlimited = True
@@ -119,7 +87,7 @@ class AccountLimiter:
     @property
     def remaining(self) -> int | None:
         """What the platform said is left in its window; None if it said nothing, or that window is over."""
-        return None if self._quota is None else self._quota.remaining
+        return self._quota.remaining
 
     def blocked_until(self, now: float) -> float | None:
         """Until when the platform wants to hear nothing; None if it does not."""
@@ -128,6 +96,7 @@ class AccountLimiter:
     def set_share(self, share: float) -> None:
         """The part of the account's limits that this process has: at least one in flight, 0.1 requests/s."""
         policy = self._policy
+        self._share = min(1.0, max(share, _LEAST_SHARE))
         lowered = self._concurrency / self._ceiling if self._ceiling < inf else 1.0
         self._ceiling = inf if policy.max_in_flight is None else max(1, int(policy.max_in_flight * share))
         self._concurrency = max(1.0, self._ceiling * lowered)
@@ -150,16 +119,18 @@ class AccountLimiter:
         """An admitted request has ended, however."""
         self._in_flight -= 1
 
-    def observe(self, headers: Mapping[str, str], status: int, now: float, now_wall_s: float) -> None:
-        """What an answer says of the pace. Headers have lower-case names."""
+    def observe(
+        self, headers: Mapping[str, str], status: int, now: float, now_wall_s: float, began: float | None = None
+    ) -> None:
+        """What an answer says of the pace. Headers have lower-case names; its request ``began`` then."""
+        quota = read_quota(headers, now_wall_s) if "x-ratelimit-remaining" in headers else None
+        if quota is not None:
+            self._quota.take(quota, now if began is None else began, now, self._in_flight / self._share)
+            self._note_limits()
         if status in THROTTLED:
-            self._throttle(headers, now, now_wall_s)
+            self._throttle(headers, now, now_wall_s, None if quota is None or quota.remaining else quota.left_s)
         elif self._blocked_until > -inf or self._concurrency < self._ceiling:
             self._recover(now)
-        if "x-ratelimit-remaining" in headers:
-            quota = read_quota(headers, now, now_wall_s)
-            if quota is not None:
-                self._take_quota(quota, now)
 
     def _admit_limited(self, now: float) -> float:
         if now < self._blocked_until:
@@ -169,64 +140,22 @@ class AccountLimiter:
         start_at = max(self._next_at, now - self._burst_s) if self._interval_s else now
         if start_at > now:
             return start_at - now
-        if self._quota is not None:
-            wait_s = self._wait_for_quota(now)
+        if self._quota.active:
+            wait_s = self._quota.wait_s(now, self._in_flight, self._share)
             if wait_s:
                 return wait_s
+            self._quota.started(now)
+            self._note_limits()
         self._next_at = start_at + self._interval_s
         self._in_flight += 1
         return 0.0
 
-    def _wait_for_quota(self, now: float) -> float:
-        """What is left of the platform's window, spread over it once half of it is used.
-
-        Whatever is in flight may not have been counted by the platform yet.
-        """
-        quota = self._quota
-        assert quota is not None
-        if now >= quota.resets_at:
-            self._begin_window(quota)
-            quota = self._quota
-            if quota is None:
-                return 0.0
-        left = quota.remaining - self._in_flight
-        if left < 1:
-            return quota.resets_at - now
-        if quota.resets_at < inf and (quota.limit is None or 2 * left <= quota.limit):
-            if now < self._spread_next_at:
-                return min(self._spread_next_at, quota.resets_at) - now
-            self._spread_next_at = now + (quota.resets_at - now) / left
-        return 0.0
-
-    def _begin_window(self, quota: Quota) -> None:
-        """No more than its limit starts in a new window before an answer tells how long it lasts."""
-        self._spread_next_at = -inf
-        if quota.limit is None:
-            self._quota = None
-            self._note_limits()
-        else:
-            self._quota = Quota(limit=quota.limit, remaining=max(1, quota.limit), resets_at=inf)
-
-    def _take_quota(self, quota: Quota, now: float) -> None:
-        """Answers overtake each other: within a window what is left only falls, an old window is no news."""
-        known = self._quota
-        if known is not None and now < known.resets_at < inf:
-            later_s = quota.resets_at - known.resets_at
-            if abs(later_s) < _SAME_WINDOW_S:
-                known.remaining = min(known.remaining, quota.remaining)
-                return
-            if later_s < 0 and quota.remaining <= known.remaining:
-                return
-        self._quota = quota
-        self._spread_next_at = -inf
-        self._note_limits()
-
-    def _throttle(self, headers: Mapping[str, str], now: float, now_wall_s: float) -> None:
+    def _throttle(self, headers: Mapping[str, str], now: float, now_wall_s: float, resets_in_s: float | None) -> None:
         asked_s = retry_after_s(headers, now_wall_s)
         if asked_s is None and now >= self._blocked_until:
             # The first of those that were in flight together; the others tell nothing new.
             self._pause_s = min(max(self._pause_s * 2, _FIRST_PAUSE_S), _MAX_PAUSE_S)
-            asked_s = self._pause_s
+            asked_s = self._pause_s if resets_in_s is None else min(self._pause_s, max(resets_in_s, self._pause_s / 4))
         if asked_s is not None:
             self._blocked_until = max(self._blocked_until, now + asked_s)
         if self._policy.adaptive and self._ceiling < inf and now - self._lowered_at >= 1.0:
@@ -244,5 +173,5 @@ class AccountLimiter:
 
     def _note_limits(self) -> None:
         self._unlimited = (
-            self._ceiling == inf and not self._interval_s and self._quota is None and self._blocked_until == -inf
+            self._ceiling == inf and not self._interval_s and not self._quota.active and self._blocked_until == -inf
         )

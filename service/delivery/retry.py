@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -13,6 +14,9 @@ MAX_RETRY_AFTER_S = 300.0
 
 # Only what may have been the item's own doing uses up its attempts.
 EXHAUSTING = frozenset({RetryCause.TIMED_OUT, RetryCause.RESET, RetryCause.SERVER_ERROR})
+
+# Whole seconds, and the time that an answer takes.
+_SAME_CLOCK_S = 3.0
 
 # 2.0 ** n beyond this is far over any delay, and far under what a float holds.
 _MAX_DOUBLINGS = 64
@@ -54,22 +58,38 @@ def retry_after_s(headers: Mapping[str, str], now_wall_s: float) -> float | None
     """Seconds to wait by ``Retry-After`` (seconds, or an HTTP date), at most 300.
 
     None if it is absent or unreadable. ``headers`` have lower-case names; ``now_wall_s`` is in seconds since
-    the epoch.
+    the epoch. A date is compared with the answer's own ``Date`` where that tells that our clock differs.
     """
     text = headers.get("retry-after")
     if text is None:
         return None
     seconds = plain_number(text)
     if seconds is None:
-        seconds = _seconds_until(text, now_wall_s)
+        seconds = _seconds_until(text, server_wall_s(headers, now_wall_s))
     return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
+def server_wall_s(headers: Mapping[str, str], now_wall_s: float) -> float:
+    """The platform's clock by its ``Date``, where ours differs by more than the header's grain; else ours."""
+    text = headers.get("date")
+    date_s = None if text is None else _http_date_s(text)
+    if date_s is None or abs(date_s - now_wall_s) <= _SAME_CLOCK_S:
+        return now_wall_s
+    return date_s
+
+
 def _seconds_until(text: str, now_wall_s: float) -> float | None:
+    moment_s = _http_date_s(text)
+    return None if moment_s is None else moment_s - now_wall_s
+
+
+@lru_cache(maxsize=16)
+def _http_date_s(text: str) -> float | None:
+    """Seconds since the epoch. The answers of one second carry the same text."""
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:  # the obsolete forms are in UTC too
             moment = moment.replace(tzinfo=UTC)
-        return moment.timestamp() - now_wall_s
+        return moment.timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -169,7 +169,7 @@ class Account:
             raise
         now = self._clock.monotonic()
         self.limiter.release()
-        self._note(reply, permit, now, who)
+        self._note(reply, permit, began, now, who)
         status = str(reply.status) if isinstance(reply, Answer) else reply.kind.value
         observer.request_ended(status, now - began)
         if self._waiting:
@@ -329,12 +329,12 @@ class Account:
         refused.trying = True
         return Permit.TRIAL, 0.0
 
-    def _note(self, reply: Reply, permit: Permit, now: float, who: object) -> None:
+    def _note(self, reply: Reply, permit: Permit, began: float, now: float, who: object) -> None:
         failed = is_outage(reply)
         if failed:
             self._failed_last = who
         if isinstance(reply, Answer):
-            self.limiter.observe(reply.headers, reply.status, now, self._clock.wall_ms() / 1000)
+            self.limiter.observe(reply.headers, reply.status, now, self._clock.wall_ms() / 1000, began)
         if permit is Permit.TRIAL:
             self._note_trial(reply, now)
         else:
