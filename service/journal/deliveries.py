@@ -5,7 +5,7 @@ partition's records to be settled, in that transaction; or all at once, when an 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -80,6 +80,8 @@ class OpenDeliveries:
         self._open: set[OpenEntry] = set()
         # Closed by a transaction of which not everything is proved to have been written: taken out once more.
         self.unproven: list[OpenEntry] = []
+        # Told when something has become unproven; set by whoever takes it out.
+        self.wake: Callable[[], None] = _nobody
 
     @property
     def count(self) -> int:
@@ -107,8 +109,9 @@ class OpenDeliveries:
         for entry, count in leaving.counts.items():
             entry.left -= count
         self._open.difference_update(leaving.closing)
-        if not proven:
+        if not proven and leaving.closing:
             self.unproven.extend(leaving.closing)
+            self.wake()
 
     def gone(self, entry: OpenEntry, records: int) -> None:
         """So many records that the entry names will never be read."""
@@ -116,6 +119,7 @@ class OpenDeliveries:
         if entry.left <= 0:
             self._open.discard(entry)
             self.unproven.append(entry)
+            self.wake()
 
     def begun(self, delivery: OpenDelivery) -> None:
         """The delivery's entries have been written."""
@@ -153,6 +157,10 @@ class OpenDeliveries:
         for partition, record in records:
             by_partition.setdefault(partition, []).append(record)
         return [PartitionWrite(self._topic, partition, found) for partition, found in by_partition.items()]
+
+
+def _nobody() -> None:
+    """Nobody takes out what is unproven."""
 
 
 def _offsets_by_partition(items: Iterable[Item]) -> dict[PartitionState, list[int]]:

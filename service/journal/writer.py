@@ -75,6 +75,7 @@ class JournalWriter:
         self.policy = policy or JournalPolicy()
         self._orders: list[_Order] = []
         self._wake = asyncio.Event()
+        deliveries.wake = self._wake.set
         self._ended_at = float("-inf")
         self._losses = 0
         # An id is never used again: the entry of a batch that is begun anew must not be that of the former one.
@@ -98,10 +99,6 @@ class JournalWriter:
     async def take_out(self, delivery: OpenDelivery) -> bool:
         """Take the entries out, however long it takes; False once the assignment is over."""
         return await self._order(delivery, removes=True).done is not None
-
-    def flush(self) -> None:
-        """Something has been closed whose removal is not proved."""
-        self._wake.set()
 
     def forget(self) -> None:
         """Answer what is ordered for assignments that have ended."""

@@ -108,6 +108,4 @@ class BulkWay:
         gone = sorted(offset for offset in state.interrupted if offset < position)
         for offset in gone:
             self.deliveries.gone(state.interrupted.pop(offset), 1)
-        if gone:
-            self.journal.flush()
         return gone

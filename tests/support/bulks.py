@@ -42,6 +42,7 @@ from service.delivery.bulk_dispatcher import BulkDispatcher, BulkHooks
 from service.delivery.guard import Guard
 from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.retry import RetryPolicy
+from service.errors import RefusedError
 from service.intake.item import Item
 from service.journal.deliveries import OpenDeliveries
 from service.journal.writer import JournalPolicy, JournalWriter
@@ -155,7 +156,7 @@ class BulkBench:
         hooks = SettleHooks(
             settled=lambda items, _: self.settled.extend(items),
             fenced=self._fenced,
-            refused=lambda error: self.told.append(f"refused {error.what}"),
+            refused=self._refused,
             lost=lambda why: self.told.append("lost"),
             recovered=lambda: self.told.append("recovered"),
         )
@@ -220,6 +221,10 @@ class BulkBench:
 
     def _fenced(self, assignment: object) -> None:
         self.told.append("fenced")
+        self.source.assignment.end()
+
+    def _refused(self, error: RefusedError) -> None:
+        self.told.append(f"refused {error.what}")
         self.source.assignment.end()
 
     # -- what a test does
