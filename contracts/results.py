@@ -218,8 +218,8 @@ def _described(
 
 def _bounded(operations: list[Operation]) -> list[Operation]:
     for operation in operations:
-        texts = len(operation.target or "") + len(operation.entity or "")
-        if texts > TARGET_MAX or operation.detail is not None or operation.reference is not None:
+        texts = len(operation.target or "") + len(operation.entity or "") + len(operation.reference or "")
+        if texts > TARGET_MAX or operation.detail is not None:
             return [_cut(one) for one in operations]
     return operations
 
