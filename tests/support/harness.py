@@ -49,6 +49,22 @@ DRAIN_S = 25.0
 KAFKA_TIMES = {"session_timeout": "6s", "transaction_timeout": "3s"}
 RETRIES = {"first_delay": "20ms", "max_delay": "300ms", "max_attempts": 1000}
 
+# What a lane says to its handler unless a test says otherwise.
+HANDLER_KEYS: dict[str, dict[str, Any]] = {
+    "np6.segments": {
+        "handler": "np6.segments",
+        "target": "data.identifiers.np6",
+        "join": "data.segments.join",
+        "leave": "data.segments.leave",
+    },
+    "np6.workflows": {
+        "handler": "np6.workflows",
+        "workflow": 42,
+        "receiver": {"type": "id", "value": "data.target"},
+        "data": {"event": "event.id", "label": "data.label"},
+    },
+}
+
 
 class ServiceProcess:
     """``python -m service run`` with its output in a file. Ended by ``close``, whatever state it is in."""
@@ -226,10 +242,7 @@ class Stage:
                 **given.get("account_keys", {}),
             }
             lanes[lane] = {
-                "handler": "np6.segments",
-                "target": "data.identifiers.np6",
-                "join": "data.segments.join",
-                "leave": "data.segments.leave",
+                **HANDLER_KEYS[given.get("handler", "np6.segments")],
                 "batch": {"linger": "20ms"},
                 "retry": RETRIES,
                 **{key: value for key, value in given.items() if key != "account_keys"},
