@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from random import Random
@@ -41,7 +40,8 @@ from service.settling.settler import Committer, SettlePolicy
 from service.settling.transactor import Transactor
 from service.telemetry import AccountTelemetry, LaneTelemetry, SecretStrings, Telemetry
 from service.transport.account import Account
-from service.transport.http import HttpTransport, TransportPolicy
+from service.transport.http import HttpTransport
+from service.transport.reaching import policy_of, tls_of
 
 VERSION = "0.1.0"
 
@@ -171,22 +171,7 @@ class Application:
     # -- building
 
     async def _account(self, stack: AsyncExitStack, config: AccountConfig) -> Account:
-        tls: ssl.SSLContext | None = None
-        if config.ca_file is not None:
-            try:
-                tls = ssl.create_default_context(cafile=str(config.ca_file))
-            except (OSError, ssl.SSLError) as error:
-                raise StartError(f"accounts.{config.name}.ca_file: {error}") from error
-        transport = HttpTransport(
-            TransportPolicy(
-                base_url=config.base_url,
-                connect_s=config.timeouts.connect_s,
-                total_s=config.timeouts.total_s,
-                max_connections=config.limits.max_in_flight,
-                proxy=config.proxy,
-            ),
-            tls,
-        )
+        transport = HttpTransport(policy_of(config, max_connections=config.limits.max_in_flight), tls_of(config))
         await stack.enter_async_context(transport)
         account = Account(
             config.name,

@@ -1,13 +1,12 @@
 """Whether each account lets us in: one reading call for something that does not exist."""
 
-import ssl
 from collections.abc import Mapping
 
 from handlers.base import Answer, Failure, FailureKind, Platform, Reply
 from service.config import Account, Configuration
-from service.errors import StartError
 from service.findings import Finding, Severity
-from service.transport.http import HttpTransport, TransportPolicy
+from service.transport.http import HttpTransport
+from service.transport.reaching import policy_of, tls_of
 
 _MISDIRECTED = frozenset({405, 410, 411, 415})
 
@@ -22,14 +21,7 @@ async def _check(account: Account, platform: Platform) -> Finding:
         credentials = platform.credentials(account.api_key.read())
     except ValueError as error:
         return Finding(Severity.ERROR, f"account {account.name}", str(error), f"see accounts.{account.name}.api_key")
-    policy = TransportPolicy(
-        base_url=account.base_url,
-        connect_s=account.timeouts.connect_s,
-        total_s=account.timeouts.total_s,
-        max_connections=1,
-        proxy=account.proxy,
-    )
-    async with HttpTransport(policy, _tls(account)) as transport:
+    async with HttpTransport(policy_of(account, max_connections=1), tls_of(account)) as transport:
         return judge(account, await transport.send(platform.probe(), credentials))
 
 
@@ -73,12 +65,3 @@ def _remedy(failure: Failure, place: str) -> str:
     if failure.kind is FailureKind.NOT_SENT:
         return f"see {place}.base_url and proxy; does a firewall let us out?"
     return f"is {place}.base_url the platform's API? See also timeouts"
-
-
-def _tls(account: Account) -> ssl.SSLContext | None:
-    if account.ca_file is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(account.ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"accounts.{account.name}.ca_file: {error}") from error
