@@ -94,6 +94,7 @@ class Verdict(NamedTuple):
     excused: int  # the second one was on its way when its process froze
     in_doubt_performed: int
     in_doubt_not_performed: int
+    late: int  # performed after their result said in_doubt: HTTP has no fence
 
 
 class Frozen(NamedTuple):
@@ -134,6 +135,7 @@ def judge(
             faults.append(f"{result.place} is {result.verdict}")
         if outcome == "in_doubt":
             counts["in_doubt_performed" if done else "in_doubt_not_performed"] += 1
+            counts["late"] += any(one.at_s * 1000 > result.at_ms for one in done)
         if len(done) == 1:
             counts["once"] += 1
         elif done:
