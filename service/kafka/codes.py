@@ -113,3 +113,9 @@ REFUSED = frozenset(
         Code.INVALID_RECORD,
     }
 )
+
+
+def refusal_in(error: BaseException) -> int | None:
+    """The code of a broker's refusal that aiokafka has made an exception of; None of any other error."""
+    code = getattr(error, "errno", None)
+    return code if code in REFUSED else None

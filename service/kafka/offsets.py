@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from service.errors import RefusedError
-from service.kafka.codes import REFUSED, name_of
+from service.kafka.codes import REFUSED, name_of, refusal_in
 from service.kafka.requests import OffsetFetch
 
 
@@ -44,7 +44,9 @@ async def read_committed_offsets(
             if coordinator is None:
                 coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group_id)
             answer = await client.send(coordinator, _request(group_id, missing), group=ConnectionGroup.COORDINATION)
-        except (KafkaError, AssertionError):
+        except (KafkaError, AssertionError) as error:
+            if (refused := refusal_in(error)) is not None:
+                raise RefusedError(f"group {group_id}", name_of(refused)) from error
             coordinator = None
             await asyncio.sleep(backoff_s)
             continue

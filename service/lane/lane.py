@@ -46,6 +46,7 @@ from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import membership, request_rejoin
 from service.lane.bulks import BulkWay
 from service.lane.control import LaneControl
+from service.lane.denials import Denials, denial_of, unseen
 from service.lane.observer import BatchLine, LaneObserver
 from service.lane.starting import start_writes
 from service.lifecycle import LaneState, StateBoard
@@ -64,6 +65,9 @@ _TICK_S = 0.25
 _VIEW_CHECK_S = 60.0
 _RETRY_S = 0.5
 _CLOSE_S = 5.0
+# Longer than a transaction that is pending on the offsets may take.
+_OFFSETS_WITHIN_S = 60.0
+_ORDERS_WITHIN_S = 15.0
 # Of the session timeout: heartbeats go out each fifth of it, so that the last one may be older by that.
 _LEASE = 0.8
 # Intake begins again once the buffer has this much room, so that it does not stop and start with each record.
@@ -136,6 +140,7 @@ class Lane:
         self._paused_full = False
         self._intake_stopped = False
         self._kafka_lost: str | None = None
+        self._denials = Denials()
         self._gap: str | None = None
         self._draining = False
         self._awake_at = clock.monotonic()
@@ -354,7 +359,7 @@ class Lane:
             except FencedError:
                 self._fenced(assignment)
             except (KafkaError, TransactorLostError) as error:
-                self._lost(str(error) or type(error).__name__)
+                self._lost(denial_of(error) or str(error) or type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
             except JournalUnreadableError as error:
                 self._gap = str(error)
@@ -387,7 +392,7 @@ class Lane:
             return
         committed = await self._committed_of(assignment)
         # Nothing is called before every order that has been given is known: also not after this process stood still.
-        await self._control.read_to_end()
+        await self._orders_known()
         assert self._consumer is not None
         journal = await self._journal(assignment, committed)
         found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, journal.starts)
@@ -443,7 +448,8 @@ class Lane:
             count = len(self._client.cluster.partitions_for_topic(topic) or ())
             if count < width:
                 self._client.force_metadata_update()
-                raise TransactorLostError(f"topic {topic} has {count} partitions, the sources have {width}: add some")
+                few = f"topic {topic} has {count} partitions, the sources have {width}: add some"
+                raise TransactorLostError(unseen(topic, self._client.cluster.unauthorized_topics, few))
         own = {tp.partition for tp in assignment.tps}
         begun = all(tp in committed or tp.topic == names.replay for tp in assignment.tps)
         others = () if begun else range(len(self._client.cluster.partitions_for_topic(names.journal) or ()))
@@ -472,7 +478,23 @@ class Lane:
         self._intake_stopped = True
 
     async def _committed_of(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
-        return await read_committed_offsets(self._client, self.setup.names.group, assignment.tps)
+        """Raises TransactorLostError if the brokers do not tell them in time, RefusedError."""
+        try:
+            async with asyncio.timeout(_OFFSETS_WITHIN_S):
+                return await read_committed_offsets(self._client, self.setup.names.group, assignment.tps)
+        except TimeoutError as error:
+            raise TransactorLostError(f"no committed offsets within {_OFFSETS_WITHIN_S:g} s") from error
+
+    async def _orders_known(self) -> None:
+        """Raises TransactorLostError if the control topic cannot be read to its end in time."""
+        try:
+            async with asyncio.timeout(_ORDERS_WITHIN_S):
+                await self._control.read_to_end()
+        except TimeoutError as error:
+            raise TransactorLostError(
+                f"the control topic could not be read within {_ORDERS_WITHIN_S:g} s; "
+                "does our user of Kafka have the right Read on it?"
+            ) from error
 
     # -- intake
 
@@ -497,6 +519,7 @@ class Lane:
                 continue
             except KafkaError as error:
                 self._observer.kafka_error(type(error).__name__)
+                self._denials.note(error, self._clock.monotonic())
                 await asyncio.sleep(_RETRY_S)
                 continue
             assignment = self.assignment
@@ -892,10 +915,13 @@ class Lane:
             return LaneState.HOLDING, f"kafka: {self._kafka_lost}"
         if self._gap is not None:
             return LaneState.HOLDING, self._gap
+        if (told := self._denials.reason(self._clock.monotonic())) is not None:
+            return LaneState.HOLDING, f"kafka: {told}"
         if assignment is None or not assignment.active:
             return LaneState.STANDBY, "waiting for partitions"
         if missing := self._assignor.view.missing:
-            return LaneState.HOLDING, f"topic {missing[0]} has no metadata"
+            told = f"topic {missing[0]} has no metadata"
+            return LaneState.HOLDING, unseen(missing[0], self._client.cluster.unauthorized_topics, told)
         if not assignment.tps:
             return LaneState.STANDBY, "other members have all partitions"
         if self.dispatcher.hold is not None:

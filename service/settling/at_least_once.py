@@ -13,7 +13,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import TopicPartition
 
 from service.errors import FencedError, RefusedError, TransactorLostError
-from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, name_of
+from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, name_of, refusal_in
 from service.kafka.private import Membership
 from service.settling.batches import PartitionWrite, build, merged
 from service.settling.producing import Backoff, BatchSender, TransactorPolicy
@@ -77,7 +77,9 @@ class AcknowledgedCommitter:
             try:
                 node = await self._client.coordinator_lookup(CoordinationType.GROUP, membership.group_id)
                 answer = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
-            except (KafkaError, AssertionError):
+            except (KafkaError, AssertionError) as error:
+                if (refused := refusal_in(error)) is not None:
+                    raise RefusedError(f"group {membership.group_id}", name_of(refused)) from error
                 await backoff.wait(short=False)
                 continue
             codes = {code for _, parts in answer.topics for _, code in parts} - {0}

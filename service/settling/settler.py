@@ -255,10 +255,8 @@ class Settler:
         await self.reopen(lambda: assignment.active)
         if not assignment.active or not self._committer.healthy:
             return False
-        try:
-            committed = await self._read_offsets(assignment)
-        except RefusedError as error:
-            self._hooks.refused(error)
+        committed = await self._offsets_told(assignment)
+        if committed is None:
             return False
         self._hooks.recovered()
         for tp, plan in plans.items():
@@ -268,6 +266,20 @@ class Settler:
             ):
                 return False
         return True
+
+    async def _offsets_told(self, assignment: Assignment) -> Mapping[TopicPartition, CommittedOffset] | None:
+        """The committed offsets, asked for until they are told: without them nobody knows whether to settle again.
+        None if the assignment ended over it, or the brokers refuse."""
+        while assignment.active:
+            try:
+                return await self._read_offsets(assignment)
+            except TransactorLostError as error:
+                self._hooks.lost(str(error))
+                await asyncio.sleep(self._policy.recovery_pause_s)
+            except RefusedError as error:
+                self._hooks.refused(error)
+                return None
+        return None
 
     async def reopen(self, wanted: Callable[[], bool]) -> None:
         """Open the committer, trying again for as long as it is wanted. The caller holds the lock."""

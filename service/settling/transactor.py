@@ -26,7 +26,7 @@ from aiokafka.protocol.transaction import (
 from aiokafka.structs import TopicPartition
 
 from service.errors import FencedError, RefusedError, TransactorLostError
-from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, Code, name_of
+from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, Code, name_of, refusal_in
 from service.kafka.private import Membership
 from service.kafka.requests import TxnOffsetCommit
 from service.settling.batches import Batch, PartitionWrite, build, merged
@@ -172,7 +172,9 @@ class Transactor:
             try:
                 node = await self._group_coordinator(membership.group_id)
                 answer = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
-            except KafkaError:
+            except KafkaError as error:
+                if (denied := refusal_in(error)) is not None:
+                    raise RefusedError(f"group {membership.group_id}", name_of(denied)) from error
                 self._group_coordinators.pop(membership.group_id, None)
                 await backoff.wait(short=False)
                 continue
@@ -234,7 +236,9 @@ class Transactor:
                 if self._coordinator is None:
                     self._coordinator = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
                 answer = await self._client.send(self._coordinator, request, group=ConnectionGroup.COORDINATION)
-            except (KafkaError, AssertionError):
+            except (KafkaError, AssertionError) as error:
+                if (refused := refusal_in(error)) is not None:
+                    raise RefusedError(f"transactional id {self._id}", name_of(refused)) from error
                 self._coordinator = None
                 await backoff.wait(short=False)
                 continue

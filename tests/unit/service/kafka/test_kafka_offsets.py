@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka.client import ConnectionGroup, CoordinationType
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import GroupAuthorizationFailedError, NodeNotReadyError
 from aiokafka.structs import TopicPartition
 
 from service.errors import RefusedError
@@ -147,3 +147,12 @@ async def test_nothing_asked_is_nothing_sent() -> None:
     client = Client()
     assert await read_committed_offsets(client, "group", ()) == {}  # type: ignore[arg-type] # a fake
     assert client.requests == []
+
+
+async def test_a_right_that_the_lookup_already_lacks() -> None:
+    """aiokafka raises it, and asking again would change nothing: the caller is told, and the group named."""
+    client = Client()
+    client.lookup_faults = [GroupAuthorizationFailedError("group")]
+    with pytest.raises(RefusedError, match=r"group group: GROUP_AUTHORIZATION_FAILED \(30\)"):
+        await read(client)
+    assert client.lookups == 1

@@ -197,6 +197,23 @@ def test_a_refused_record_stops_the_lane_and_commits_nothing() -> None:
     run(main)
 
 
+def test_nothing_is_settled_again_before_the_offsets_are_told() -> None:
+    """Brokers that do not tell them in time are asked again: the lost transaction may have been committed."""
+
+    async def main(time: FakeTime) -> None:
+        source, broker = Source(), FakeBroker()
+        broker.faults = [AfterCommit()]
+        broker.read_faults = [LOST, LOST]
+        async with running(SettlingBench(time, broker)) as bench:
+            bench.add(source.ended(), source.ended())
+            await bench.settler.drained()
+            assert bench.told == ["lost", "lost", "lost", "recovered"]
+            assert [offset for _, _, offset in bench.published()] == [0, 1]
+            assert [item.offset for item in bench.settled] == [0, 1]
+
+    run(main)
+
+
 def test_a_right_that_is_missing_in_the_recovery_stops_the_lane_too() -> None:
     """Neither opening anew nor reading the offsets may kill the settler."""
 

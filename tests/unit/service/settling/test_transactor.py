@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka.client import CoordinationType
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import NodeNotReadyError, TransactionalIdAuthorizationFailed
 from aiokafka.structs import TopicPartition
 
 from service.errors import FencedError, RefusedError, SettleError, TransactorLostError
@@ -258,3 +258,17 @@ async def test_open_waits_for_a_predecessors_transaction_and_fails_in_time() -> 
         await broken.open()
     assert not broken.healthy
     assert transactor.healthy
+
+
+async def test_a_right_that_the_lookup_already_lacks() -> None:
+    """Whoever may not use the transactional id learns it at once, and is told which."""
+    client = FakeClient()
+
+    async def refuse(kind: CoordinationType, key: str) -> int:
+        raise TransactionalIdAuthorizationFailed
+
+    client.coordinator_lookup = refuse  # type: ignore[method-assign] # the lookup alone is another
+    transactor = Transactor(client, "fanline.vip.x", POLICY)
+    with pytest.raises(RefusedError, match=r"fanline.vip.x: TRANSACTIONAL_ID_AUTHORIZATION_FAILED \(53\)"):
+        await transactor.open()
+    assert client.sent == []
