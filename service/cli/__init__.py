@@ -3,6 +3,7 @@
 import typer
 
 from service.cli import (
+    audit,
     check,
     contracts,
     demo,
@@ -34,6 +35,7 @@ app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.add_typer(lanes.app, name="lanes")
 app.command("results")(results.results)
+app.command("audit")(audit.audit_command)
 app.command("check")(check.check)
 app.add_typer(topics.app, name="topics")
 app.command("validate")(validate.validate)

@@ -56,6 +56,10 @@ def _ignored(amount: int) -> None:
     pass
 
 
+def _passed_by(tp: TopicPartition, offset: int) -> None:
+    pass
+
+
 @asynccontextmanager
 async def reading(connection: Mapping[str, Any]) -> AsyncIterator["TopicReader"]:
     """A reader of topics. ``connection`` are a client's arguments. Raises NoBrokerError, ReadingError."""
@@ -94,6 +98,7 @@ class TopicReader:
         self._next: dict[TopicPartition, int] = {}
         self._moved_at = time.monotonic()
         self._bootstrapped = False
+        self._unparsable: Callable[[TopicPartition, int], None] = _passed_by
         self.passed = 0
 
     async def partitions(self, topics: Collection[str]) -> dict[str, int]:
@@ -123,10 +128,14 @@ class TopicReader:
         return {tp: Span(first[tp], max(first[tp], ends[tp])) for tp in parts}
 
     async def scan(
-        self, spans: Spans, advanced: Callable[[int], None] = _ignored
+        self,
+        spans: Spans,
+        advanced: Callable[[int], None] = _ignored,
+        unparsable: Callable[[TopicPartition, int], None] = _passed_by,
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
         """All records of the spans, some partitions at a time, each partition in order. ``advanced`` is told by how
-        many offsets. Raises ReadingError."""
+        many offsets; ``unparsable`` where a record lies that is passed by. Raises ReadingError."""
+        self._unparsable = unparsable
         parts = [tp for tp, span in sorted(spans.items()) if span.size]
         for begin in range(0, len(parts), _PARTITIONS_AT_ONCE):
             some = {tp: spans[tp] for tp in parts[begin : begin + _PARTITIONS_AT_ONCE]}
@@ -238,6 +247,7 @@ class TopicReader:
                 self._consumer.seek(tp, offset + 1)
                 self._advance(tp, offset + 1, advanced)
                 self.passed += 1
+                self._unparsable(tp, offset)
         await asyncio.sleep(_AGAIN_S)
         return found
 

@@ -109,7 +109,7 @@ class BatcherModel(RuleBasedStateMachine):
         if due_s is None:
             assert all(key in self.under_way for key in undispatched)
         elif not ends_at_once:
-            assert 0 <= due_s <= self.policy.linger_s
+            assert 0 <= due_s <= self.policy.linger_s + 1e-9  # now + linger - now is not always linger
         for item in undispatched.get(None, []):
             # Without a key nothing is waited for but the linger.
             assert self.now - self.came_at[item.offset] < self.policy.linger_s

@@ -1,0 +1,1 @@
+"""Proves from the topics alone that each event has exactly one result; ``fanline audit``."""

@@ -1,0 +1,161 @@
+"""``fanline audit``."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+from aiokafka.structs import TopicPartition
+
+from service.app import KINDS
+from service.auditing.auditing import Bounds, Progress, audit
+from service.auditing.tally import LaneAudit
+from service.cli.failures import CommandError, ExitCode
+from service.cli.instants import since_ms
+from service.cli.options import ConfigOption, JsonOption
+from service.cli.output import Bar, console, counted, print_json, print_table, quiet_libraries
+from service.config import Configuration, load
+
+_TROUBLES = ("missing", "duplicate", "contradictory", "unknown", "unproven", "lost", "past", "pending")
+
+
+def audit_command(
+    config: ConfigOption,
+    lane: Annotated[
+        list[str] | None, typer.Option("--lane", "-l", metavar="LANE", help="Only this lane; may be repeated.")
+    ] = None,
+    begin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="AGO|TIME|TOPIC:PARTITION:OFFSET",
+            help="Compare from here on instead of from the lane's recorded start. An offset may be given for several "
+            "partitions.",
+        ),
+    ] = None,
+    end: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="AGO|TIME|TOPIC:PARTITION:OFFSET", help="Compare up to before here; else to now."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail also where results may have been deleted already (unknown).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Proves that each event has exactly one result: joins the source topics with results and dead letters.
+
+    Everything is read from Kafka anew, as a reader of committed records; nothing that the service counts is believed.
+    The lanes may be running: what they have not finished is pending. Exit code 1 if anything is missing, duplicate or
+    contradictory (two outcomes, or a dead letter without its result, or the other way round).
+    """
+    quiet_libraries()
+    configuration = load(config, KINDS)
+    lanes = _lanes(configuration, lane)
+    topics = {topic for name in lanes for topic in configuration.lanes[name].topics}
+    bounds = _bounds(begin, "--from", topics), _bounds(end, "--to", topics)
+    with Progressing() as progressing:
+        found = asyncio.run(audit(configuration, lanes, *bounds, progressing.progress))
+    if as_json:
+        print_json({"lanes": {name: msgspec.to_builtins(one) for name, one in found.items()}})
+    else:
+        print_audit(found)
+    if not all(one.proven for one in found.values()) or (strict and any(one.unknown for one in found.values())):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+class Progressing:
+    """A bar for each thing that is read."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self.progress = Progress(self._begin, self._advance)
+
+    def _begin(self, title: str, total: int) -> None:
+        self._close()
+        self._bar = Bar(title, total).__enter__()
+
+    def _advance(self, amount: int) -> None:
+        if self._bar is not None:
+            self._bar.advance(amount)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> "Progressing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+
+def print_audit(found: Mapping[str, LaneAudit]) -> None:
+    """The counts as a table, examples of what is wrong, and a verdict for each lane."""
+    outcomes = sorted({name for one in found.values() for name in one.results})
+    troubles = [name for name in _TROUBLES if name in _TROUBLES[:3] or any(getattr(a, name) for a in found.values())]
+    columns = ["lane", "events", *outcomes, *troubles]
+    print_table(
+        columns,
+        [
+            [
+                name,
+                f"{one.events:,}",
+                *(f"{one.results.get(outcome, 0):,}" for outcome in outcomes),
+                *(f"{getattr(one, trouble):,}" for trouble in troubles),
+            ]
+            for name, one in found.items()
+        ],
+        right=columns[1:],
+    )
+    out = console()
+    for name, one in found.items():
+        for example in one.examples:
+            out.print(f"{name}: {example}", markup=False, soft_wrap=True)
+    for name, one in found.items():
+        out.print(f"{name}: {verdict_text(one)}", markup=False, soft_wrap=True)
+
+
+def verdict_text(one: LaneAudit) -> str:
+    """One sentence: proven, or what is wrong."""
+    if not one.proven:
+        wrong = ", ".join(f"{getattr(one, what):,} {what}" for what in _TROUBLES[:3] if getattr(one, what))
+        return f"NOT proven: {wrong} of {counted(one.events, 'event')}"
+    told = sum(one.results.values())
+    rest = [f"{getattr(one, what):,} {what}" for what in _TROUBLES[3:] if getattr(one, what)]
+    if one.repeated:
+        rest.append(f"{one.repeated:,} repeated (at least once)")
+    if one.of_no_record:
+        rest.append(f"{one.of_no_record:,} of records that are gone")
+    tail = f"; {', '.join(rest)}" if rest else ""
+    return f"proven: {told:,} of {counted(one.events, 'event')} have exactly one result{tail}"
+
+
+def _lanes(config: Configuration, wanted: Sequence[str] | None) -> list[str]:
+    for name in wanted or ():
+        if name not in config.lanes:
+            raise CommandError(
+                f"--lane {name}: there is no such lane; the file has: {', '.join(sorted(config.lanes))}", ExitCode.USAGE
+            )
+    return list(dict.fromkeys(wanted)) if wanted else list(config.lanes)
+
+
+def _bounds(texts: Sequence[str] | None, option: str, topics: Collection[str]) -> Bounds:
+    at_ms: int | None = None
+    offsets: dict[TopicPartition, int] = {}
+    for text in texts or ():
+        topic, _, rest = text.partition(":")
+        partition, _, offset = rest.partition(":")
+        if partition.isdecimal() and offset.isdecimal():
+            if topic not in topics:
+                raise typer.BadParameter(
+                    f"{topic}: no source topic of these lanes; they have: {', '.join(sorted(topics))}",
+                    param_hint=option,
+                )
+            offsets[TopicPartition(topic, int(partition))] = int(offset)
+        elif at_ms is None:
+            at_ms = since_ms(text, option)
+        else:
+            raise typer.BadParameter("one time at the most", param_hint=option)
+    return Bounds(at_ms, offsets)

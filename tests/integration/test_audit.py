@@ -1,0 +1,132 @@
+"""``fanline audit`` on a real broker: proven where all is right, while the lanes run too; and every wrong is found."""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from handlers.sandbox import Prescription
+from handlers.sandbox.prescriptions import Match
+from tests.support.cli import run
+from tests.support.events import Feed
+from tests.support.harness import API_KEY, KEY_VARIABLE, Stage
+from tests.support.kafka import Message, produce, produce_raw_record, read_committed_all
+
+
+async def audited(file: Path, *arguments: object, code: int = 0) -> dict[str, dict[str, Any]]:
+    """What the command says of each lane."""
+    os.environ[KEY_VARIABLE] = API_KEY
+    result = await asyncio.to_thread(run, "audit", "--config", file, "--json", *arguments)
+    assert result.exit_code == code, result.output
+    lanes: dict[str, dict[str, Any]] = json.loads(result.stdout)["lanes"]
+    return lanes
+
+
+async def delete_before(broker: str, offsets: Mapping[TopicPartition, int]) -> None:
+    """What retention does, at once."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(offset) for tp, offset in offsets.items()})
+    finally:
+        await admin.close()
+
+
+async def again(stage: Stage, records: Sequence[Any], topic: str, **changes: Any) -> None:
+    """Publish copies of records, as a service with a fault would."""
+    for record in records:
+        value = record.value
+        if changes:
+            document = json.loads(value or b"")
+            document["data"].update(changes)
+            value = json.dumps(document).encode()
+        await produce(stage.bootstrap_servers, topic, [Message(value, key=record.key, headers=tuple(record.headers))])
+
+
+async def test_a_run_is_proven_also_while_it_runs(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """Two lanes, aborted records, malformed ones and one that the client cannot parse, refusals: all have one result.
+    A lane that holds has pending ones, and nothing is missing."""
+    lanes: dict[str, dict[str, object]] = {"first": {}, "second": {"where": 'data.change == "deleted"'}}
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"contacts": 3}) as stage:
+        file = tmp_path / "fanline.yaml"
+        file.write_bytes(stage.configuration())
+        feed = Feed(20)
+        before = await audited(file)
+        assert before["first"]["events"] == 0
+        events = feed.take(60)
+        stage.sandbox.prescriptions.add([Prescription([400], Match(account="first", target=events[5].target), skip=0)])
+        async with stage.application():
+            await stage.publish(events[:30], transactional_id=f"{prefix}-t")
+            await stage.publish(feed.take(10), transactional_id=f"{prefix}-t", abort=True)
+            await stage.publish(events[30:], transactional_id=f"{prefix}-t")
+            await produce(bootstrap_servers, stage.topic(), [Message(b"{", key=b"broken"), Message(None, key=b"gone")])
+            await produce_raw_record(
+                bootstrap_servers, stage.topic(), 1, key=b"x", value=b"{}", headers=[(b"\xff", b"")]
+            )
+            await stage.results.until({"first": 63, "second": 63}, within_s=30)
+            found = await audited(file)
+        first = found["first"]
+        assert (first["events"], sum(first["results"].values())) == (63, 63)
+        assert (first["results"]["invalid"], first["results"]["rejected"]) == (2, 1)
+        assert found["second"]["results"] == {"skipped": 61, "invalid": 2}
+        for lane in found.values():
+            assert not any(lane[name] for name in ("missing", "duplicate", "contradictory", "pending", "unknown"))
+        await stage.publish(feed.take(7))
+        stopped = await audited(file, "--lane", "first")
+        assert set(stopped) == {"first"}
+        assert (stopped["first"]["pending"], stopped["first"]["events"]) == (7, 70)
+        shown = await asyncio.to_thread(run, "audit", "--config", file)
+        assert "first: proven: 63 of 70 events have exactly one result; 7 pending" in shown.stdout
+
+
+async def test_every_wrong_is_found(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """A missing result, one that came twice, another outcome, a dead letter too many and one too few; what retention
+    took is past or unknown, and only --strict fails for it."""
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, sources={"contacts": 1}) as stage:
+        file = tmp_path / "fanline.yaml"
+        file.write_bytes(stage.configuration())
+        feed = Feed(20)
+        events = feed.take(40)
+        refused = {events[3].target}
+        stage.sandbox.prescriptions.add([Prescription([400], Match(target=target)) for target in refused])
+        async with stage.application():
+            await stage.publish(events)
+            await stage.results.until({"lane": 40}, within_s=30)
+        results = await read_committed_all(bootstrap_servers, [stage.results_topic])
+        delivered = [r for r in results if json.loads(r.value or b"")["data"]["outcome"] == "delivered"]
+        assert (await audited(file))["lane"]["contradictory"] == 0
+
+        await again(stage, delivered[:2], stage.results_topic)
+        found = (await audited(file, code=1))["lane"]
+        assert (found["duplicate"], found["contradictory"], found["missing"]) == (2, 0, 0)
+        assert all(example.startswith("duplicate: ") for example in found["examples"])
+
+        await again(stage, delivered[2:3], stage.results_topic, outcome="skipped")
+        assert (await audited(file, code=1))["lane"]["contradictory"] == 1
+
+        dead = await read_committed_all(bootstrap_servers, [stage.dead_letter_topic("lane")])
+        await again(stage, dead[:1], stage.dead_letter_topic("lane"))
+        assert (await audited(file, code=1))["lane"]["contradictory"] == 2
+        await again(stage, delivered[3:4], stage.results_topic, outcome="rejected")
+        assert (await audited(file, code=1))["lane"]["contradictory"] == 3
+
+        # What retention takes from the results can be proven no more, but for events that are younger.
+        ends = {TopicPartition(stage.results_topic, n): 0 for n in range(4)}
+        for record in results:
+            tp = TopicPartition(record.topic, record.partition)
+            ends[tp] = max(ends[tp], record.offset + 1)
+        await delete_before(bootstrap_servers, ends)
+        await stage.publish(feed.take(5))
+        async with stage.application():
+            await stage.results.until({"lane": 45}, within_s=30)
+        later = (await audited(file, "--from", f"{stage.topic()}:0:40"))["lane"]
+        assert (later["events"], sum(later["results"].values()), later["missing"]) == (5, 5, 0)
+
+        await delete_before(bootstrap_servers, {TopicPartition(stage.topic(), 0): 10})
+        assert (await audited(file, code=1))["lane"]["past"] == 10
