@@ -1,10 +1,6 @@
-"""Why a lane holds by itself, and how long it has: pure state, handed the time."""
-
-from collections import deque
+"""Why a lane holds by itself: pure state, handed the time."""
 
 import msgspec
-
-_REMEMBERED = 256
 
 
 class HoldPolicy(msgspec.Struct, frozen=True):
@@ -29,31 +25,3 @@ class LaneHold:
         if self.trying or self.tries_at is None or now < self.tries_at:
             return False
         return not others or who is None or who is not self.failed
-
-
-class HeldTime:
-    """When the lane held or was paused: this time does not count against an event's deadline. Wall milliseconds."""
-
-    __slots__ = ("_intervals", "_since")
-
-    def __init__(self) -> None:
-        self._intervals: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
-        self._since: int | None = None
-
-    def begin(self, now_ms: int) -> None:
-        """The lane holds from now on; nothing changes if it does already."""
-        if self._since is None:
-            self._since = now_ms
-
-    def end(self, now_ms: int) -> None:
-        """The lane goes on."""
-        if self._since is not None:
-            self._intervals.append((self._since, now_ms))
-            self._since = None
-
-    def since(self, from_ms: float, now_ms: int) -> float:
-        """How many milliseconds after ``from_ms`` were held."""
-        held = sum(max(0.0, end - max(start, from_ms)) for start, end in self._intervals)
-        if self._since is not None:
-            held += max(0.0, now_ms - max(self._since, from_ms))
-        return held

@@ -6,7 +6,7 @@ whole: what is unfinished then is unfinished work, to be read again by whoever o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from aiokafka.structs import TopicPartition
@@ -94,6 +94,8 @@ class Assignment:
         self.doubtful = doubtful
         self.tps = partitions
         self.partitions: dict[TopicPartition, PartitionState] = {}
+        # The offsets found at the assignment; what is committed later stands with the partitions.
+        self.committed: Mapping[TopicPartition, CommittedOffset] = {}
         self.active = True
         self.ready = False
         self.draining = False

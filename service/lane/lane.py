@@ -27,7 +27,7 @@ from service.delivery.bulk_dispatcher import BulkDispatcher, BulkHooks
 from service.delivery.chain import Chain, chains_of, close
 from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard, GuardPolicy
-from service.delivery.holding import HeldTime
+from service.delivery.held_time import HeldTimes
 from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.shares import part_of
 from service.errors import FencedError, JournalUnreadableError, RefusedError, TransactorLostError
@@ -39,6 +39,7 @@ from service.intake.planner import Planner, PlanningPolicy, stack_of, unparsable
 from service.intake.starts import Begin, begins
 from service.intake.unparsable import find_unparsable
 from service.journal.deliveries import OpenDeliveries
+from service.journal.held_time import HeldTimeWriter
 from service.journal.reading import Journal, Starts, read_journal
 from service.journal.recovery import Recovered
 from service.kafka.names import LaneNames
@@ -72,6 +73,8 @@ _ORDERS_WITHIN_S = 15.0
 _LEASE = 0.8
 # Intake begins again once the buffer has this much room, so that it does not stop and start with each record.
 _REFILL = 0.8
+# Also without a deadline, or with a shorter one: it may be set, or raised, later.
+_HELD_TIME_KEPT_MS = 7 * 24 * 3_600_000
 
 
 class LaneSetup(msgspec.Struct, frozen=True):
@@ -129,7 +132,7 @@ class Lane:
         self._control = control
         self._clock = clock
         self.board = StateBoard(clock.wall_ms())
-        self.held_time = HeldTime()
+        self.held_times = HeldTimes(max((setup.planning.deadline_s or 0) * 1000, _HELD_TIME_KEPT_MS))
         self._deduper = Deduper(setup.dedupe, connection, client, clock) if setup.dedupe is not None else None
         self._planner = Planner(handler, where, setup.planning, self._handler_fault)
         self._assignor: type[LaneAssignor] = assignor_for(setup.name, setup.instance_id)
@@ -161,6 +164,9 @@ class Lane:
         # Where requests carry several events: the deliveries that were begun, and the way they are made.
         deliveries = OpenDeliveries(setup.names.journal) if isinstance(handler, BatchHandler) else None
         self.settler = Settler(committer, documents, setup.settle, settle_hooks, clock, self._committed_of, deliveries)
+        self._held_time_writer = HeldTimeWriter(
+            committer, self.settler, self.held_times, settle_hooks, lambda: self.assignment, clock, setup.names.journal
+        )
         expires_at_ms = self._expires_at_ms if setup.planning.deadline_s is not None else None
         self.bulks: BulkWay | None = None
         self.dispatcher: Dispatcher | BulkDispatcher
@@ -231,6 +237,7 @@ class Lane:
                     group.create_task(self.dispatcher.run()),
                     group.create_task(self._poll()),
                     group.create_task(self._tick()),
+                    group.create_task(self._held_time_writer.run()),
                 ]
                 if self.bulks is not None:
                     tasks.append(group.create_task(self.bulks.journal.run()))
@@ -296,6 +303,7 @@ class Lane:
         if self.assignment is not None:
             self.assignment.end()
         self.assignment = assignment
+        self.held_times.own({tp.partition for tp in assignment.tps}, self._clock.wall_ms())
         self._reset()
         if self._preparing is not None:
             self._preparing.cancel()
@@ -390,11 +398,13 @@ class Lane:
             await self.settler.reopen(lambda: assignment.active)
         if not assignment.active:
             return
-        committed = await self._committed_of(assignment)
+        committed = assignment.committed = await self._committed_of(assignment)
         # Nothing is called before every order that has been given is known: also not after this process stood still.
         await self._orders_known()
         assert self._consumer is not None
         journal = await self._journal(assignment, committed)
+        if assignment.active:
+            self.held_times.read(journal.held_times, self._clock.wall_ms())
         found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, journal.starts)
         if not assignment.active:
             return
@@ -760,7 +770,7 @@ class Lane:
         if expires is None or self.setup.planning.deadline_s is None:
             return None
         began = expires - self.setup.planning.deadline_s * 1000
-        return expires + self.held_time.since(began, self._clock.wall_ms())
+        return expires + self.held_times.since(item.partition.tp.partition, began, self._clock.wall_ms())
 
     def _handler_fault(self, kind: str, stack: Sequence[str]) -> None:
         self._observer.handler_fault(kind, stack, Reason.HANDLER_ERROR)
@@ -890,13 +900,10 @@ class Lane:
             return
         self._take_share()
         state, reason = self._state_now()
-        if state is LaneState.PAUSED or (state is LaneState.HOLDING and self._counts_as_held()):
-            self.held_time.begin(self._clock.wall_ms())
-        else:
-            self.held_time.end(self._clock.wall_ms())
         if self.board.state is LaneState.DRAINING and state is not LaneState.DRAINING:
             self._set_state(LaneState.STANDBY, "gave its partitions back")
         self._set_state(state, reason)
+        self._note_held_time()
 
     def _take_share(self) -> None:
         """The account's limits are shared as the lane's partitions are."""
@@ -937,6 +944,19 @@ class Lane:
         ):
             return LaneState.STANDBY, READING_BACK
         return LaneState.RUNNING, f"{READING_BACK} of {waiting} partitions" if waiting else None
+
+    def _note_held_time(self) -> None:
+        """What is held goes on through a rebalance: until the offsets are known nothing says that its cause is gone."""
+        now_ms, assignment = self._clock.wall_ms(), self.assignment
+        if (pause := self._control.pause()) is not None:
+            self.held_times.begin(now_ms, pause.at_ms if pause.at_ms >= 0 else None)
+        elif self._counts_as_held():
+            self.held_times.begin(now_ms)
+        elif assignment is None or assignment.ready or not assignment.active:
+            self.held_times.end(now_ms)
+        if self.held_times.changed:
+            self.held_times.changed = False
+            self._held_time_writer.changed()
 
     def _counts_as_held(self) -> bool:
         """Whether this time is taken off the age of events: not for an outage or a rate limit of the platform."""
