@@ -6,6 +6,7 @@ prescribed answers, outages, faults by a seed and the record of every call are h
 ``/__sandbox__`` (:class:`SandboxClient`). Not for the open internet: whoever reaches it may change it.
 """
 
+from .buckets import Bucket
 from .calls import Call, CallLog, KeyState
 from .client import SandboxClient
 from .faults import Fault, Faults
@@ -15,6 +16,7 @@ from .prescriptions import Match, Prescription, Step
 from .server import SandboxServer, serve
 
 __all__ = [
+    "Bucket",
     "Call",
     "CallLog",
     "Fault",

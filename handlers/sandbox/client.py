@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from .buckets import Bucket
 from .calls import Call, merge
 from .faults import Faults
 from .outages import Mode, Outage
@@ -72,6 +73,10 @@ class SandboxClient:
         """Kills an account, or all, until the next change or for a while."""
         outage = Outage(Mode(mode), account=account, for_s=for_s, status=status, headers=headers or {})
         await self._post("mode", outage)
+
+    async def bucket(self, bucket: Bucket | None) -> None:
+        """A rate limit; None for no more."""
+        await self._post("bucket", bucket)
 
     async def faults(self, faults: Faults | None) -> None:
         """Faults by chance; None for no more."""

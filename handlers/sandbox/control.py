@@ -5,6 +5,7 @@
 ``GET state``             counts and rules; ``?platform=P&account=A``: all that one account holds
 ``POST prescribe``        a :class:`Prescription` or a list of them
 ``POST mode``             an :class:`Outage`
+``POST bucket``           a :class:`Bucket`, or null for none
 ``POST faults``           :class:`Faults`, or null for none
 ``POST configure``        ``{"platform", "account", "rules": {…}}``; rules are the platform's
 ``POST reset``            everything but rules as at the start
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from .buckets import Bucket
 from .faults import Faults, FaultSource
 from .outages import Mode, Outage
 from .prescriptions import Prescription
@@ -40,6 +42,7 @@ class Configure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _prescriptions = msgspec.json.Decoder(list[Prescription] | Prescription)
 _outage = msgspec.json.Decoder(Outage)
+_bucket = msgspec.json.Decoder(Bucket | None)
 _faults = msgspec.json.Decoder(Faults | None)
 _configure = msgspec.json.Decoder(Configure)
 _encoder = msgspec.json.Encoder()
@@ -54,6 +57,7 @@ class Control:
         self._post = {
             "prescribe": self._prescribe,
             "mode": self._mode,
+            "bucket": self._set_bucket,
             "faults": self._set_faults,
             "configure": self._set_rules,
             "reset": self._reset,
@@ -106,6 +110,7 @@ class Control:
                 "last_seq": server.log.last_seq,
                 "recording": server.log.record,
                 "prescriptions": server.prescriptions.left,
+                "buckets": server.buckets.state(),
                 "outages": server.outages.state(time.monotonic()),
                 "platforms": platforms,
             }
@@ -122,6 +127,10 @@ class Control:
             self._server.refuse(outage.for_s)
         else:
             self._server.outages.set(outage, time.monotonic())
+        return {}
+
+    def _set_bucket(self, body: bytes) -> dict[str, Any]:
+        self._server.buckets.set(_bucket.decode(body), time.time())
         return {}
 
     def _set_faults(self, body: bytes) -> dict[str, Any]:

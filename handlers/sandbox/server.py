@@ -14,6 +14,7 @@ from aiohttp import web
 from msgspec import structs
 
 from .answering import abort, answer_from, answer_of, until_gone
+from .buckets import Buckets
 from .calls import Call, CallLog, KeyState
 from .control import Control
 from .faults import FaultSource
@@ -37,6 +38,7 @@ class SandboxServer:
         self.log = CallLog(record=record)
         self.prescriptions = Prescriptions()
         self.outages = Outages()
+        self.buckets = Buckets()
         self.faults: FaultSource | None = None
         self._control = Control(self)
         self._host, self._port = _address(listen)
@@ -74,10 +76,11 @@ class SandboxServer:
         self._spawn(self._refuse(for_s))
 
     def reset(self) -> None:
-        """As at the start: no calls, prescriptions, outages, faults; platforms forget what calls changed."""
+        """As at the start: no calls, prescriptions, outages, buckets, faults; platforms forget what calls changed."""
         self.log.clear()
         self.prescriptions.clear()
         self.outages = Outages()
+        self.buckets = Buckets()
         self.faults = None
         for platform in self.platforms.values():
             platform.reset()
@@ -133,7 +136,10 @@ class SandboxServer:
             headers=request.headers,
             path=path,
         )
+        admitted, rate = self.buckets.take(name, account, time.time())
         deviation, step = self._deviation(name, account, method, subject)
+        if not admitted and step is None:
+            deviation, step = "rate limit", Step(status=429, headers=rate)
         ended = False
         try:
             body = await request.read() if request.body_exists else b""
@@ -141,7 +147,7 @@ class SandboxServer:
                 given = platform.answer(account, method, subject, request.headers, body, time.time())
                 self.log.end(call, status=given.status, effect=given.effect, client_gone=_gone(request))
                 ended = True
-                return answer_of(given)
+                return answer_of(given if not rate else structs.replace(given, headers={**given.headers, **rate}))
             act = _Act(self, call, request, step, deviation)
             ended = True
             return await act.play(
