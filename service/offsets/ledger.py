@@ -7,10 +7,11 @@ log).
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from .deferred import BYTES_PER_KEY, MOST_KEYS, Deferred
 from .metadata import MAX_BYTES, MAX_PAYLOAD_BYTES, encode, fits
 
 Runs = list[tuple[int, int]]
@@ -56,6 +57,9 @@ class PartitionLedger:
     the metadata. A run also covers the holes (commit markers, aborted transactions, compaction) in front of
     its records, so that holes do not split runs.
 
+    A deferred record (``deferred.py``) is unfinished and lies in no memory: in the runs it counts as finished, and
+    ``deferred`` has the first of each such key, which the commit does not pass either.
+
     Runs are never changed in place: a plan is made of new ones, and a transaction that is aborted leaves
     nothing to undo. Reading goes on between ``prepare`` and ``apply``.
     """
@@ -69,10 +73,16 @@ class PartitionLedger:
         "_restored_end",
         "_runs",
         "_unfinished",
+        "deferred",
     )
 
-    def __init__(self, committed: int, finished: Sequence[tuple[int, int]] = ()) -> None:
-        """``committed`` is where reading begins; ``finished`` what the commit's metadata said (half-open)."""
+    def __init__(
+        self, committed: int, finished: Sequence[tuple[int, int]] = (), deferred: Deferred | None = None
+    ) -> None:
+        """``committed`` is where reading begins; ``finished`` (half-open) and ``deferred`` are what the commit's
+        metadata said."""
+        # By a key's digest, the offset from which on its records are deferred. Read it, and leave it alone.
+        self.deferred: dict[bytes, int] = dict(deferred or {})
         self._unfinished: set[int] = set()
         # Of unfinished records with a hole in front: where the hole begins, and the record behind that place.
         self._hole_before: dict[int, int] = {}
@@ -90,7 +100,7 @@ class PartitionLedger:
     @property
     def low(self) -> int:
         """What may be committed: the oldest unfinished offset, or where reading goes on."""
-        return self._low(self._base, len(self._unfinished))
+        return min(self._low(self._base, len(self._unfinished)), *self.deferred.values(), _BEYOND)
 
     @property
     def unfinished(self) -> int:
@@ -100,7 +110,7 @@ class PartitionLedger:
     @property
     def oldest_unfinished(self) -> int | None:
         """The offset that holds the commit."""
-        return self.low if self._unfinished else None
+        return self.low if self._unfinished or self.deferred else None
 
     @property
     def runs(self) -> Sequence[tuple[int, int]]:
@@ -149,12 +159,33 @@ class PartitionLedger:
             self._base, self._runs = plan.base, plan.runs
         else:  # reading has joined restored runs meanwhile
             self._base, self._runs = _merge(self._base, self._runs, plan.stretches)
-        self._unfinished.difference_update(plan.settled)
-        if self._hole_before:
-            for offset in plan.settled:
-                hole = self._hole_before.pop(offset, None)
-                if hole is not None:
-                    del self._behind_hole[hole]
+        self._leave(plan.settled)
+
+    def defer(self, offsets: Sequence[int], firsts: Deferred) -> None:
+        """These records were read and leave memory unfinished. ``firsts``: from which offset on a key is deferred, for
+        keys that were not yet; never above the first of its records. Raises ValueError for an offset that is not
+        unfinished, and beyond ``MOST_KEYS`` keys.
+        """
+        settled = sorted(offsets)
+        if not self._unfinished.issuperset(settled) or len({*self.deferred, *firsts}) > MOST_KEYS:
+            raise ValueError("deferred: an offset that is not unfinished, or too many keys")
+        for digest, first in firsts.items():
+            self.deferred.setdefault(digest, first)
+        self._base, self._runs = _merge(self._base, self._runs, self._stretches(settled))
+        self._leave(settled)
+
+    def recall(self, offsets: Sequence[int], moved: Mapping[bytes, int | None]) -> None:
+        """Deferred records are in memory again, unfinished like any other. ``moved``: from which offset on their keys
+        are deferred now; None: not any more."""
+        for digest, first in moved.items():
+            if first is None:
+                self.deferred.pop(digest, None)
+            else:
+                self.deferred[digest] = max(first, self.deferred[digest])
+        points = sorted(offsets)
+        if points:
+            self._unfinished.update(points)
+            self._base, self._runs = _without(self._base, self._runs, points)
 
     def room(self, more: int = 500) -> bool:
         """Whether intake may read ``more`` records: whatever finished first, the metadata would still fit.
@@ -166,7 +197,22 @@ class PartitionLedger:
         window = self._position + more - self.low
         if window <= SAFE_WINDOW_OFFSETS:
             return True
-        return worst_case_runs_bytes(len(self._unfinished) + more, window) <= MAX_PAYLOAD_BYTES
+        left_bytes = MAX_PAYLOAD_BYTES - 1 - BYTES_PER_KEY * len(self.deferred)
+        return worst_case_runs_bytes(len(self._unfinished) + more, window) <= left_bytes
+
+    def room_without(self, fewer: int, more: int, keys: int) -> bool:
+        """Whether there would be room if so many of the unfinished were deferred, of so many keys."""
+        left_bytes = MAX_PAYLOAD_BYTES - 1 - BYTES_PER_KEY * (len(self.deferred) + keys)
+        unfinished = len(self._unfinished) - fewer + more
+        return worst_case_runs_bytes(unfinished, self._position + more - self.low) <= left_bytes
+
+    def _leave(self, offsets: Sequence[int]) -> None:
+        self._unfinished.difference_update(offsets)
+        if self._hole_before:
+            for offset in offsets:
+                hole = self._hole_before.pop(offset, None)
+                if hole is not None:
+                    del self._behind_hole[hole]
 
     def _low(self, base: int, unfinished: int) -> int:
         return self._behind_hole.get(base, base) if unfinished else max(base, self._position)
@@ -208,9 +254,15 @@ class PartitionLedger:
         stretches = self._stretches(settled)
         base, runs = _merge(self._base, self._runs, stretches)
         low = self._low(base, len(self._unfinished) - len(settled))
+        first = min(self.deferred.values(), default=low)
+        ranges = runs
+        if first < low:
+            end = low if len(self._unfinished) == len(settled) else base
+            ranges = [(first, end), *runs] if first < end else runs
+            low = first
         return SettlePlan(
             commit_offset=low,
-            metadata=encode(low, runs),
+            metadata=encode(low, ranges, self.deferred),
             settled=settled,
             kept_back=kept_back,
             called_kept_back=called_kept_back,
@@ -306,3 +358,22 @@ def _merge(base: int, runs: Runs, stretches: Runs) -> tuple[int, Runs]:
             start, end = piece_start, piece_end
     merged.append((start, end))
     return merged[0][1], merged[1:]
+
+
+def _without(base: int, runs: Runs, points: Sequence[int]) -> tuple[int, Runs]:
+    """Base and runs when ``points`` (ascending) in them are unfinished again."""
+    pieces = [(min(base, points[0]), base), *runs]
+    left: Runs = []
+    index = 0
+    for start, end in pieces:
+        while index < len(points) and points[index] < end:
+            point = points[index]
+            index += 1
+            if point < start:
+                continue
+            if start < point:
+                left.append((start, point))
+            start = point + 1
+        if start < end:
+            left.append((start, end))
+    return (points[0], left) if points[0] < base else (base, left)

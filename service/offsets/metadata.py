@@ -7,6 +7,9 @@ offsets *above* the committed one are finished already, so that they are not del
 
 The form is the smaller of two: ``r``, runs as varints (distance from the end of the run before, length), or
 ``b``, a bitmap of the window (bit n is offset base + n). A capital letter says that the payload is deflated.
+Where keys are deferred (``deferred.py``) it begins with ``fl2``: the payload has them in front, and its ranges are
+those above the offset *before* the committed one, for the committed record itself may be finished then.
+
 The checksum includes the committed offset: metadata that was copied to another offset by some tool is damaged
 metadata. Whatever cannot be read means "nothing is known to be finished": records are delivered again, never
 lost.
@@ -20,8 +23,11 @@ from enum import StrEnum
 
 import numpy as np
 
+from .deferred import Deferred, pack, unpack
+
 MAX_BYTES = 4096
 PREFIX = "fl1"
+PREFIX_DEFERRED = "fl2"
 
 _CRC_BYTES = 4
 # What the payload may hold, so that prefix, form letter, checksum and base64 stay within MAX_BYTES.
@@ -44,14 +50,31 @@ class MetadataFault(StrEnum):
     DAMAGED = "damaged"  # cut, altered, or copied from another offset
 
 
-def encode(base: int, ranges: Sequence[tuple[int, int]]) -> str:
-    """The metadata for a commit of ``base``. ``ranges`` are half-open, ascending, apart, all above ``base``.
+def encode(base: int, ranges: Sequence[tuple[int, int]], deferred: Deferred | None = None) -> str:
+    """The metadata for a commit of ``base``. ``ranges`` are half-open, ascending, apart, all above ``base``; with
+    ``deferred`` keys the first may begin at it.
 
-    No range gives the empty string. The text is ASCII and can be longer than :data:`MAX_BYTES`: see
+    No range and no key gives the empty string. The text is ASCII and can be longer than :data:`MAX_BYTES`: see
     :func:`fits`.
     """
-    if not ranges:
+    if not deferred and not ranges:
         return ""
+    prefix, head = PREFIX, b""
+    if deferred:
+        prefix, head = PREFIX_DEFERRED, pack(base, deferred)
+        base -= 1
+    form, payload = _pack(base, ranges) if ranges else ("r", b"")
+    payload = head + payload
+    if _DEFLATE_FROM_BYTES < len(payload) <= _MAX_INFLATED_BYTES:
+        deflated = zlib.compress(payload, 1)
+        if len(deflated) < len(payload):
+            form, payload = form.upper(), deflated
+    body = _checksum(base, form, payload) + payload
+    return f"{prefix}{form}{b2a_base64(body, newline=False).decode('ascii')}"
+
+
+def _pack(base: int, ranges: Sequence[tuple[int, int]]) -> tuple[str, bytes]:
+    """The smaller of the two forms."""
     bitmap_bytes = (ranges[-1][1] - base + 7) // 8
     # Each run takes two bytes at the least, so the bitmap may be known to be smaller without writing the
     # runs.
@@ -61,12 +84,7 @@ def encode(base: int, ranges: Sequence[tuple[int, int]]) -> str:
             form, payload = "b", _pack_bitmap(base, ranges)
     else:
         form, payload = "b", _pack_bitmap(base, ranges)
-    if _DEFLATE_FROM_BYTES < len(payload) <= _MAX_INFLATED_BYTES:
-        deflated = zlib.compress(payload, 1)
-        if len(deflated) < len(payload):
-            form, payload = form.upper(), deflated
-    body = _checksum(base, form, payload) + payload
-    return f"{PREFIX}{form}{b2a_base64(body, newline=False).decode('ascii')}"
+    return form, payload
 
 
 def fits(text: str) -> bool:
@@ -75,25 +93,35 @@ def fits(text: str) -> bool:
 
 
 def decode(base: int, text: str) -> tuple[Ranges, MetadataFault | None]:
-    """The finished ranges above ``base``, ascending and apart; or none, and why the text could not be used.
+    """The ranges above ``base``, ascending and apart, in which all is finished but what :func:`decode_all` calls
+    deferred; or none, and why the text could not be used.
 
     Never raises, whatever the text.
     """
+    ranges, _, fault = decode_all(base, text)
+    return ranges, fault
+
+
+def decode_all(base: int, text: str) -> tuple[Ranges, dict[bytes, int], MetadataFault | None]:
+    """The same with the keys that are deferred: the offset from which on theirs are unfinished in spite of it."""
     if not text:
-        return [], None
+        return [], {}, None
     if not text.startswith("fl"):
-        return [], MetadataFault.FOREIGN
-    if not text.startswith(PREFIX):
-        return [], MetadataFault.UNKNOWN_VERSION if text[2:3].isdigit() else MetadataFault.FOREIGN
-    ranges = _decode_body(base, text[3:4], text[4:]) if len(text) <= MAX_BYTES else None
-    return (ranges, None) if ranges is not None else ([], MetadataFault.DAMAGED)
+        return [], {}, MetadataFault.FOREIGN
+    if not text.startswith((PREFIX, PREFIX_DEFERRED)):
+        return [], {}, MetadataFault.UNKNOWN_VERSION if text[2:3].isdigit() else MetadataFault.FOREIGN
+    found = None
+    if len(text) <= MAX_BYTES:
+        found = _decode_body(base, text[3:4], text[4:], deferring=text.startswith(PREFIX_DEFERRED))
+    return ([], {}, MetadataFault.DAMAGED) if found is None else (*found, None)
 
 
-def _decode_body(base: int, form: str, body: str) -> Ranges | None:
+def _decode_body(base: int, form: str, body: str, *, deferring: bool) -> tuple[Ranges, dict[bytes, int]] | None:
     try:
         raw = a2b_base64(body.encode("ascii"), strict_mode=True)
     except (Base64Error, UnicodeEncodeError):
         return None
+    committed, base = base, base - deferring
     payload = raw[_CRC_BYTES:]
     if raw[:_CRC_BYTES] != _checksum(base, form, payload):
         return None
@@ -102,13 +130,21 @@ def _decode_body(base: int, form: str, body: str) -> Ranges | None:
         if inflated is None:
             return None
         payload = inflated
+    deferred: dict[bytes, int] = {}
+    if deferring:
+        found = unpack(committed, payload)
+        if found is None:
+            return None
+        deferred, payload = found
+        if not payload:
+            return ([], deferred) if deferred else None
+    ranges: Ranges | None = None
     match form.lower():
         case "r":
-            return _unpack_runs(base, payload)
+            ranges = _unpack_runs(base, payload)
         case "b":
-            return _unpack_bitmap(base, payload)
-        case _:
-            return None
+            ranges = _unpack_bitmap(base, payload)
+    return None if ranges is None else (ranges, deferred)
 
 
 def _checksum(base: int, form: str, payload: bytes) -> bytes:

@@ -124,7 +124,7 @@ def test_metadata_of_another_offset_is_damage() -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("fl2rAAAA", MetadataFault.UNKNOWN_VERSION),
+        ("fl3rAAAA", MetadataFault.UNKNOWN_VERSION),
         ("flink", MetadataFault.FOREIGN),
         ('{"lag": 3}', MetadataFault.FOREIGN),
         ("fl1", MetadataFault.DAMAGED),
