@@ -1,7 +1,6 @@
 """``fanline lanes …``: an operator's hand on lanes that run."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,7 +9,9 @@ import typer
 from contracts.control import AccountKey, Action, GuardKey, Key, LaneKey, Order, Release, Switch
 from contracts.timestamps import instant_text
 from service.app import KINDS
+from service.cli import positions
 from service.cli.failures import CommandError, ExitCode
+from service.cli.operating import ReasonOption, checked_lane, checked_reason, now_ms
 from service.cli.options import ConfigOption, JsonOption
 from service.cli.output import print_json, print_table, quiet_libraries
 from service.config import Configuration, load
@@ -18,8 +19,6 @@ from service.control.ordering import give_orders, read_orders, who_orders
 from service.control.orders import Orders, Pause
 from service.kafka.connection import connection_arguments
 from service.kafka.names import control_topic
-
-_LONGEST_REASON = 500
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,15 +32,6 @@ AccountOption = Annotated[
     str | None,
     typer.Option(
         "--account", metavar="ACCOUNT", help="All lanes on this account instead of one lane.", show_default=False
-    ),
-]
-ReasonOption = Annotated[
-    str,
-    typer.Option(
-        "--reason",
-        metavar="TEXT",
-        help="Why, for whoever looks next; it is shown with your user and host name. No personal data.",
-        show_default=False,
     ),
 ]
 
@@ -75,9 +65,9 @@ def pause(config: ConfigOption, reason: ReasonOption, lane: LaneArgument = None,
     survives restarts, and time in it does not count against a lane's `deadline`.
     """
     quiet_libraries()
-    configuration, why = load(config, KINDS), _checked_reason(reason)
+    configuration, why = load(config, KINDS), checked_reason(reason)
     key = _key(configuration, lane, account)
-    _give(configuration, {key: Switch(Action.PAUSE, who_orders(), why, _now_ms())})
+    _give(configuration, {key: Switch(Action.PAUSE, who_orders(), why, now_ms())})
     typer.echo(f"{_named(key)}: paused. No new call starts in any process; calls that run are brought to their end.")
 
 
@@ -91,11 +81,11 @@ def resume(
     the platform refused are tried at once. Lanes paused one by one stay so when their account is resumed.
     """
     quiet_libraries()
-    configuration, why = load(config, KINDS), _checked_reason(reason)
-    key, by, now_ms = _key(configuration, lane, account), who_orders(), _now_ms()
-    orders: dict[Key, Order] = {key: Switch(Action.RESUME, by, why, now_ms)}
+    configuration, why = load(config, KINDS), checked_reason(reason)
+    key, by, at_ms = _key(configuration, lane, account), who_orders(), now_ms()
+    orders: dict[Key, Order] = {key: Switch(Action.RESUME, by, why, at_ms)}
     released = [lane] if lane is not None else [n for n, of in configuration.lanes.items() if of.account == account]
-    orders |= {GuardKey(name): Release(by, why, now_ms) for name in released}
+    orders |= {GuardKey(name): Release(by, why, at_ms) for name in released}
     _give(configuration, orders)
     typer.echo(f"{_named(key)}: resumed.")
     after = asyncio.run(_orders(configuration))
@@ -117,27 +107,8 @@ def _key(config: Configuration, lane: str | None, account: str | None) -> Key:
     return AccountKey(account)
 
 
-def checked_lane(config: Configuration, lane: str) -> str:
-    """The lane. Raises CommandError if the configuration has none of that name."""
-    if lane not in config.lanes:
-        known = ", ".join(sorted(config.lanes))
-        raise CommandError(f"{lane}: there is no such lane; the file has: {known}", ExitCode.USAGE)
-    return lane
-
-
-def _checked_reason(reason: str) -> str:
-    text = " ".join(reason.split())
-    if not text or not text.isprintable() or len(text) > _LONGEST_REASON:
-        raise CommandError(f"--reason: a text of 1 to {_LONGEST_REASON} printable characters", ExitCode.USAGE)
-    return text
-
-
 def _named(key: Key) -> str:
     return f"account {key.account}" if isinstance(key, AccountKey) else f"lane {key.lane}"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _give(config: Configuration, orders: Mapping[Key, Order]) -> None:
@@ -155,3 +126,8 @@ def _line(config: Configuration, name: str, pause: Pause | None) -> dict[str, An
     if pause is not None:
         told = {"account": pause.account, "by": pause.by, "why": pause.why, "at": instant_text(pause.at_ms)}
     return {"lane": name, "handler": lane.handler, "account": lane.account, "paused": told}
+
+
+app.command("accept-loss")(positions.accept_loss)
+app.command("seek")(positions.seek)
+app.command("copy")(positions.copy)
