@@ -1,132 +1,102 @@
 """``fanline status``."""
 
 import asyncio
-from collections.abc import Iterable
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
-from rich.table import Table
 from rich.text import Text
 
+from contracts.timestamps import rfc3339_ms
 from service.app import KINDS
 from service.cli.failures import CommandError, ExitCode
 from service.cli.options import JsonOption
-from service.cli.output import console, print_json
-from service.config import load
-from service.status import LaneStatus, PartitionStatus, StatusDocument
+from service.cli.output import console, print_json, quiet_libraries
+from service.cli.status_view import Row, print_rows
+from service.config import Configuration, load
+from service.kafka.connection import connection_arguments
+from service.kafka.names import status_topic
+from service.status import StatusDocument
 from service.status.asking import ask_status
-
-_STATE_STYLES = {"running": "green", "full": "yellow", "holding": "bold red", "paused": "yellow", "stopped": "red"}
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}
+from service.status.fleet import LOOK_BACK_S, Fleet, Heard, fleet_of, read_reports
 
 
 def status(
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", metavar="FILE", help="Ask the process at this configuration's `http.listen`."),
+        typer.Option(
+            "--config", "-c", metavar="FILE", help="All processes that run with this configuration, through Kafka."
+        ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="Ask the process here, e.g. http://127.0.0.1:8080.")
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", help="One process alone, asked at its `http.listen`, e.g. http://127.0.0.1:8080."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What every lane of a process is doing, and what it waits for.
+    """What every lane of every process is doing, and what it waits for.
 
-    State and reason, lag, what is in flight and retried, the account's breaker, and for each partition with unfinished
-    events what the oldest of them waits for.
+    State and reason, lag, what is in flight and retried, the account's breaker, deliveries begun in the journal, open
+    imports, and for each partition with unfinished events what the oldest of them waits for.
+
+    Each process tells its state every 5 seconds; one that has been silent for 30 seconds is shown as such.
     """
-    document = asyncio.run(ask_status(_address(config, url)))
+    quiet_libraries()
+    if url is not None:
+        _one_process(url, as_json=as_json)
+    elif config is not None:
+        _all_processes(load(config, KINDS), as_json=as_json)
+    else:
+        raise CommandError("give --config for all processes, or --url for one", ExitCode.USAGE)
+
+
+def _one_process(url: str, *, as_json: bool) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise typer.BadParameter("expected http:// or https:// and an address", param_hint="--url")
+    document: StatusDocument = asyncio.run(ask_status(url))
     if as_json:
         print_json(document)
-    else:
-        _print(document)
+        return
+    console().print(Text.assemble("instance ", (document.instance, "bold"), f", version {document.version}"))
+    print_rows([Row(document.instance, lane) for lane in document.lanes])
 
 
-def _address(config: Path | None, url: str | None) -> str:
-    if url is not None:
-        if not url.startswith(("http://", "https://")):
-            raise typer.BadParameter("expected http:// or https:// and an address", param_hint="--url")
-        return url
-    if config is None:
-        raise CommandError("give --url, or --config of a service with http.listen", ExitCode.USAGE)
-    http = load(config, KINDS).http
-    if http is None:
-        raise CommandError(f"{config} has no http.listen: a process that runs with it cannot be asked", ExitCode.USAGE)
-    host, _, port = http.listen.rpartition(":")
-    if int(port) == 0:
-        raise CommandError(f"{config}: http.listen takes any free port; give --url", ExitCode.USAGE)
-    return f"http://{_ANY_HOST.get(host, host)}:{port}"
+def _all_processes(config: Configuration, *, as_json: bool) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    topic = status_topic(config.kafka.topic_prefix)
+    reports = asyncio.run(read_reports(connection_arguments(config.kafka), topic, now_ms))
+    fleet = fleet_of(reports, list(config.lanes), now_ms)
+    if as_json:
+        print_json(
+            {"time": rfc3339_ms(now_ms), "lanes": [_document(heard) for heard in fleet.heard], "unheard": fleet.unheard}
+        )
+        return
+    _print(fleet)
 
 
-def _print(document: StatusDocument) -> None:
+def _print(fleet: Fleet) -> None:
     out = console()
-    out.print(Text.assemble("instance ", (document.instance, "bold"), f", version {document.version}"))
-    out.print()
-    out.print(_lanes(document.lanes))
-    for lane in document.lanes:
-        for line in _trouble(lane):
-            out.print(line, soft_wrap=True)
-    waiting = [(lane, part) for lane in document.lanes for part in lane.partitions if part.unfinished or part.lag]
-    if waiting:
-        out.print()
-        out.print(_partitions(waiting))
+    instances = {heard.report.instance for heard in fleet.heard}
+    silent = {heard.report.instance for heard in fleet.heard if heard.silent}
+    versions = sorted({heard.report.version for heard in fleet.heard})
+    told = f"{len(instances)} instances, {len(silent)} of them silent" if silent else f"{len(instances)} instances"
+    out.print(Text(told + (f", version {', '.join(versions)}" if versions else "")))
+    if fleet.heard:
+        print_rows([_row(heard) for heard in fleet.heard])
+    for lane in fleet.unheard:
+        words = f"no process has told of it in the last {LOOK_BACK_S / 60:.0f} minutes: nobody runs it"
+        out.print(Text.assemble((f"{lane} ", "bold"), (words, "bold red")), soft_wrap=True)
 
 
-def _lanes(lanes: Iterable[LaneStatus]) -> Table:
-    table = _table("lane", "state", "account")
-    for name in ("partitions", "lag", "unfinished", "in flight", "retrying", "dead letters"):
-        table.add_column(name, justify="right")
-    for lane in lanes:
-        lags = [part.lag for part in lane.partitions]
-        known = [lag for lag in lags if lag is not None]
-        table.add_row(
-            Text(lane.lane, style="bold"),
-            Text(lane.state, style=_STATE_STYLES.get(lane.state, "dim")),
-            lane.account,
-            str(len(lane.partitions)),
-            f"{sum(known):,}" if lags and len(known) == len(lags) else "?",
-            f"{sum(part.unfinished for part in lane.partitions):,}",
-            f"{lane.in_flight:,}",
-            f"{lane.retrying:,}",
-            f"{lane.dead_letters:,}",
-        )
-    return table
+def _row(heard: Heard) -> Row:
+    report = heard.report
+    return Row(report.instance, report, report.waiting, heard.age_s if heard.silent else None)
 
 
-def _trouble(lane: LaneStatus) -> list[Text]:
-    """Why a lane is not running, since when, and until when its breaker is open."""
-    if lane.reason is None:
-        return []
-    until = "" if lane.breaker.until is None else f"; next try at {lane.breaker.until}"
-    style = _STATE_STYLES.get(lane.state, "dim")
-    return [
-        Text.assemble(
-            (f"{lane.lane} ", "bold"), (f"{lane.state}: {lane.reason}", style), f" (since {lane.since}{until})"
-        )
-    ]
-
-
-def _partitions(waiting: Iterable[tuple[LaneStatus, PartitionStatus]]) -> Table:
-    table = _table("lane", "partition")
-    for name in ("lag", "unfinished", "oldest"):
-        table.add_column(name, justify="right")
-    table.add_column("waits for", overflow="fold")
-    for lane, part in waiting:
-        age = "" if part.oldest_unfinished_s is None else f"{part.oldest_unfinished_s:,.1f} s"
-        table.add_row(
-            lane.lane,
-            f"{part.topic}-{part.partition}",
-            "?" if part.lag is None else f"{part.lag:,}",
-            f"{part.unfinished:,}",
-            age,
-            Text(part.waits_for or ""),
-        )
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    return table
+def _document(heard: Heard) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(heard.report)
+    return {**document, "age_s": round(heard.age_s, 3), "silent": heard.silent}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from service.config import loads
 from service.journal.reading import Journal, read_journal
 from service.lane import Lane
 from service.telemetry import metrics as m
-from tests.support.cli import run
+from tests.support.cli import ROOT
 from tests.support.events import Feed, messages
 from tests.support.harness import DRAIN_S, Stage, until_state
 from tests.support.kafka import produce
@@ -28,10 +29,16 @@ WITHIN_S = 40.0
 
 
 async def command(file: Path, *arguments: str, code: int = 0) -> str:
-    """Run a command of an operator's; what it prints."""
-    result = await asyncio.to_thread(run, "lanes", *arguments, "--config", file, "--reason", "a test")
-    assert result.exit_code == code, result.output
-    return result.output
+    """Run a command of an operator's, as a process: the service of this one prints too. What it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "lanes", *arguments, "--config", str(file), "--reason", "a test"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+    )
+    printed, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
+    assert process.returncode == code, printed.decode()
+    return printed.decode()
 
 
 @asynccontextmanager

@@ -1,17 +1,24 @@
 """``fanline status`` without a service: wrong use, nobody there, somebody else there; and what it prints."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from service.cli import app
+from service.cli import app, status, status_view
 from service.status import BreakerStatus, LaneStatus, PartitionStatus, StatusDocument, encode_status
+from service.status.document import LaneReport, Waiting
+from tests.unit.service.cli.conftest import CONFIGURATION, Run
 
+NOW_MS = 1_772_438_500_000
 SINCE, UNTIL = "2026-03-02T08:00:00.000Z", "2026-03-02T08:00:05.000Z"
 
 
@@ -71,10 +78,12 @@ def test_it_tells_state_reason_lag_and_what_is_waited_for() -> None:
         result = CliRunner().invoke(app, ["status", "--url", url])
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert any(line.split() == ["vip", "holding", "main", "1", "5", "2", "3", "1", "7"] for line in lines), lines
-    assert any(line.split() == ["unknown", "running", "main", "1", "?", "0", "3", "1", "7"] for line in lines), lines
-    assert f"vip holding: breaker open (since {SINCE}; next try at {UNTIL})" in lines
-    assert any(line.split("  ")[-1].strip() == "an [odd] word" for line in lines)
+    row = ["vip", "instance-1", "holding", "1", "5", "2", "3.5", "s", "3", "1", "open", "0", "7"]
+    assert any(line.split() == row for line in lines), lines
+    row = ["unknown", "instance-1", "running", "1", "?", "0", "3", "1", "closed", "0", "7"]
+    assert any(line.split() == row for line in lines), lines
+    assert f"vip instance-1 holding: breaker open (since {SINCE}; next try at {UNTIL})" in lines
+    assert any(line.endswith("an [odd] word") for line in lines)
 
 
 def test_json_is_the_document_itself() -> None:
@@ -107,41 +116,72 @@ def test_nobody_there() -> None:
     assert "http://127.0.0.1:1/status: nobody answers" in result.stderr
 
 
-def config(tmp_path: Path, http: str) -> str:
-    file = tmp_path / "fanline.yaml"
-    file.write_text(
-        f"""
-kafka: {{bootstrap_servers: ["127.0.0.1:9092"]}}
-{http}
-accounts:
-  main: {{platform: np6, base_url: "https://api-cm.np6.com", api_key: {{env: KEY}}}}
-lanes:
-  vip: {{handler: np6.segments, account: main, topics: [contacts.changed], target: data.identifiers.np6,
-         join: data.segments.join, leave: data.segments.leave}}
-"""
-    )
-    return str(file)
+def report(status: LaneStatus, instance: str, *waiting: Waiting) -> LaneReport:
+    fields = {name: getattr(status, name) for name in LaneStatus.__struct_fields__}
+    return LaneReport(**fields, instance=instance, version="0.1.0", time=SINCE, interval_s=5.0, waiting=list(waiting))
 
 
-def test_the_address_comes_from_the_configuration(tmp_path: Path) -> None:
-    """``http.listen``; where that is every address, loopback is asked."""
-    with answering(200, encode_status(DOCUMENT)) as url:
-        port = url.rpartition(":")[2]
-        for host in ("127.0.0.1", "0.0.0.0"):
-            file = config(tmp_path, f'http: {{listen: "{host}:{port}"}}')
-            result = CliRunner().invoke(app, ["status", "--config", file])
-            assert result.exit_code == 0, result.stderr
-            assert "instance-1" in result.stdout
+REPORTS = {
+    b"vip/b": (NOW_MS - 2_000, report(DOCUMENT.lanes[0], "b", Waiting("contacts", 2, 8, "an [odd] word", 3, UNTIL))),
+    b"vip/a": (NOW_MS - 31_000, report(DOCUMENT.lanes[1], "a")),
+    b"gone/c": (NOW_MS - 29_000, report(lane("gone", "paused", "paused by ops@host: mending"), "c")),
+}
 
 
-@pytest.mark.parametrize(
-    ("http", "word"), [("", "has no http.listen"), ('http: {listen: "127.0.0.1:0"}', "takes any free port")]
-)
-def test_a_configuration_without_an_address_is_wrong_use(tmp_path: Path, http: str, word: str) -> None:
-    """Exit code 2, and why."""
-    result = CliRunner().invoke(app, ["status", "--config", config(tmp_path, http)])
-    assert result.exit_code == 2
-    assert word in result.stderr
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status topic with these reports."""
+
+    async def read(*_: object) -> dict[bytes, tuple[int, LaneReport]]:
+        return REPORTS
+
+    monkeypatch.setattr(status, "read_reports", read)
+    monkeypatch.setattr(status.time, "time_ns", lambda: NOW_MS * 1_000_000)
+
+
+def test_every_process_is_told_of(run: Run, configuration: Path, fleet: None) -> None:
+    """In the order of the configuration's lanes; who has been silent for 30 s last, with what it was doing; the event
+    that blocks a partition by its offset; and a lane that nobody runs."""
+    configuration.write_text(CONFIGURATION + CONFIGURATION[CONFIGURATION.index("  vip:") :].replace("vip", "idle"))
+    lines = run("status", "--config", configuration).stdout.splitlines()
+    assert lines[0] == "3 instances, 1 of them silent, version 0.1.0"
+    assert [line.split()[:3] for line in lines[2:5]] == [
+        ["vip", "b", "holding"],
+        ["gone", "c", "paused"],
+        ["news", "a", "silent"],
+    ]
+    assert "news a silent: nothing heard for 31.0 s; it was running then" in lines
+    assert f"gone c paused: paused by ops@host: mending (since {SINCE})" in lines
+    blocked = next(line for line in lines if "contacts-2" in line)
+    assert blocked.split()[:3] == ["vip", "b", "contacts-2"]
+    assert blocked.split()[3:] == ["5", "2", "3.5", "s", "8", "an", "[odd]", "word"]
+    assert lines[-1] == "idle no process has told of it in the last 15 minutes: nobody runs it"
+
+
+def test_a_terminal_of_100_columns_holds_it(run: Run, configuration: Path, fleet: None, monkeypatch: Any) -> None:
+    """No cell of the lanes' table is broken over two lines, with names and numbers as they are."""
+    busy = PartitionStatus("contacts", 2, 10, 8, 200_015, 200_005, 41_234, 3_599.5, "its turn")
+    status_ = msgspec.structs.replace(lane("apsis-profiles", "standby", None, busy), in_flight=32, retrying=1_024)
+    REPORTS[b"apsis-profiles/fanline-0"] = (NOW_MS, report(status_, "fanline-0"))
+    monkeypatch.setattr(status_view, "console", lambda: Console(highlight=False, width=100))
+    try:
+        lines = run("status", "--config", configuration).stdout.splitlines()
+    finally:
+        del REPORTS[b"apsis-profiles/fanline-0"]
+    assert [line.split()[0] for line in lines[1:6]] == ["lane", "vip", "apsis-profiles", "gone", "news"]
+    assert "200,005" in lines[3]
+
+
+def test_all_processes_as_json(run: Run, configuration: Path, fleet: None) -> None:
+    """Each report as its process wrote it, with its age."""
+    document = json.loads(run("status", "--config", configuration, "--json").stdout)
+    assert document["unheard"] == []
+    assert [(lane["lane"], lane["instance"], lane["age_s"], lane["silent"]) for lane in document["lanes"]] == [
+        ("vip", "b", 2.0, False),
+        ("gone", "c", 29.0, False),
+        ("news", "a", 31.0, True),
+    ]
+    assert document["lanes"][0]["waiting"][0]["attempt"] == 3
 
 
 @pytest.mark.parametrize("arguments", [[], ["--url", "localhost:8080"]])
