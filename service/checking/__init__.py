@@ -3,5 +3,6 @@
 from service.checking.accounts import check_accounts
 from service.checking.kafka import check_kafka
 from service.checking.remarks import remarks
+from service.checking.starting import start_problems
 
-__all__ = ["check_accounts", "check_kafka", "remarks"]
+__all__ = ["check_accounts", "check_kafka", "remarks", "start_problems"]

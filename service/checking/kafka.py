@@ -1,6 +1,7 @@
 """Whether Kafka is there, can do what we need, has our topics and lets us use them."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,10 +12,11 @@ from service.config import Configuration
 from service.findings import Finding, Severity
 from service.kafka.connection import connection_arguments
 from service.kafka.ensuring import review_topics
-from service.kafka.probing import Node, UnreachableError, api_versions, close, connect, view
+from service.kafka.probing import Node, UnreachableError, api_versions, certificate_ends_at, close, connect, view
 from service.kafka.requests import OffsetFetch, OffsetFetchRequest_v7, TxnOffsetCommit, TxnOffsetCommitRequest_v3
 
 _KAFKA = "Kafka"
+_CERTIFICATE_SOON_S = 14 * 86_400.0
 
 
 async def check_kafka(config: Configuration) -> list[Finding]:
@@ -52,11 +54,19 @@ async def _first_connection(arguments: Mapping[str, Any]) -> tuple[AIOKafkaConne
             findings.append(_unreachable(error))
             continue
         findings.append(Finding(Severity.FINE, f"{_KAFKA} at {address}", "connected"))
+        findings += certificate_ending(f"{_KAFKA} at {address}", certificate_ends_at(made), time.time())
         if connection is None:
             connection = made
         else:
             await close(made)
     return connection, findings
+
+
+def certificate_ending(subject: str, ends_at: float | None, now: float) -> Iterator[Finding]:
+    """A warning while there is still time; both in seconds since the epoch."""
+    if ends_at is not None and ends_at - now < _CERTIFICATE_SOON_S:
+        problem = f"its certificate ends in {max(0, int((ends_at - now) // 86_400))} days"
+        yield Finding(Severity.WARNING, subject, problem, "renew it on the broker; behind that nobody gets in")
 
 
 def features(config: Configuration, versions: Mapping[int, int]) -> Iterator[Finding]:

@@ -14,15 +14,11 @@ import typer
 import uvloop
 
 from service.app import KINDS, VERSION, Application
-from service.checking.rights import check_topic_rights
+from service.checking import start_problems
 from service.cli.failures import CommandError, ExitCode, faults_text, leaves, told_of
 from service.cli.options import ConfigOption, DrainOption, duration
 from service.config import Configuration, check_drain, check_secrets, load, secrets_of
 from service.http import serve
-from service.kafka.connection import connection_arguments
-from service.kafka.probing import connected, view
-from service.kafka.rights import hidden
-from service.kafka.topics import topics_of_lane
 from service.lifecycle import LaneState
 from service.status.reporting import reporting
 from service.telemetry import LogEvent, Telemetry, configure_logging, log_loop_error
@@ -94,7 +90,7 @@ class _Process:
         loop.set_exception_handler(log_loop_error)
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
-        if not await self._checked_topics():
+        if not await self._checked_kafka():
             return ExitCode.DONE
         application = Application(self._config, lanes=self._lanes, drain_s=self._drain_s, telemetry=self._telemetry)
         try:
@@ -118,9 +114,9 @@ class _Process:
         self._log.info(LogEvent.STOPPING, signal=number.name, drain_s=self._drain_s)
         self._stop.set()
 
-    async def _checked_topics(self) -> bool:
-        """Whether all topics of the lanes are there; False if a signal came first. Raises CommandError."""
-        checking = asyncio.ensure_future(_refuse_without_topics(self._config, self._lanes))
+    async def _checked_kafka(self) -> bool:
+        """Whether the lanes can work; False if a signal came first. Raises CommandError with what they lack."""
+        checking = asyncio.ensure_future(_refuse_in_vain(self._config, self._lanes))
         stopped = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait([checking, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -148,27 +144,10 @@ class _Process:
         raise CommandError(f"every lane has stopped by itself:{reasons}")
 
 
-async def _refuse_without_topics(config: Configuration, lanes: Sequence[str]) -> None:
-    """Raises CommandError if a topic of the lanes is missing or may not be used, or Kafka cannot be reached."""
-    wanted = {name: role for lane in lanes for name, role in topics_of_lane(config, lane).items()}
-    async with connected(connection_arguments(config.kafka)) as connection:
-        seen = await view(connection, list(wanted))
-        unseen = seen.hidden(wanted)
-        missing = [name for name in seen.missing(wanted) if name not in unseen]
-        existing = {name: role for name, role in wanted.items() if name not in (*unseen, *missing)}
-        lacking = [hidden(wanted[name], name) for name in unseen] + await check_topic_rights(connection, existing)
-    texts = []
-    if missing:
-        listed = "".join(f"\n  {name}" for name in missing)
-        texts.append(
-            f"these topics do not exist:{listed}\n"
-            "`fanline topics ensure --config FILE` creates those that Fanline writes; source topics are their "
-            "publishers' to create."
-        )
-    if lacking:
-        texts.append("rights are missing:" + "".join(f"\n  {finding}" for finding in lacking))
-    if texts:
-        raise CommandError("\n".join(texts))
+async def _refuse_in_vain(config: Configuration, lanes: Sequence[str]) -> None:
+    """Raises CommandError if the lanes could not work, or Kafka cannot be reached."""
+    if problems := await start_problems(config, lanes):
+        raise CommandError("\n".join(problems))
 
 
 @asynccontextmanager

@@ -1,19 +1,22 @@
 """``topics ensure``: creates what is missing, and says what of the rest is wrong."""
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 from aiokafka.admin import NewTopic
 from aiokafka.conn import AIOKafkaConnection
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from service.config import Configuration
 from service.findings import Finding, Severity, worst_first
 from service.kafka.administration import TopicsError, create_topics, read_topics, until_led
 from service.kafka.connection import connection_arguments
-from service.kafka.probing import connected
+from service.kafka.probing import connected, visible_topics
 from service.kafka.rights import hidden
-from service.kafka.topic_faults import FoundTopic, durability_faults, source_faults, topic_faults
+from service.kafka.topic_faults import FoundTopic, durability_faults, source_faults, topic_faults, unwritable_faults
 from service.kafka.topics import Role, WantedTopic, source_topics, wanted_topics
+
+_ALIKE = 0.8
 
 
 class TopicLine(Struct, frozen=True):
@@ -79,7 +82,21 @@ async def review_topics(
     names = [topic.name for topic in wanted]
     seen_own, own = await read_topics(connection, names)
     unseen = frozenset([*seen.hidden(sources), *seen_own.hidden(names)])
-    return _review(config, found, own, wanted, unseen, frozenset(created))
+    review = _review(config, found, own, wanted, unseen, frozenset(created))
+    mistaken = [name for name in seen.missing(sources) if name not in unseen]
+    return _with_suggestions(review, mistaken, await visible_topics(connection)) if mistaken else review
+
+
+def _with_suggestions(review: Review, mistaken: Sequence[str], visible: Sequence[str]) -> Review:
+    """A missing source topic whose name is almost that of another one is probably that other one."""
+    meant = {f"topic {name}": get_close_matches(name, visible, n=1, cutoff=_ALIKE) for name in mistaken}
+    findings = (
+        structs.replace(finding, problem=f"{finding.problem} (there is {close[0]})")
+        if (close := meant.get(finding.subject))
+        else finding
+        for finding in review.findings
+    )
+    return structs.replace(review, findings=tuple(findings))
 
 
 def _review(
@@ -98,6 +115,7 @@ def _review(
             findings += topic_faults(topic, own[topic.name], config.kafka.topics.replication)
         else:
             findings.append(hidden(topic.role, topic.name) if topic.name in unseen else _missing(topic.name))
+    findings += unwritable_faults(own.values())
     findings += durability_faults([*sources.values(), *own.values()])
     lines = [_line(name, Role.SOURCE, None, sources.get(name), created) for name in source_topics(config)]
     lines += [_line(topic.name, topic.role, topic.lane, own.get(topic.name), created) for topic in wanted]

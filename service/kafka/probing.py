@@ -4,6 +4,7 @@ aiokafka's client tells only that it could not bootstrap; here the error of each
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -202,6 +203,19 @@ async def view(connection: AIOKafkaConnection, topics: Sequence[str]) -> Cluster
     told = answer.to_object()
     nodes = tuple(Node(broker["node_id"], broker["host"], broker["port"]) for broker in told["brokers"])
     return ClusterView(nodes, {topic["topic"]: _state(topic) for topic in told["topics"]})
+
+
+async def visible_topics(connection: AIOKafkaConnection) -> list[str]:
+    """The names of all topics that we may see."""
+    answer = await ask(connection, MetadataRequest(None))
+    return [topic["topic"] for topic in answer.to_object()["topics"] if not topic["error_code"]]
+
+
+def certificate_ends_at(connection: AIOKafkaConnection) -> float | None:
+    """When the broker's certificate ends (seconds since the epoch); None without TLS."""
+    writer: Any = connection._writer
+    certificate = writer.get_extra_info("peercert") if writer is not None else None
+    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
 
 
 def _state(topic: Mapping[str, Any]) -> TopicState:

@@ -93,6 +93,16 @@ def durability_faults(topics: Iterable[FoundTopic]) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, f"topic {topic.name}", problem, remedy)
 
 
+def unwritable_faults(topics: Iterable[FoundTopic]) -> Iterator[Finding]:
+    """Topics of ours that want more replicas in sync than they have."""
+    for topic in topics:
+        in_sync = topic.number("min.insync.replicas")
+        if in_sync is not None and in_sync > topic.replication:
+            problem = f"min.insync.replicas is {in_sync} with {topic.replication} replicas: it takes no record of ours"
+            remedy = _altering(topic.name, "min.insync.replicas", str(max(1, topic.replication - 1)))
+            yield Finding(Severity.ERROR, f"topic {topic.name}", problem, remedy)
+
+
 def _partition_faults(subject: str, wanted: WantedTopic, found: FoundTopic) -> Iterator[Finding]:
     if wanted.role in _AS_SOURCES and found.partitions < wanted.partitions:
         problem = f"{found.partitions} partitions, but a source topic of the lane has {wanted.partitions}"

@@ -1,9 +1,12 @@
-"""Rights that the brokers refuse while a lane runs, as the lane's reason: which topic or group, and what tells more."""
+"""What the brokers refuse the lane's consumer for good, as the lane's reason: a right on a topic or group, or the way
+in which it joins its group."""
 
 from collections.abc import Collection
 
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
@@ -14,7 +17,7 @@ _MORE = "`fanline check --online` says which"
 
 
 def denial_of(error: BaseException) -> str | None:
-    """What may not be used, of an error that says so; None of any other."""
+    """What is refused, of an error that says so; None of any other."""
     match error:
         case TopicAuthorizationFailedError():
             return denied(f"topic {_named(error)}")
@@ -22,6 +25,13 @@ def denial_of(error: BaseException) -> str | None:
             return denied(f"group {_named(error)}")
         case TransactionalIdAuthorizationFailed():
             return denied("the transactional ids of the lane")
+        case InvalidSessionTimeoutError():
+            return (
+                "the brokers do not allow our session timeout; change kafka.session_timeout, or their "
+                "group.min.session.timeout.ms and group.max.session.timeout.ms"
+            )
+        case InconsistentGroupProtocolError():
+            return "another program is in the lane's consumer group; the group belongs to the lane alone"
         case _:
             return None
 

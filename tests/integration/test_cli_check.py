@@ -131,6 +131,16 @@ async def test_what_keeps_us_out_is_named(
         assert told in found[0]
 
 
+async def test_a_topic_whose_name_is_almost_right(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """The one that is probably meant is named."""
+    await create_topics(bootstrap_servers, [f"{prefix}.contacts.changed"])
+    wrong = f"{prefix}.contact.changes"
+    findings = await checked(configuration(tmp_path / "f", bootstrap_servers, prefix, lane("a", wrong)), code=1)
+    assert errors(findings, f"topic {wrong}") == [
+        f"topic {wrong}: a source topic that does not exist (there is {prefix}.contacts.changed)"
+    ]
+
+
 @pytest.mark.parametrize(
     ("impostor", "told"),
     [

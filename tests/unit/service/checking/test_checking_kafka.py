@@ -3,7 +3,7 @@
 import pytest
 
 from service.app import KINDS
-from service.checking.kafka import features
+from service.checking.kafka import certificate_ending, features
 from service.checking.rights import topic_rights
 from service.config import Configuration, loads
 from service.findings import Severity
@@ -78,3 +78,11 @@ def test_a_topic_that_may_not_be_seen() -> None:
     assert "lacks the rights Read and Write" in finding.problem
     assert finding.remedy == "kafka-acls.sh --add --operation Read --operation Write --topic t"
     assert hidden(Role.LOG, "t").severity is Severity.NOTE
+
+
+@pytest.mark.parametrize(("days", "told"), [(15, None), (13, "ends in 13 days"), (-1, "ends in 0 days")])
+def test_a_certificate_that_ends_soon(days: float, told: str | None) -> None:
+    """Two weeks before nobody gets in any more; without TLS there is none."""
+    found = [finding.problem for finding in certificate_ending("k", 1e9 + days * 86_400, 1e9)]
+    assert found == ([] if told is None else [f"its certificate {told}"])
+    assert list(certificate_ending("k", None, 1e9)) == []

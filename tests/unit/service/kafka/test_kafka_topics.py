@@ -7,7 +7,7 @@ import pytest
 from service.app import KINDS
 from service.config import Configuration, loads
 from service.findings import Finding, Severity, merged, worst_first
-from service.kafka.topic_faults import FoundTopic, durability_faults, source_faults, topic_faults
+from service.kafka.topic_faults import FoundTopic, durability_faults, source_faults, topic_faults, unwritable_faults
 from service.kafka.topics import Role, Source, WantedTopic, source_topics, topics_of_lane, wanted_topics
 
 KIB, DAY_MS = 1024, 86_400_000
@@ -230,3 +230,11 @@ def test_findings_of_equal_words_are_merged_and_sorted() -> None:
     c = Finding(Severity.ERROR, "account x", "p")
     assert merged([a, c, b]) == [Finding(Severity.WARNING, "topics a, b", "p", "r"), c]
     assert worst_first([a, c, b]) == [c, a, b]
+
+
+@pytest.mark.parametrize(("replicas", "in_sync", "told"), [(1, "2", True), (2, "2", False), (3, "2", False)])
+def test_more_replicas_in_sync_than_there_are(replicas: int, in_sync: str, told: bool) -> None:
+    """Such a topic refuses every record, and the lane would wait for ever."""
+    found = list(unwritable_faults([FoundTopic("t", 1, replicas, {"min.insync.replicas": in_sync})]))
+    assert bool(found) is told
+    assert all(finding.severity is Severity.ERROR for finding in found)

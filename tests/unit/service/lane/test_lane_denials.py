@@ -3,6 +3,8 @@
 import pytest
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
     KafkaConnectionError,
     NodeNotReadyError,
     TopicAuthorizationFailedError,
@@ -21,6 +23,8 @@ from service.lane.denials import Denials, denial_of, unseen
         (TopicAuthorizationFailedError(), "lacks a right on topic of the lane"),
         (GroupAuthorizationFailedError("g"), "lacks a right on group g;"),
         (TransactionalIdAuthorizationFailed(), "lacks a right on the transactional ids"),
+        (InvalidSessionTimeoutError(), "change kafka.session_timeout"),
+        (InconsistentGroupProtocolError(), "another program is in the lane's consumer group"),
     ],
 )
 def test_what_may_not_be_used_is_named(error: Exception, told: str) -> None:
