@@ -522,7 +522,9 @@ class Lane:
                 await self._pass_unparsable()
                 continue
             except NoOffsetForPartitionError:
-                # Asked for before the offsets were known; they are sought as soon as they are.
+                # Asked for before the offsets were known; they are sought as soon as they are. Each time the client
+                # asks the coordinator anew.
+                await asyncio.sleep(_FULL_POLL_S)
                 continue
             except OffsetOutOfRangeError:
                 self._prepare_again()
