@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,32 @@ def test_published_twice_the_events_are_the_same(
         last[record.key] = event.time
     lines = b"".join((record.value or b"") + b"\n" for record in once)
     assert fanline("validate", "-", stdin=lines).returncode == 0
+
+
+def test_a_lane_with_dedupe_takes_each_once(
+    bootstrap_servers: str, prefix: str, topic: str, base_url: str, tmp_path: Path
+) -> None:
+    """Published twice, half of the results are delivered and half skipped as duplicates."""
+    taking = lane("a", topic, target="data.target", join='"[501]"', dedupe="10m")
+    config = configuration(tmp_path / "taking.yaml", bootstrap_servers, prefix, taking, base_url=base_url)
+    assert fanline("topics", "ensure", "--config", config).returncode == 0
+    publish = ["np6", "notifications", "T", "U", "--config", config, "--publish", "--topic", topic, "--json"]
+    count = sum(json.loads(fanline(*publish).stdout)["published"] for _ in range(2)) // 2
+    with Command(tmp_path / "run", "run", "--config", config):
+        results = wait(_results(bootstrap_servers, f"{prefix}.results", 2 * count))
+    ends = Counter((result["data"]["outcome"], result["data"]["reason"]) for result in results)
+    assert ends == {("delivered", None): count, ("skipped", "duplicate"): count}
+
+
+async def _results(bootstrap_servers: str, topic: str, count: int) -> list[dict[str, Any]]:
+    """The results, once there are so many."""
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        found = await read_committed_all(bootstrap_servers, [topic])
+        if len(found) >= count:
+            return [json.loads(record.value or b"") for record in found]
+        assert time.monotonic() < deadline, f"{len(found)} of {count} results"
+        await asyncio.sleep(0.3)
 
 
 def test_a_topic_that_is_not_there(config: Path, prefix: str) -> None:
