@@ -31,6 +31,7 @@ class Follower:
         self._position: int | None = None
         self._caught_up = False
         self._moved = asyncio.Event()
+        self._error: KafkaError | None = None  # why nothing can be read at this moment
 
     async def run(self) -> None:
         """Follow the topic until cancelled."""
@@ -38,13 +39,15 @@ class Follower:
             try:
                 await self._follow()
             except KafkaError as error:
+                self._error = error
+                self._moved.set()
                 self._failed(type(error).__name__)
             await asyncio.sleep(_RETRY_S)
 
     async def read_to_end(self) -> None:
         """Return once everything that was ordered before this call has been applied. The caller bounds the time.
 
-        Raises KafkaError.
+        Raises KafkaError, also where the topic cannot be read at all: whoever waits says why.
         """
         while (consumer := self._consumer) is None:
             await self._next_move()
@@ -56,6 +59,8 @@ class Follower:
     async def _next_move(self) -> None:
         self._moved.clear()
         await self._moved.wait()
+        if self._error is not None:
+            raise self._error
 
     async def _follow(self) -> None:
         consumer = AIOKafkaConsumer(
@@ -103,4 +108,5 @@ class Follower:
 
     async def _note_position(self, consumer: AIOKafkaConsumer) -> None:
         self._position = await consumer.position(self._tp)
+        self._error = None
         self._moved.set()

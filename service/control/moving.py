@@ -160,5 +160,9 @@ def taken_over(journal: Journal, tps: frozenset[TopicPartition], *, deliveries: 
     ]
     entries += [(n, HeldTimeKey(), entry) for n, entry in journal.held_times.items() if n in partitions]
     if deliveries:
-        entries += [(n, DeliveryKey(name), entry) for (n, name), entry in journal.deliveries.items() if n in partitions]
+        for (n, name), entry in journal.deliveries.items():
+            # What was begun for the old replay topic stays there: the new lane does not read it.
+            ranges = {topic: of for topic, of in entry.ranges.items() if any(tp.topic == topic for tp in tps)}
+            if ranges and n in partitions:
+                entries.append((n, DeliveryKey(name), msgspec.structs.replace(entry, ranges=ranges)))
     return entries

@@ -86,7 +86,12 @@ def wanted_topics(config: Configuration, sources: Mapping[str, Source]) -> list[
             status_topic(prefix),
             Role.STATUS,
             1,
-            {"cleanup.policy": "compact,delete", "retention.ms": str(STATUS_RETENTION_MS)},
+            {
+                "cleanup.policy": "compact,delete",
+                "retention.ms": str(STATUS_RETENTION_MS),
+                # Only closed segments are compacted and deleted, and each process writes every 5 s.
+                "segment.ms": str(10 * 60_000),
+            },
         ),
         WantedTopic(control_topic(prefix), Role.CONTROL, 1, {"cleanup.policy": "compact"}),
     ]

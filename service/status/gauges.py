@@ -17,7 +17,9 @@ def set_gauges(app: Application, readings: Mapping[str, Sequence[Reading]]) -> N
         of_lane = readings.get(name, ())
         ages = [age_s(reading.oldest, now_ms) for reading in of_lane if reading.oldest is not None]
         metrics[m.LAG_RECORDS].gauge(name).set(_sum(of_lane))
-        metrics[m.USEFUL_LAG_RECORDS].gauge(name).set(useful_lag(of_lane, slowed=is_slowed(lane.account)))
+        metrics[m.USEFUL_LAG_RECORDS].gauge(name).set(
+            useful_lag(of_lane, slowed=lane.dispatcher.paused is not None or is_slowed(lane.account))
+        )
         metrics[m.OLDEST_UNFINISHED_SECONDS].gauge(name).set(max(ages, default=0.0))
         metrics[m.IN_FLIGHT].gauge(name).set(lane.dispatcher.in_flight)
     for name, account in app.accounts.items():
@@ -30,8 +32,8 @@ def set_gauges(app: Application, readings: Mapping[str, Sequence[Reading]]) -> N
 def useful_lag(readings: Sequence[Reading], *, slowed: bool) -> int | None:
     """The lag that one more replica could reduce. None: unknown, and no reason to scale.
 
-    None of it where the account sets the pace, for a further replica shares it, nor where this process has but
-    one group *n* of partitions, for groups are not divided.
+    None of it where an operator has paused the lane, or the account sets the pace, for a further replica shares it, nor
+    where this process has but one group *n* of partitions, for groups are not divided.
     """
     if slowed or len({reading.tp.partition for reading in readings}) < 2:
         return 0

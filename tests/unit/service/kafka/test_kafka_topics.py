@@ -66,7 +66,7 @@ def test_the_table_of_topics_is_kept() -> None:
             },
         ),
         ("p.a.dead-letters.log", {"cleanup.policy": "compact"}),
-        ("p.status", {"cleanup.policy": "compact,delete", "retention.ms": DAY_MS}),
+        ("p.status", {"cleanup.policy": "compact,delete", "retention.ms": DAY_MS, "segment.ms": 600_000}),
         ("p.control", {"cleanup.policy": "compact"}),
     ],
 )
