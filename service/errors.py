@@ -8,7 +8,12 @@ FanlineError
 ├── JournalUnreadableError the journal is damaged or of a newer version: the lane holds
 ├── LocalKafkaError        the local Kafka of demo and tests (``service.localkafka``)
 ├── TokenError             no token for Kafka (``service.kafka.tokens``); its client tries again
+├── ConfigurationError     the file is refused, with all faults (``service.config``)
+├── ExpressionFault        an expression of it is (``service.config.expressions``)
+├── SecretError            a secret cannot be read (``service.config.secrets``)
 └── StartError             the service cannot start; the message says what to do
+
+Commands have a few more below FanlineError, each beside what raises it.
 """
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from service.errors import FanlineError
+
 
 class Fault(msgspec.Struct, frozen=True):
     """One thing that is wrong. ``line`` and ``column`` count from 1; None where no place in the file is to blame."""
@@ -19,7 +21,7 @@ class Fault(msgspec.Struct, frozen=True):
         return f"{place} {self.path}: {self.problem}" if self.path else f"{place}: {self.problem}"
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(FanlineError):
     """The configuration is refused; ``faults`` holds everything that was found, in the order of the file."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:

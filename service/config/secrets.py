@@ -9,10 +9,12 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from service.errors import FanlineError
+
 MAX_BYTES = 64 * 1024
 
 
-class SecretError(Exception):
+class SecretError(FanlineError):
     """A secret cannot be read. The message names the environment variable or the file, never the content."""
 
 

@@ -1,6 +1,7 @@
 """The house: which folder may know which. Read from the source, so that no import can hide in a function."""
 
 import ast
+import builtins
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,3 +88,15 @@ def test_nothing_of_ours_imports_the_tests() -> None:
         for _, name in _imports(path)
         if name.split(".")[0] == "tests"
     ] == []
+
+
+def test_our_errors_have_one_root() -> None:
+    """Whoever catches FanlineError catches all of ours. A command's own end is no error of the service."""
+    foreign = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    roots = {
+        node.name
+        for path in _files("service")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and (bases := {ast.unparse(base) for base in node.bases}) and bases <= foreign
+    }
+    assert roots == {"FanlineError", "CommandError"}

@@ -11,8 +11,10 @@ from typing import Any
 import cel
 from msgspec import Struct
 
+from service.errors import FanlineError
 
-class ExpressionFault(ValueError):
+
+class ExpressionFault(FanlineError, ValueError):
     """An expression is refused at start; the message says what is wrong and what is allowed."""
 
 
