@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
-from contracts.journal import Delivery, DeliveryKey, decode_entry, decode_key
+from contracts.journal import Delivery, DeliveryKey, DeliveryState, decode_entry, decode_key, encode_entry, encode_key
 from handlers.sandbox import Match, Prescription, Step
 from service.errors import FencedError
+from service.journal.reading import read_journal
 from service.kafka.private import Membership
 from service.settling.batches import PartitionWrite
 from service.settling.producing import TransactorPolicy
 from service.settling.transactor import Committed, Transactor
 from tests.support.harness import DRAIN_S, Stage
-from tests.support.kafka import Record, produce, read_committed_all
+from tests.support.kafka import Record, create_topics, produce, read_committed_all
 from tests.support.oracle import Result, read_results, read_sources, until
 from tests.support.workflows import judge, notification, performed
 
@@ -193,6 +195,28 @@ async def test_drained_calls_leave_nothing_behind(bootstrap_servers: str, prefix
         _, outcomes = await verdicts(stage)
         assert outcomes == ["delivered"] * 100
         assert len(performed(stage.sandbox, "lane")) == 100
+
+
+async def test_the_journal_is_read_past_what_is_still_open(bootstrap_servers: str, prefix: str) -> None:
+    """The offsets of a transaction can be stable before its marker has reached the journal: whoever stopped at the
+    last stable offset would miss the entry in front of a call."""
+    topic = f"{prefix}.journal"
+    await create_topics(bootstrap_servers, {topic: 1})
+    entry = Delivery("np6.workflows", DeliveryState.BEGUN, {"notes": ((0, 0, 1),)}, begun_at_ms=1)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, transactional_id=f"{prefix}-open")
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, encode_entry(entry), key=encode_key(DeliveryKey("d-1")), partition=0)
+        reading = asyncio.create_task(read_journal({"bootstrap_servers": bootstrap_servers}, topic, own=[0]))
+        others = await read_journal({"bootstrap_servers": bootstrap_servers}, topic, own=[], others=[0])
+        assert others.deliveries == {}
+        assert not reading.done()
+        await producer.commit_transaction()
+        journal = await asyncio.wait_for(reading, 20)
+        assert journal.deliveries == {(0, "d-1"): entry}
+    finally:
+        await producer.stop()
 
 
 async def test_a_zombies_entry_is_refused(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
