@@ -12,7 +12,7 @@ from service.delivery.guard import Guard, GuardPolicy
 from service.delivery.retry import RetryPolicy
 from service.settling.settler import SettlePolicy
 from tests.support.bulks import NOT_SENT, OK, RESET, TIMED_OUT, BulkBench, ids_of, offsets_named, running
-from tests.support.fakes import Call, FakeTime, Source, answer, eventually, run, settle_down
+from tests.support.fakes import Call, FakeBroker, FakeTime, Source, answer, eventually, run, settle_down
 
 
 def test_a_batch_is_one_request_behind_its_entry() -> None:
@@ -327,6 +327,43 @@ def test_a_pause_lets_what_runs_end_and_starts_nothing() -> None:
             bench.dispatcher.unpause()
             await bench.until_settled(2)
             assert bench.nothing_is_left()
+
+    run(main)
+
+
+def test_a_pause_that_begins_behind_the_entry_stops_the_call() -> None:
+    """The entry was written for a call that does not come: it is taken out."""
+
+    async def main(time: FakeTime) -> None:
+        bench = BulkBench(time, broker=FakeBroker(takes_s=1))
+        async with running(bench):
+            bench.batch(["a"])
+            await asyncio.sleep(0.5)
+            bench.dispatcher.pause("by ops: because")
+            await asyncio.sleep(60)
+            assert bench.platform.calls == []
+            assert bench.open_entries() == {}
+            bench.dispatcher.unpause()
+            await bench.until_settled(1)
+            assert bench.performed == ["a"]
+
+    run(main)
+
+
+def test_what_was_refused_is_out_of_the_journal_before_its_halves_wait() -> None:
+    """Nothing of it took effect: a crash now must not leave a hundred in doubt for one."""
+
+    async def main(time: FakeTime) -> None:
+        def reply(call: Call) -> Reply:
+            bench.dispatcher.pause("by ops: because")
+            return answer(400) if len(ids_of(call)) > 1 else OK
+
+        bench = BulkBench(time, reply)
+        async with running(bench):
+            bench.batch(["a", "b"])
+            await asyncio.sleep(60)
+            assert bench.carried() == [["a", "b"]]
+            assert bench.open_entries() == {}
 
     run(main)
 

@@ -20,7 +20,7 @@ def delivery(kind: str = KIND, **ranges: tuple[tuple[int, int, int], ...]) -> De
 def test_only_unfinished_records_of_our_own_partitions_are_interrupted() -> None:
     """What was committed, or finished beyond the commit, is done; the other partition's owner reads its own entry."""
     begins = {T0: Begin(5, encode(5, [(7, 9)])), R0: Begin(0, "")}
-    entries = {(0, "b.1"): delivery(notes=((0, 3, 10), (1, 0, 4)), replay=((0, 2, 3),))}
+    entries = {(0, "b.1"): delivery(notes=((0, 3, 10), (1, 5, 40)), replay=((0, 2, 3),))}
     found = recover(entries, begins, KIND)
     assert {tp: sorted(offsets) for tp, offsets in found.interrupted.items()} == {T0: [5, 6, 9], R0: [2]}
     (entry,) = found.entries
