@@ -136,7 +136,7 @@ def target_of(to: list[str]) -> Target:
     offsets: dict[TopicPartition, int] = {}
     for text in to:
         place = re.fullmatch(r"([A-Za-z0-9._-]+):(\d{1,9}):(\d{1,18})", text)
-        if place is None:
+        if place is None or re.match(r"\d{4}-\d\d-\d\dT", text):  # a time without a zone looks like a place
             expected = "earliest, latest, a time with its zone (2026-11-22T08:00:00Z), or TOPIC:PARTITION:OFFSET"
             raise CommandError(f"--to {text}: expected {expected}", ExitCode.USAGE)
         offsets[TopicPartition(place[1], int(place[2]))] = int(place[3])

@@ -7,11 +7,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from service.control.following import Follower
 from tests.support.cli import run
 from tests.support.events import Feed
 from tests.support.harness import DRAIN_S, Stage, until_state
 from tests.support.kafka import read_all
-from tests.support.oracle import check_each_called, check_order
+from tests.support.oracle import check_each_called, check_order, until
 
 WITHIN_S = 40.0
 # Slow enough that a backlog is there whenever it is paused.
@@ -94,6 +97,7 @@ async def test_a_paused_lane_calls_nothing_until_it_is_resumed(
         await until_reported(stage, "lane", ["paused", "paused"])
         second.kill()
         second.start()
+        await until_reported(stage, "lane", ["paused"] * 3)  # and what the dead one told last
         await stage.results.until({"free": len(feed.events)}, within_s=WITHIN_S, alive=first.must_live)
         await quiet_for(stage, 1, ordered_s + 1, "lane")
         assert len(stage.results.of("lane")) < len(feed.events)
@@ -115,8 +119,9 @@ async def test_a_paused_lane_calls_nothing_until_it_is_resumed(
 
 
 async def test_a_paused_account_pauses_all_its_lanes(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
-    """And no other. A lane that was paused by itself stays so when its account is resumed."""
-    lanes = {"one": {"account": "main"}, "two": {"account": "main"}, "other": {}}
+    """And no other. A lane that was paused by itself stays so when its account is resumed. Time in a pause is no age:
+    nothing expires in it."""
+    lanes = {"one": {"account": "main", "deadline": "3s"}, "two": {"account": "main", "deadline": "3s"}, "other": {}}
     async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes) as stage:
         feed = Feed(20, seed=22)
         file = tmp_path / "operator.yaml"
@@ -127,7 +132,9 @@ async def test_a_paused_account_pauses_all_its_lanes(bootstrap_servers: str, pre
             for name in ("one", "two"):
                 await until_state(application.lanes[name], "paused", "", within_s=WITHIN_S)
             await stage.publish(feed.take(100))
+            published_s = time.monotonic()
             await stage.results.until({"other": 100}, within_s=WITHIN_S)
+            await until(lambda: time.monotonic() > published_s + 4, within_s=10, what="the deadline has passed")
             assert stage.calls("main") == []
             reason = await until_state(application.lanes["one"], "paused", "credentials", within_s=WITHIN_S)
             assert reason.startswith("account main paused by ")
@@ -141,3 +148,29 @@ async def test_a_paused_account_pauses_all_its_lanes(bootstrap_servers: str, pre
             await stage.results.until({"two": 100}, within_s=WITHIN_S)
         for lane in lanes:
             await stage.check(lane)
+
+
+async def test_no_call_is_made_before_the_orders_are_known(
+    bootstrap_servers: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control topic comes seconds after all the others: the lane waits for it, with a backlog at hand."""
+    follow = Follower._follow
+
+    async def slow(follower: Follower) -> None:
+        await asyncio.sleep(4)
+        await follow(follower)
+
+    monkeypatch.setattr(Follower, "_follow", slow)
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, sources={"contacts": 1}) as stage:
+        file = tmp_path / "operator.yaml"
+        file.write_bytes(stage.configuration())
+        feed = Feed(5, seed=23)
+        await stage.publish(feed.take(20))
+        await command(file, "pause", "lane", "--reason", "not yet")
+        async with stage.application() as application:
+            lane = application.lanes["lane"]
+            await until_state(lane, "standby", "reading offsets", within_s=WITHIN_S)
+            await until_state(lane, "paused", "not yet", within_s=WITHIN_S)
+            assert stage.calls("lane") == []
+            await command(file, "resume", "lane", "--reason", "now")
+            await stage.results.until({"lane": 20}, within_s=WITHIN_S)
