@@ -7,6 +7,7 @@ from service.cli import (
     check,
     contracts,
     demo,
+    explain,
     kafka,
     lanes,
     np6,
@@ -36,6 +37,7 @@ app.command("status")(status.status)
 app.add_typer(lanes.app, name="lanes")
 app.command("results")(results.results)
 app.command("audit")(audit.audit_command)
+app.command("explain")(explain.explain)
 app.command("check")(check.check)
 app.add_typer(topics.app, name="topics")
 app.command("validate")(validate.validate)

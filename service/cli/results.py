@@ -2,7 +2,7 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Annotated
 
@@ -109,7 +109,7 @@ async def _read(configuration: Configuration, printing: "_Printing", begin_ms: i
             await printing.all_of(_followed(reader, spans))
 
 
-def _followed(reader: TopicReader, spans: dict[TopicPartition, Span]) -> AsyncIterator[Record]:
+def _followed(reader: TopicReader, spans: dict[TopicPartition, Span]) -> AsyncGenerator[Record, None]:
     return reader.follow({tp: span.end for tp, span in spans.items()})
 
 
@@ -131,8 +131,8 @@ class _Printing:
         if not self._as_json:
             self._line(self._row("completed at", "lane", "outcome", "event", "operations"))
 
-    async def all_of(self, records: AsyncIterator[Record]) -> None:
-        async with aclosing(records) as open_records:  # type: ignore[type-var]  # a generator, which can be closed
+    async def all_of(self, records: AsyncGenerator[Record, None]) -> None:
+        async with aclosing(records) as open_records:
             async for record in open_records:
                 self.show(record)
 

@@ -7,7 +7,7 @@ the topics. Records that the Kafka client cannot parse are passed by.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -52,8 +52,8 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 Spans = Mapping[TopicPartition, Span]
 
 
-def _ignored(amount: int) -> None:
-    pass
+def ignored(amount: int) -> None:
+    """Nobody wants to know how far it has come."""
 
 
 def _passed_by(tp: TopicPartition, offset: int) -> None:
@@ -130,9 +130,9 @@ class TopicReader:
     async def scan(
         self,
         spans: Spans,
-        advanced: Callable[[int], None] = _ignored,
+        advanced: Callable[[int], None] = ignored,
         unparsable: Callable[[TopicPartition, int], None] = _passed_by,
-    ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+    ) -> AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]:
         """All records of the spans, some partitions at a time, each partition in order. ``advanced`` is told by how
         many offsets; ``unparsable`` where a record lies that is passed by. Raises ReadingError."""
         self._unparsable = unparsable
@@ -147,7 +147,7 @@ class TopicReader:
                         yield tp, inside
                 unread = await self._unread(unread, some, advanced)
 
-    async def merge(self, spans: Spans, advanced: Callable[[int], None] = _ignored) -> AsyncIterator[Record]:
+    async def merge(self, spans: Spans, advanced: Callable[[int], None] = ignored) -> AsyncGenerator[Record, None]:
         """All records of the spans, the oldest first by their timestamps; each partition in order.
 
         One stretch of each partition is held. Raises ReadingError.
@@ -170,18 +170,23 @@ class TopicReader:
             oldest = min(filled, key=lambda queue: queue[0].timestamp)
             yield oldest.popleft()
 
-    async def follow(self, partitions: Mapping[TopicPartition, int]) -> AsyncIterator[Record]:
+    async def follow(self, partitions: Mapping[TopicPartition, int]) -> AsyncGenerator[Record, None]:
         """Records from the given offsets on, as they come, until cancelled."""
         self._begin({tp: Span(offset, offset) for tp, offset in partitions.items()})
         while True:
-            found = await self._take(partitions, _ignored, patient=True)
+            found = await self._take(partitions, ignored, patient=True)
             for record in sorted((r for records in found.values() for r in records), key=lambda r: r.timestamp):
                 yield record
 
-    def high_watermark(self, tp: TopicPartition) -> int | None:
-        """Behind the last record, committed or not, as the last fetch told; None before the first one."""
-        known: int | None = self._consumer.highwater(tp)
-        return known
+    async def high_watermarks(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Behind the last record of each partition, committed or not. Raises ReadingError."""
+        consumer = AIOKafkaConsumer(**self._connection, isolation_level="read_uncommitted", enable_auto_commit=False)
+        await consumer.start()
+        try:
+            async with asyncio.timeout(_STALLED_AFTER_S):
+                return dict(await consumer.end_offsets(list(partitions)))
+        finally:
+            await consumer.stop()
 
     def _begin(self, spans: Spans) -> None:
         self._consumer.assign(sorted(spans))
