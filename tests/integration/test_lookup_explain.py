@@ -37,9 +37,11 @@ class Asking:
     async def until(self, event_id: str, *words: str) -> str:
         """What is printed, once all the words are in it."""
         deadline = time.monotonic() + SOON_S
-        while not all(word in (text := await self.text(event_id)) for word in words):
+        while True:
+            text = await self.text(event_id)
+            if all(word in text for word in words):
+                return text
             assert time.monotonic() < deadline, f"never {words}:\n{text}"
-        return text
 
     async def document(self, event_id: str) -> dict[str, Any]:
         """What programs get."""
