@@ -12,6 +12,8 @@ from aiokafka.structs import TopicPartition
 from service.config import Start
 from service.journal.reading import Starts
 from service.kafka.offsets import CommittedOffset
+from service.offsets.metadata import decode as decode_metadata
+from service.offsets.metadata import encode as encode_metadata
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -54,10 +56,20 @@ async def begins(
             lost = (tp.topic, tp.partition) in begun
             result[tp] = Begin(chosen.get(tp, first[tp]), "", fresh=True, offsets_lost=lost, first=first[tp])
         elif found.offset < first[tp]:
-            result[tp] = Begin(first[tp], "", lost=(found.offset, first[tp]), first=first[tp])
+            result[tp] = _behind(found, first[tp])
         else:
             result[tp] = Begin(found.offset, found.metadata, first=first[tp])
     return result
+
+
+def _behind(found: CommittedOffset, first: int) -> Begin:
+    """What retention removed lies before ``first``. What had finished beyond the commit is neither lost nor read again,
+    as far as it reaches."""
+    finished, _ = decode_metadata(found.offset, found.metadata)
+    offset = next((end for begin, end in finished if begin <= first < end), first)
+    lost_to = next((begin for begin, end in finished if begin < first <= end), first)
+    later = [(begin, end) for begin, end in finished if begin > offset]
+    return Begin(offset, encode_metadata(offset, later), lost=(found.offset, lost_to), first=first)
 
 
 def _added_later(tp: TopicPartition, begun: Starts) -> bool:

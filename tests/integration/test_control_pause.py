@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from handlers.sandbox import Mode, Outage
 from service.control.following import Follower
 from tests.support.cli import run
 from tests.support.events import Feed
@@ -174,3 +175,37 @@ async def test_no_call_is_made_before_the_orders_are_known(
             assert stage.calls("lane") == []
             await command(file, "resume", "lane", "--reason", "now")
             await stage.results.until({"lane": 20}, within_s=WITHIN_S)
+
+
+async def test_resume_ends_what_the_lane_holds_for_by_itself(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """Refused credentials are tried at once, not after five minutes; the guard begins anew; what waited is delivered."""
+    lanes = {"lane": {"guard": {"dead_letters": "20%", "of_last": 50}, "concurrency": 4}}
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"contacts": 1}) as stage:
+        file = tmp_path / "operator.yaml"
+        file.write_bytes(stage.configuration())
+        feed, outages = Feed(1_000, seed=24), stage.sandbox.outages
+
+        def platform(status: int | None) -> None:
+            down = Outage(Mode("unavailable"), account="lane", status=status)
+            outages.set(Outage(Mode.UP) if status is None else down, time.monotonic())
+
+        async with stage.application() as application:
+            lane = application.lanes["lane"]
+            platform(401)
+            await stage.publish(feed.take(20))
+            await until_state(lane, "holding", "refused", within_s=WITHIN_S)
+            platform(None)
+            await command(file, "resume", "lane", "--reason", "the key is back")
+            await stage.results.until({"lane": 20}, within_s=WITHIN_S)
+
+            platform(404)
+            await stage.publish(feed.take(300))
+            await until_state(lane, "holding", "guard", within_s=WITHIN_S)
+            platform(None)
+            refused = len(stage.calls("lane"))
+            await command(file, "resume", "lane", "--reason", "the segment is there again")
+            await stage.results.until({"lane": 320}, within_s=WITHIN_S)
+            assert len(stage.calls("lane")) > refused
+            await until_state(lane, "running", "", within_s=WITHIN_S)

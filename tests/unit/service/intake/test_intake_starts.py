@@ -10,6 +10,7 @@ from service.config import Start
 from service.intake.starts import Begin, begins
 from service.journal.reading import Starts
 from service.kafka.offsets import CommittedOffset
+from service.offsets.metadata import encode
 
 A0, A1, R0 = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("replay", 0)
 FIRST, END = 100, 500
@@ -74,6 +75,24 @@ async def test_what_retention_removed_is_said_exactly() -> None:
     begin = await found(Start("latest"), {A0: CommittedOffset(FIRST - 1, "m"), R0: CommittedOffset(3, "")})
     assert begin[A0] == Begin(FIRST, "", lost=(99, 100), first=FIRST)
     assert begin[R0] == Begin(FIRST, "", lost=(3, 100), first=FIRST)
+
+
+@pytest.mark.parametrize(
+    ("finished", "offset", "lost", "left"),
+    [
+        ([(60, 70)], FIRST, (50, FIRST), []),  # some of the gap
+        ([(60, 120)], 120, (50, 60), []),  # from the gap on, past what is left
+        ([(60, 70), (80, 120), (150, 160)], 120, (50, 80), [(150, 160)]),
+        ([(90, FIRST)], FIRST, (50, 90), []),  # up to what is left
+        ([(FIRST, 130)], 130, (50, FIRST), []),  # what is left begins with it
+    ],
+)
+async def test_what_had_finished_is_neither_lost_nor_read_again(
+    finished: list[tuple[int, int]], offset: int, lost: tuple[int, int], left: list[tuple[int, int]]
+) -> None:
+    """The commit's metadata outlives the records that it waited for."""
+    begin = await found(Start(), {A0: CommittedOffset(50, encode(50, finished))})
+    assert begin[A0] == Begin(offset, encode(offset, left), lost=lost, first=FIRST)
 
 
 @pytest.mark.parametrize("start", [Start("latest"), Start("time", 777)], ids=lambda start: start.policy)
