@@ -180,7 +180,7 @@ async def test_no_call_is_made_before_the_orders_are_known(
 async def test_resume_ends_what_the_lane_holds_for_by_itself(
     bootstrap_servers: str, prefix: str, tmp_path: Path
 ) -> None:
-    """Refused credentials are tried at once, not after five minutes; the guard begins anew; what waited is delivered."""
+    """Refused credentials are tried at once, not after five minutes; the guard begins anew; what waited is called."""
     lanes = {"lane": {"guard": {"dead_letters": "20%", "of_last": 50}, "concurrency": 4}}
     async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"contacts": 1}) as stage:
         file = tmp_path / "operator.yaml"
