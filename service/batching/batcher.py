@@ -5,7 +5,7 @@ go into the next batch together; other keys never wait for them. Linger counts f
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -115,6 +115,20 @@ class Batcher:
     def waiting(self) -> int:
         """How many records wait for an earlier one of their key."""
         return sum(len(queue) for queue in self._under_way.values())
+
+    def queues(self) -> Iterable[tuple[bytes, Sequence[tuple[Item, Hashable]]]]:
+        """The records that wait for an earlier one of their key, by key, in the order read."""
+        return self._under_way.items()
+
+    def queue(self, key: bytes) -> list[Item]:
+        """The records of one key that wait."""
+        return [item for item, _ in self._under_way[key]]
+
+    def cut(self, key: bytes, keep: int) -> list[Item]:
+        """Take all but the first ``keep`` out of a key's queue; they will come again or never."""
+        queue = self._under_way[key]
+        dropped = [queue.pop()[0] for _ in range(len(queue) - keep)]
+        return dropped[::-1]
 
     def is_waiting(self, item: Item) -> bool:
         """Whether the record waits for an earlier one of its key."""

@@ -5,7 +5,7 @@ the lane meanwhile. It ends with its task, which the next assignment cancels.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -82,6 +82,13 @@ class ReadBack:
         """The first offset whose record is of the time or later: none before it is; absent where none is at all."""
         found = await self._consumer.offsets_for_times({tp: max(0, time_ms) for tp, time_ms in times_ms.items()})
         return {tp: place.offset for tp, place in found.items() if place is not None}
+
+    async def first_offsets(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Where each partition begins by now."""
+        wanted = list(tps)
+        self._consumer.assign(wanted)
+        found: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets(wanted)
+        return found
 
     async def read(
         self,

@@ -18,6 +18,8 @@ THROTTLED = frozenset({429, 503})
 
 # Within these bounds the account waits after a 429 or 503 that does not say for how long; doubled each time.
 _FIRST_PAUSE_S = 1.0
+# Windows of a second end all the time.
+_SHORT_WAIT_S = 1.0
 _MAX_PAUSE_S = 30.0
 # What may start at once although requests_per_second would spread it.
 _BURST_S = 0.1
@@ -92,6 +94,12 @@ class AccountLimiter:
     def blocked_until(self, now: float) -> float | None:
         """Until when the platform wants to hear nothing; None if it does not."""
         return self._blocked_until if now < self._blocked_until else None
+
+    def used_up_until(self, now: float) -> float | None:
+        """When the platform's window ends in which nothing is left for us; None while there is something, or the wait
+        is too short to speak of."""
+        until = self._quota.used_up_until(now, self._in_flight, self._share)
+        return until if until is not None and until - now > _SHORT_WAIT_S else None
 
     def set_share(self, share: float) -> None:
         """The part of the account's limits that this process has: at least one in flight, 0.1 requests/s."""

@@ -155,6 +155,12 @@ class QuotaPace:
             spacing_s = max(spacing_s, self._window_s / (self._limit * share * _MOST_OVER_AVERAGE))
         return min(self._spaced(now, spacing_s), self._resets_at - now)
 
+    def used_up_until(self, now: float, in_flight: int, share: float) -> float | None:
+        """When the platform's window ends in which nothing is left; None while there is something, or nothing known."""
+        if not self.known or now >= self._resets_at or self._remaining - in_flight / share >= 1:
+            return None
+        return self._resets_at
+
     def started(self, now: float) -> None:
         """A request goes out."""
         self._last_start = now

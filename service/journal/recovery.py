@@ -9,7 +9,7 @@ from contracts.journal import Delivery
 from service.errors import JournalUnreadableError
 from service.intake.starts import Begin
 from service.journal.deliveries import OpenEntry
-from service.offsets.metadata import decode
+from service.offsets.metadata import decode_all
 
 
 class Recovered(msgspec.Struct):
@@ -39,7 +39,7 @@ def recover(
     a topic that the lane has no more it is left as it is, for the records may be read again one day.
     """
     found = Recovered()
-    finished = {tp: decode(begin.offset, begin.metadata)[0] for tp, begin in begins.items()}
+    finished = {tp: decode_all(begin.offset, begin.metadata)[0] for tp, begin in begins.items()}
     for (partition, delivery_id), delivery in deliveries.items():
         if delivery.kind != kind:
             raise JournalUnreadableError(

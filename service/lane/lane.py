@@ -47,12 +47,14 @@ from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import membership, request_rejoin
 from service.lane.bulks import BulkWay
 from service.lane.control import LaneControl
+from service.lane.deferring import DeferHooks, Deferring
 from service.lane.denials import Denials, denial_of, unseen
 from service.lane.observer import BatchLine, LaneObserver
 from service.lane.starting import start_writes
 from service.lifecycle import LaneState, StateBoard
+from service.offsets.deferred import is_deferred
 from service.offsets.ledger import PartitionLedger
-from service.offsets.metadata import decode as decode_metadata
+from service.offsets.metadata import decode_all as decode_metadata
 from service.settling.documents import Documents
 from service.settling.settler import Committer, SettleHooks, SettlePolicy, Settler
 from service.settling.transactor import Committed
@@ -138,6 +140,20 @@ class Lane:
         self._assignor: type[LaneAssignor] = assignor_for(setup.name, setup.instance_id)
         self._guard = Guard(setup.guard) if setup.guard is not None else None
         self._batcher = self._new_batcher()
+        self._deferring = Deferring(
+            setup.buffer_bytes,
+            connection,
+            client,
+            DeferHooks(
+                assignment=lambda: self.assignment,
+                batcher=lambda: self._batcher,
+                paused=lambda: self.dispatcher.paused is not None,
+                dropped=self._dropped,
+                take_back=self._take_back,
+                gone=self._prepare_again,
+                kafka_error=observer.kafka_error,
+            ),
+        )
         self._batches: dict[str, BatchLine] = {}
         self._held_bytes = 0
         self._paused_full = False
@@ -237,6 +253,7 @@ class Lane:
                     group.create_task(self.dispatcher.run()),
                     group.create_task(self._poll()),
                     group.create_task(self._tick()),
+                    group.create_task(self._deferring.run()),
                     group.create_task(self._held_time_writer.run()),
                 ]
                 if self.bulks is not None:
@@ -469,10 +486,10 @@ class Lane:
         consumer = self._consumer
         assert consumer is not None
         for tp, begin in found.items():
-            finished, fault = decode_metadata(begin.offset, begin.metadata)
+            finished, deferred, fault = decode_metadata(begin.offset, begin.metadata)
             if fault is not None:
                 self._observer.metadata_ignored(tp.topic, tp.partition, fault)
-            ledger = PartitionLedger(begin.offset, finished)
+            ledger = PartitionLedger(begin.offset, finished, deferred)
             is_replay = tp.topic == self.setup.names.replay
             last = CommittedOffset(begin.offset, begin.metadata)
             state = PartitionState(
@@ -572,11 +589,15 @@ class Lane:
         read, items = state.ledger.read, state.items
         plan, add = self._planner.plan, self._batcher.add
         batch_of, ended = self.handler.batch_of, self.settler.add
-        interrupted = state.interrupted
+        interrupted, deferred = state.interrupted, state.ledger.deferred
         held = 0
+        passed: list[int] = []
         for record in records:
             offset = record.offset
-            if not read(offset):
+            if (fresh := read(offset)) and deferred and is_deferred(deferred, record.key, offset):
+                passed.append(offset)
+                fresh = False
+            if not fresh:
                 if state.window is not None:
                     self._planner.remember(state.window, record)
                 continue
@@ -591,8 +612,25 @@ class Lane:
             else:
                 add(item, batch_of(item.operations[0]), now)
         self._held_bytes += held
+        if passed:
+            state.ledger.defer(passed, {})
         if interrupted:
             self._pass_gone(state)
+
+    def _take_back(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Records that were deferred, read again."""
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        for record in records:
+            item = state.items[record.offset] = Item(state, record, record.offset, now_ms)
+            self._planner.plan(item)
+            self._held_bytes += item.size
+            if item.outcome is not None:
+                self.settler.add(item)
+            else:
+                self._batcher.add(item, self.handler.batch_of(item.operations[0]), now)
+
+    def _dropped(self, held_bytes: int) -> None:
+        self._held_bytes -= held_bytes
 
     def _pass_gone(self, state: PartitionState) -> None:
         """Records that were begun and that are gone from their topic: nobody will learn what became of them."""
@@ -600,14 +638,20 @@ class Lane:
             for offset in self.bulks.pass_gone(state):
                 self._observer.records_lost(state.tp.topic, state.tp.partition, offset, offset + 1)
 
+    def _is_full(self) -> bool:
+        bound = self.setup.buffer_bytes
+        return self._held_bytes >= bound or (self._paused_full and self._held_bytes >= bound * _REFILL)
+
     def _regulate(self) -> None:
         """Stop reading while the buffer is full, or an operator has paused the lane; of one partition, while its
         finished offsets would not fit into its commit."""
         assignment, consumer = self.assignment, self._consumer
         if assignment is None or consumer is None or not assignment.ready or not assignment.active:
             return
-        bound = self.setup.buffer_bytes
-        full = self._held_bytes >= bound or (self._paused_full and self._held_bytes >= bound * _REFILL)
+        now = self._clock.monotonic()
+        if self._is_full():
+            self._deferring.relieve(assignment, now)
+        full = self._is_full()
         try:
             stopped = full or self.dispatcher.paused is not None
             if stopped != self._intake_stopped:
@@ -621,7 +665,9 @@ class Lane:
                 self.refresh_state()
             if not stopped:
                 for tp, state in assignment.partitions.items():
-                    room = state.ledger.room(_MAX_RECORDS)
+                    room = state.ledger.room(_MAX_RECORDS) or self._deferring.make_room(
+                        assignment, state, _MAX_RECORDS, now
+                    )
                     if room == state.crowded:
                         state.crowded = not room
                         if room and not state.reading_back:

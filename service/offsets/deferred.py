@@ -24,6 +24,14 @@ def key_digest(key: bytes) -> bytes:
     return blake2b(key, digest_size=DIGEST_BYTES).digest()
 
 
+def is_deferred(deferred: Deferred, key: bytes | None, offset: int) -> bool:
+    """Whether the record waits outside memory. One without a key never waits."""
+    if key is None:
+        return False
+    first = deferred.get(key_digest(key))
+    return first is not None and offset >= first
+
+
 def pack(base: int, deferred: Deferred) -> bytes:
     """A count, and each key's digest and distance from ``base``."""
     packed = bytearray([len(deferred)])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from .deferred import BYTES_PER_KEY, MOST_KEYS, Deferred
-from .metadata import MAX_BYTES, MAX_PAYLOAD_BYTES, encode, fits
+from .metadata import MAX_BYTES, MAX_PAYLOAD_BYTES, encode, fits, runs_bytes
 
 Runs = list[tuple[int, int]]
 
@@ -68,6 +68,7 @@ class PartitionLedger:
         "_base",
         "_behind_hole",
         "_hole_before",
+        "_measured",
         "_position",
         "_read_end",
         "_restored_end",
@@ -91,6 +92,7 @@ class PartitionLedger:
         self._restored_end = self._runs[-1][1] if self._runs else self._base
         self._read_end = committed  # behind the record read last
         self._position = committed
+        self._measured: tuple[Runs, tuple[int, int], int, int] | None = None
 
     @property
     def position(self) -> int:
@@ -162,15 +164,15 @@ class PartitionLedger:
         self._leave(plan.settled)
 
     def defer(self, offsets: Sequence[int], firsts: Deferred) -> None:
-        """These records were read and leave memory unfinished. ``firsts``: from which offset on a key is deferred, for
-        keys that were not yet; never above the first of its records. Raises ValueError for an offset that is not
-        unfinished, and beyond ``MOST_KEYS`` keys.
+        """These records were read and leave memory unfinished. ``firsts``: from which offset on their keys are
+        deferred, if they were not from a lower one. Raises ValueError for an offset that is not unfinished, and beyond
+        ``MOST_KEYS`` keys.
         """
         settled = sorted(offsets)
         if not self._unfinished.issuperset(settled) or len({*self.deferred, *firsts}) > MOST_KEYS:
             raise ValueError("deferred: an offset that is not unfinished, or too many keys")
         for digest, first in firsts.items():
-            self.deferred.setdefault(digest, first)
+            self.deferred[digest] = min(first, self.deferred.get(digest, first))
         self._base, self._runs = _merge(self._base, self._runs, self._stretches(settled))
         self._leave(settled)
 
@@ -194,17 +196,32 @@ class PartitionLedger:
         counts, and there are never more runs than unfinished records. Call it with the most records that one
         read can return, and with few (500) where a stuck record should leave room to the others.
         """
-        window = self._position + more - self.low
+        return self.room_without(0, more)
+
+    def room_without(self, fewer: int, more: int, keys: int = 0) -> bool:
+        """Whether there would be room if so many of the unfinished were deferred, of so many further keys."""
+        low = self.low
+        window = self._position + more - low
         if window <= SAFE_WINDOW_OFFSETS:
             return True
-        left_bytes = MAX_PAYLOAD_BYTES - 1 - BYTES_PER_KEY * len(self.deferred)
-        return worst_case_runs_bytes(len(self._unfinished) + more, window) <= left_bytes
-
-    def room_without(self, fewer: int, more: int, keys: int) -> bool:
-        """Whether there would be room if so many of the unfinished were deferred, of so many keys."""
-        left_bytes = MAX_PAYLOAD_BYTES - 1 - BYTES_PER_KEY * (len(self.deferred) + keys)
         unfinished = len(self._unfinished) - fewer + more
-        return worst_case_runs_bytes(unfinished, self._position + more - self.low) <= left_bytes
+        left_bytes = MAX_PAYLOAD_BYTES - 1 - BYTES_PER_KEY * (len(self.deferred) + keys)
+        if worst_case_runs_bytes(unfinished, window) <= left_bytes:
+            return True
+        return self._worst_case_from_here(low, unfinished, window) <= left_bytes
+
+    def _worst_case_from_here(self, low: int, unfinished: int, window: int) -> int:
+        """How long the runs can get, whatever finishes first, seen from those that there are.
+
+        What finishes in a stretch of n unfinished records adds at most a run for two of them, of two numbers; a number
+        takes a second byte for each 128 offsets of the stretch at most, holes included.
+        """
+        if self._measured is None or self._measured[0] is not self._runs or self._measured[1] != (self._base, low):
+            runs = [(low, self._base), *self._runs] if low < self._base else self._runs
+            finished = sum(end - start for start, end in runs)
+            self._measured = (self._runs, (self._base, low), runs_bytes(low - 1, runs), finished)
+        _, _, length, finished = self._measured
+        return length + unfinished + (window - finished) // 64 + 8
 
     def _leave(self, offsets: Sequence[int]) -> None:
         self._unfinished.difference_update(offsets)

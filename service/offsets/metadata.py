@@ -93,17 +93,21 @@ def fits(text: str) -> bool:
 
 
 def decode(base: int, text: str) -> tuple[Ranges, MetadataFault | None]:
-    """The ranges above ``base``, ascending and apart, in which all is finished but what :func:`decode_all` calls
-    deferred; or none, and why the text could not be used.
+    """The ranges above ``base``, ascending and apart, in which all is finished, whatever its key; or none, and why
+    the text could not be used. Where keys are deferred that is nothing from the first of their records on: who knows
+    a record's key asks :func:`decode_all`.
 
     Never raises, whatever the text.
     """
-    ranges, _, fault = decode_all(base, text)
+    ranges, deferred, fault = decode_all(base, text)
+    if deferred:
+        first = min(deferred.values())
+        ranges = [(start, min(end, first)) for start, end in ranges if start < first]
     return ranges, fault
 
 
 def decode_all(base: int, text: str) -> tuple[Ranges, dict[bytes, int], MetadataFault | None]:
-    """The same with the keys that are deferred: the offset from which on theirs are unfinished in spite of it."""
+    """The ranges in which all is finished but the records of deferred keys, and from which offset on those are not."""
     if not text:
         return [], {}, None
     if not text.startswith("fl"):
@@ -172,6 +176,11 @@ def _pack_runs(base: int, ranges: Sequence[tuple[int, int]]) -> bytes:
             append(value)
         before = end
     return bytes(packed)
+
+
+def runs_bytes(base: int, ranges: Sequence[tuple[int, int]]) -> int:
+    """How long the ranges are as runs, not deflated."""
+    return len(_pack_runs(base, ranges))
 
 
 def _unpack_runs(base: int, payload: bytes) -> Ranges | None:

@@ -74,7 +74,8 @@ class Readings:
             committed=state.committed,
             end=end,
             unfinished=len(state.items),
-            oldest=next(iter(state.items.values()), None),
+            # What was read again comes behind what was read later: the lowest offset is what the commit waits for.
+            oldest=state.items.get(state.ledger.low) or next(iter(state.items.values()), None),
         )
 
     async def _ask(self, assignment: Assignment, consumer: AIOKafkaConsumer, now: float) -> None:

@@ -111,6 +111,9 @@ def account_waits_for(account: Account, now: float) -> str | None:
     blocked_until = limiter.blocked_until(now)
     if blocked_until is not None:
         return f"{name}: asked us to wait, {_seconds(blocked_until - now)} left"
+    used_up_until = limiter.used_up_until(now)
+    if used_up_until is not None:
+        return f"{name}: rate limit, nothing is left for {_seconds(used_up_until - now)}"
     if limiter.in_flight >= limiter.concurrency_limit:
         return f"{name}: all {int(limiter.concurrency_limit)} requests that may be in flight are"
     return None

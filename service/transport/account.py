@@ -224,6 +224,8 @@ class Account:
             return f"breaker open: account {self.name} fails as a whole"
         if self.limiter.blocked_until(self._clock.monotonic()) is not None:
             return f"rate limit: account {self.name} asked us to wait"
+        if self._waiting and self.limiter.used_up_until(self._clock.monotonic()) is not None:
+            return f"rate limit: the requests of account {self.name} are used up until the platform's reset"
         return None
 
     @property

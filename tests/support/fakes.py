@@ -23,7 +23,7 @@ from service.intake.item import Item
 from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import PartitionLedger
-from service.offsets.metadata import decode
+from service.offsets.metadata import decode_all
 from service.settling.batches import PartitionWrite
 from service.settling.transactor import Committed
 
@@ -119,7 +119,8 @@ class Source:
         self.assignment = Assignment(Membership("group", generation, "member-1", None), frozenset(partitions))
         for tp in partitions:
             found = (committed or {}).get(tp, CommittedOffset(0, ""))
-            ledger = PartitionLedger(found.offset, decode(found.offset, found.metadata)[0])
+            ranges, deferred, _ = decode_all(found.offset, found.metadata)
+            ledger = PartitionLedger(found.offset, ranges, deferred)
             state = PartitionState(self.assignment, tp, ledger, last_commit=found, is_replay=tp.topic == replay_topic)
             self.assignment.partitions[tp] = state
         self.assignment.ready = True

@@ -303,6 +303,17 @@ def test_it_slows_down_when_another_process_spends_more() -> None:
     assert waits[-1] > 3 * waits[0]
 
 
+def test_it_says_until_when_nothing_is_left() -> None:
+    """Of a window that lasts; one that ends within a second is not worth a word."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(100, 5, 60), 204, NOW, WALL_S)
+    assert limiter.used_up_until(NOW) is None
+    limiter.observe(rate(100, 0, 60), 204, NOW + 1, WALL_S)
+    assert limiter.used_up_until(NOW + 1) == NOW + 60
+    assert limiter.used_up_until(NOW + 59.5) is None
+    assert limiter.used_up_until(NOW + 60) is None
+
+
 def test_a_429_that_tells_the_reset_waits_for_it() -> None:
     """Not for the pause of ours, which is longer here."""
     limiter = AccountLimiter(LimiterPolicy())

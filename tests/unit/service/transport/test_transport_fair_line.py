@@ -124,3 +124,22 @@ def test_one_cancelled_as_it_is_served_gives_the_permit_to_the_next() -> None:
         assert not account.is_waited_for
 
     run(main)
+
+
+def test_a_lane_that_waits_for_the_window_says_so() -> None:
+    """It holds for the rate limit while somebody waits for it, and no longer."""
+
+    async def main(time: FakeTime) -> None:
+        account = account_for(time, FakePlatform(time))
+        headers = {"x-ratelimit-limit": "50", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"}
+        account.limiter.observe(headers, 204, time.monotonic(), time.wall_ms() / 1000)
+        assert account.holding() is None
+        waiting = asyncio.create_task(account.enter(always))
+        await asyncio.sleep(1)
+        assert "rate limit" in str(account.holding())
+        began = time.monotonic()
+        assert await waiting is not None
+        assert 28 <= time.monotonic() - began <= 30
+        assert account.holding() is None
+
+    run(main)

@@ -1,0 +1,99 @@
+"""One contact with very many events does not stop the others of its partition, nor fill the memory."""
+
+import time
+from pathlib import Path
+from random import Random
+
+from handlers.sandbox import Match, Prescription, Step
+from service.offsets.metadata import MAX_BYTES
+from tests.support.events import ContactEvent, Feed, contact_event
+from tests.support.harness import DRAIN_S, Stage
+from tests.support.kafka import Message
+from tests.support.oracle import check_each_called, check_order
+
+HOT = 0
+OTHERS = {"where": 'data.change != "deleted"'}
+ONE = {"contacts": 1}
+FAST = {"limits": {"requests_per_second": None, "max_in_flight": 32}}
+
+
+def _mixed(feed: Feed, hot: int, others: int, skipped: int, seed: int) -> list[ContactEvent]:
+    """Events of the hot contact among one of each other contact and some that the lane passes by."""
+    random = Random(seed)
+    kinds = ["hot"] * hot + ["other"] * others + ["skipped"] * skipped
+    random.shuffle(kinds)
+    numbers = iter(range(1, others + 1))
+    return [
+        feed.of(HOT) if kind == "hot" else feed.of(next(numbers)) if kind == "other" else _skipped(number)
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def _skipped(number: int) -> ContactEvent:
+    name = f"gone-{number}"
+    value = contact_event(name, name, target=name, join=[1], change="deleted")
+    return ContactEvent(name, name.encode(), name, 1, Message(value, key=name.encode()))
+
+
+async def test_ten_thousand_events_of_one_contact(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """The platform takes 50 ms for each call of one contact that has 10,000 events among 16,000 others in the same
+    partition, and the lane may hold 4 MiB: 1,000 other contacts are delivered meanwhile. A process that is killed is
+    followed by one that calls none of them again, and goes on with the one in order."""
+    lane = {"lane": {"buffer": "4MiB", **OTHERS}}
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lane, sources=ONE, account=FAST) as stage:
+        feed = Feed(0, seed=31)
+        hot = feed.target(HOT)
+        slow = Prescription([Step(delay_s=0.05)], Match(target=hot), repeat=True)
+        stage.sandbox.prescriptions.add([slow])
+        events = _mixed(feed, 10_000, 1_000, 15_000, seed=31)
+        await stage.publish(events)
+        service = stage.process()
+        service.start()
+        await stage.until_called(1, "lane")
+        wanted = {event.id for event in events if event.target != hot}
+        await _settled(stage, wanted, within_s=80)
+        of_hot = sum(call.target == hot for call in stage.calls("lane"))
+        assert of_hot < 5_000, "the hot contact was not slow: this proves nothing"
+        death = await stage.kill(service)
+        [(_, metadata)] = (await stage.commits("lane")).values()
+        assert metadata.startswith("fl2")
+        assert len(metadata) <= MAX_BYTES
+        calls = len(stage.calls("lane"))
+        service.start()
+        await stage.until_called(calls + 200, "lane")
+        service.terminate()
+        assert await service.ended(within_s=DRAIN_S) == 0
+        assert {call.target for call in stage.calls("lane")[calls:]} == {hot}
+        check_order(stage.calls("lane"), deaths_s=[death.at_s])
+
+
+async def _settled(stage: Stage, wanted: set[str], *, within_s: float) -> None:
+    """Wait until these events have results."""
+    deadline = time.monotonic() + within_s
+    while missing := wanted - {str(result.document["subject"]) for result in stage.results.found}:
+        assert time.monotonic() < deadline, f"{len(missing)} of {len(wanted)} events have no result"
+        await stage.results.look(0.3)
+
+
+async def test_what_was_deferred_comes_to_its_end(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """A buffer for a hundred records, a contact with 1,500 among others, two deaths on the way: each event has one
+    result, in order."""
+    lane = {
+        "lane": {"buffer": "512KiB", "batch": {"linger": "20ms", "max_events": 20, "max_bytes": "256KiB"}, **OTHERS}
+    }
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lane, sources=ONE, account=FAST) as stage:
+        feed = Feed(0, seed=32)
+        events = _mixed(feed, 1_500, 300, 0, seed=32)
+        await stage.publish(events)
+        service, deaths = stage.process(), []
+        for calls in (300, 900):
+            service.start()
+            await stage.until_called(calls, "lane")
+            deaths.append(await stage.kill(service))
+        service.start()
+        await stage.results.until({"lane": len(events)}, within_s=60, alive=service.must_live)
+        service.terminate()
+        assert await service.ended(within_s=DRAIN_S) == 0
+        await stage.check("lane")
+        check_each_called(stage.calls("lane"), [(event.target, event.segment) for event in events])
+        check_order(stage.calls("lane"), deaths_s=[death.at_s for death in deaths])

@@ -1,0 +1,148 @@
+"""Deferred keys: in the commit's metadata, and in what the ledger says of its room."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.offsets.deferred import MOST_KEYS, is_deferred, key_digest
+from service.offsets.ledger import SAFE_WINDOW_OFFSETS, PartitionLedger
+from service.offsets.metadata import MAX_BYTES, MetadataFault, decode, decode_all, encode, fits
+
+
+@given(
+    base=st.integers(0, 2**40),
+    firsts=st.dictionaries(st.binary(min_size=1, max_size=20), st.integers(0, 2**30), min_size=1, max_size=MOST_KEYS),
+    steps=st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), max_size=60),
+)
+def test_what_is_written_is_read(base: int, firsts: dict[bytes, int], steps: list[tuple[int, int]]) -> None:
+    """Keys and ranges come back as they were; a range may begin at the committed offset."""
+    deferred = {key_digest(key): base + distance for key, distance in firsts.items()}
+    ranges = []
+    end = base - 1
+    for gap, length in steps:
+        ranges.append((end + gap, end + gap + length))
+        end = ranges[-1][1]
+    assert decode_all(base, encode(base, ranges, deferred)) == (ranges, deferred, None)
+
+
+@pytest.mark.parametrize("place", [0, 3, 5, 9, 20])
+def test_damage_is_noticed(place: int) -> None:
+    """One changed character, and nothing is believed: all is delivered again, nothing lost."""
+    text = encode(10, [(11, 20)], {key_digest(b"k"): 10})
+    changed = text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :]
+    ranges, deferred, fault = decode_all(10, changed)
+    assert (ranges, deferred) == ([], {})
+    assert fault in (MetadataFault.DAMAGED, MetadataFault.FOREIGN, MetadataFault.UNKNOWN_VERSION)
+
+
+def test_metadata_of_another_offset_is_damage() -> None:
+    """It was copied there by some tool."""
+    assert decode_all(11, encode(10, [], {key_digest(b"k"): 10}))[2] is MetadataFault.DAMAGED
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_most_keys_and_the_safe_window_fit_together(seed: int) -> None:
+    """Whatever is finished in it."""
+    chance = random.Random(seed)
+    deferred = {key_digest(str(n).encode()): 1000 + n for n in range(MOST_KEYS)}
+    finished = [n for n in range(SAFE_WINDOW_OFFSETS) if chance.random() < 0.5]
+    assert fits(encode(1000, [(1000 + n, 1001 + n) for n in finished], deferred))
+
+
+def test_ten_thousand_waiting_records_take_one_number() -> None:
+    """Every hundredth record of a million is of one contact: the others are read and settled, and it fits."""
+    hot = key_digest(b"hot")
+    ledger = PartitionLedger(0)
+    for offset in range(0, 20_000, 500):
+        for each in range(offset, offset + 500):
+            ledger.read(each)
+        if not offset:
+            ledger.defer(range(0, 500, 100), {hot: 0})
+        else:
+            ledger.defer(range(offset, offset + 500, 100), {})
+        plan = ledger.prepare([each for each in range(offset, offset + 500) if each % 100])
+        assert (plan.commit_offset, plan.called_kept_back) == (0, 0)
+        ledger.apply(plan)
+        assert ledger.room()
+    assert len(plan.metadata) < 60
+    assert ledger.unfinished == 0
+    assert ledger.oldest_unfinished == 0
+
+
+def test_what_comes_back_is_unfinished_like_any_other() -> None:
+    """It holds the commit, is settled, and lets go."""
+    key = key_digest(b"k")
+    ledger = PartitionLedger(0)
+    for offset in range(10):
+        ledger.read(offset)
+    ledger.defer([2, 4, 6], {key: 2})
+    ledger.apply(ledger.prepare([0, 1, 3, 5, 7, 8, 9]))
+    assert ledger.low == 2
+    ledger.recall([2, 4], {key: 6})
+    assert (ledger.unfinished, ledger.low) == (2, 2)
+    ledger.apply(ledger.prepare([4]))
+    ledger.apply(ledger.prepare([2]))
+    assert ledger.low == 6
+    ledger.recall([6], {key: None})
+    ledger.apply(ledger.prepare([6]))
+    assert (ledger.low, ledger.deferred, ledger.runs) == (10, {}, [])
+
+
+def test_an_offset_that_is_not_unfinished_cannot_be_deferred() -> None:
+    """Nor more keys than the metadata has room for."""
+    ledger = PartitionLedger(0)
+    ledger.read(0)
+    with pytest.raises(ValueError, match="not unfinished"):
+        ledger.defer([1], {})
+    with pytest.raises(ValueError, match="too many"):
+        ledger.defer([0], {key_digest(str(n).encode()): 0 for n in range(MOST_KEYS + 1)})
+
+
+def test_a_record_without_a_key_is_never_deferred() -> None:
+    """It never waits for another."""
+    deferred = {key_digest(b"k"): 5}
+    assert [is_deferred(deferred, key, 5) for key in (b"k", b"other", None)] == [True, False, False]
+    assert not is_deferred(deferred, b"k", 4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_room_in_a_large_window_holds_whatever_finishes(seed: int) -> None:
+    """Few are unfinished in a window of a million; those that are read then finish in any order and pattern."""
+    chance = random.Random(seed)
+    ledger = PartitionLedger(0)
+    stuck = set(chance.sample(range(0, 100_000), 400))
+    for start in range(0, 100_000, 500):
+        for offset in range(start, start + 500):
+            ledger.read(offset)
+        ledger.apply(ledger.prepare([offset for offset in range(start, start + 500) if offset not in stuck]))
+    position, unfinished = 100_000, sorted(stuck)
+    for _ in range(60):
+        if ledger.room(500):
+            for _ in range(500):
+                ledger.read(position)
+                unfinished.append(position)
+                position += 1
+        pattern = chance.choice(("every second", "some", "most"))
+        done = [
+            offset
+            for place, offset in enumerate(unfinished)
+            if offset != min(stuck)
+            and (
+                (place % 2 == 0) if pattern == "every second" else chance.random() < (0.1 if pattern == "some" else 0.9)
+            )
+        ]
+        plan = ledger.prepare(done)
+        assert plan.called_kept_back == 0
+        assert len(plan.metadata) <= MAX_BYTES
+        ledger.apply(plan)
+        gone = set(done)
+        unfinished = [offset for offset in unfinished if offset not in gone]
+    assert position > 101_000
+
+
+def test_who_does_not_know_the_key_believes_nothing_behind_the_first() -> None:
+    """Audit and explain see offsets: a deferred record is not finished although the ranges have it."""
+    text = encode(10, [(10, 20), (25, 40), (50, 60)], {key_digest(b"k"): 30})
+    assert decode(10, text) == ([(10, 20), (25, 30)], None)
