@@ -38,6 +38,7 @@ def judge(
     begins, passed = dict(found), dict[TopicPartition, Lost]()
     ranges: list[str] = []
     forgotten: list[str] = []
+    behind: list[str] = []
     for tp, begin in sorted(found.items()):
         loss = accepted(tp)
         if begin.offsets_lost:
@@ -46,6 +47,10 @@ def judge(
                 passed[tp] = Lost(loss.from_offset, loss.to_offset, loss.by, loss.at_ms)
             elif hold:
                 forgotten.append(f"{tp.topic}-{tp.partition}")
+        elif begin.behind_end is not None:
+            # Whatever `on_gap` is: from the new log's first record everything could be a repeat, from its end a loss.
+            ends = f"{tp.topic}-{tp.partition} ends at {begin.behind_end}, before the committed offset {begin.offset}"
+            behind.append(ends)
         elif begin.lost is not None:
             first, end = begin.lost
             if loss is not None and _covers(loss, first, end):
@@ -54,7 +59,7 @@ def judge(
                 ranges.append(f"{tp.topic}-{tp.partition} offsets {first} to {end - 1}")
             else:
                 passed[tp] = Lost(first, end, BY_CONFIGURATION, now_ms)
-    return Judged(begins, passed, _reason(ranges, forgotten))
+    return Judged(begins, passed, _reason(ranges, forgotten, behind))
 
 
 def _covers(loss: Loss, first: int, end: int) -> bool:
@@ -67,7 +72,8 @@ def _names_forgotten(loss: Loss, begin: Begin, start: Start | None) -> bool:
     return loss.offsets_lost and not used and loss.to_offset == begin.first
 
 
-def _reason(ranges: list[str], forgotten: list[str]) -> str | None:
+def _reason(ranges: list[str], forgotten: list[str], behind: list[str]) -> str | None:
     parts = [f"offsets of {', '.join(forgotten)}"] if forgotten else []
     parts += [", ".join(ranges)] if ranges else []
+    parts += [f"{', '.join(behind)} (was the topic made anew? `fanline lanes seek` moves the lane)"] if behind else []
     return "lost: " + "; ".join(parts) if parts else None

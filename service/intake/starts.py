@@ -1,6 +1,7 @@
 """Where reading begins: after the committed offset, or, where there is none, where the lane's ``start`` says.
 
-A committed offset that retention has passed is a loss, and said with its exact offsets.
+A committed offset that retention has passed is a loss, and said with its exact offsets. So is one behind the end of its
+log: the topic was made anew, or its newest records were lost with a broker.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ class Begin(msgspec.Struct, frozen=True):
     """Where one partition is read from. ``lost`` are offsets that retention removed before they were read.
 
     ``offsets_lost``: the lane began with the partition once, and its committed offset is gone. ``first`` is the first
-    offset that exists.
+    offset that exists. ``behind_end``: where the log ends, if that is before the committed offset.
     """
 
     offset: int
@@ -29,6 +30,7 @@ class Begin(msgspec.Struct, frozen=True):
     lost: tuple[int, int] | None = None
     offsets_lost: bool = False
     first: int = 0
+    behind_end: int | None = None
 
 
 async def begins(
@@ -45,6 +47,8 @@ async def begins(
     the lane began with it; one that was added later starts at its beginning, or what was published to it first is lost.
     """
     first = await consumer.beginning_offsets(list(partitions))
+    known = [tp for tp in partitions if tp in committed]
+    ends = await consumer.end_offsets(known) if known else {}
     fresh = [tp for tp in partitions if tp not in committed]
     by_policy = [tp for tp in fresh if tp.topic != replay_topic and not _added_later(tp, begun)]
     chosen = await _chosen(consumer, by_policy, start, first)
@@ -57,6 +61,8 @@ async def begins(
             result[tp] = Begin(chosen.get(tp, first[tp]), "", fresh=True, offsets_lost=lost, first=first[tp])
         elif found.offset < first[tp]:
             result[tp] = _behind(found, first[tp])
+        elif found.offset > ends[tp]:
+            result[tp] = Begin(found.offset, found.metadata, first=first[tp], behind_end=ends[tp])
         else:
             result[tp] = Begin(found.offset, found.metadata, first=first[tp])
     return result

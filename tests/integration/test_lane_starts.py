@@ -4,10 +4,16 @@ import asyncio
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import TopicPartition
 
+from service.kafka.groups import commit_for_empty_group
+from service.kafka.offsets import CommittedOffset
+from service.lifecycle import LaneState
 from tests.support.events import Feed
 from tests.support.harness import Stage
 from tests.support.kafka import Message, produce
+from tests.support.oracle import until
 
 
 async def test_a_partition_added_later_is_read_from_its_beginning_under_start_latest(
@@ -45,3 +51,27 @@ async def test_a_partition_added_later_is_read_from_its_beginning_under_start_la
         assert sorted(offset for _, partition, offset in places if partition == 3) == list(range(10))
         # Of the topic as it was found nothing older than the start has a result.
         assert sum(partition < 2 for _, partition, _ in places) == 30
+
+
+async def test_a_committed_offset_behind_the_end_of_its_log_holds_the_lane(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """As after the loss of a log's newest records: nothing is called, the reason names both offsets, also with
+    `on_gap: continue`; without it the consumer would look for that offset for ever."""
+    lanes = {"lane": {"on_gap": "continue"}}
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"contacts": 1}) as stage:
+        await stage.publish(Feed(5).take(20))
+        client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
+        await client.bootstrap()
+        try:
+            beyond = {TopicPartition(stage.topic(), 0): CommittedOffset(1_000, "")}
+            await commit_for_empty_group(client, f"{prefix}.lane", beyond)
+        finally:
+            await client.close()
+        async with stage.application() as application:
+            board = application.lanes["lane"].board
+            await until(lambda: board.state is LaneState.HOLDING, within_s=30, what="the lane holds")
+            assert str(board.reason).startswith(
+                f"lost: {stage.topic()}-0 ends at 20, before the committed offset 1000 (was the topic made anew?"
+            )
+        assert stage.calls("lane") == []

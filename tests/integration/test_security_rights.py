@@ -11,7 +11,7 @@ import pytest
 
 from service.app import KINDS
 from service.config import loads
-from service.kafka.rights import Need, lane_needs
+from service.kafka.rights import Need, Right, lane_needs
 from service.localkafka import Cluster, Options, Protocol, Security
 from tests.support.acls import allow
 from tests.support.cli import run
@@ -23,7 +23,7 @@ PASSWORD = "kafka-password-that-nobody-may-read"
 PASSWORD_VARIABLE = "FANLINE_TEST_KAFKA_PASSWORD"
 PREFIX = unique()
 NEEDS = 10
-USERS = ["least", *(f"lacks-{number}" for number in range(NEEDS))]
+USERS = ["least", "operator", *(f"lacks-{number}" for number in range(NEEDS))]
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +112,26 @@ async def test_each_missing_right_is_named(guarded: Cluster, world: list[Need], 
     assert finding["subject"] == need.subject
     assert f"our user of Kafka lacks the right {need.right.word}" in finding["problem"]
     assert finding["remedy"].startswith(f"kafka-acls.sh --add --operation {need.right.word} --{need.kind} {need.name}")
+
+
+async def test_an_operators_rights(guarded: Cluster, tmp_path: Path) -> None:
+    """Who pauses, looks at the status, reads results and audits needs what the documentation says, and no more."""
+    async with stage(guarded, tmp_path, "operator", unique()) as staged:
+        prefix, source = staged.prefix, staged.topic()
+        reads = [source, f"{prefix}.results", f"{prefix}.status", f"{prefix}.control"]
+        reads += [f"{prefix}.lane.{name}" for name in ("dead-letters", "replay", "journal")]
+        needs = [Need("topic", name, Right.READ) for name in reads]
+        needs += [Need("topic", f"{prefix}.control", Right.WRITE), Need("group", f"{prefix}.lane", Right.READ)]
+        await allow(guarded.internal_servers, "operator", needs)
+        file = tmp_path / "f"
+        file.write_bytes(staged.configuration())
+        for arguments in (
+            ("lanes", "pause", "lane", "--reason", "a test"),
+            ("lanes", "resume", "lane", "--reason", "a test"),
+            ("results",),
+            ("audit",),
+            ("status",),
+        ):
+            result = await asyncio.to_thread(run, *arguments, "--config", file)
+            assert "uthoriz" not in result.output
+            assert result.exit_code == 0, (arguments, result.output)

@@ -83,3 +83,12 @@ def test_both_kinds_are_told_together() -> None:
     """One reason names all that has to be looked at."""
     found = {A0: FORGOTTEN[A0], A1: Begin(3, "", lost=(1, 3), first=3)}
     assert judged(found).gap == "lost: offsets of a-0; a-1 offsets 1 to 2"
+
+
+def test_an_offset_behind_the_end_holds_whatever_is_configured() -> None:
+    """Reading from the first record could repeat everything, from the end lose it: somebody has to look."""
+    anew = {A0: Begin(120, "m", first=0, behind_end=40)}
+    for hold in (True, False):
+        gap = judged(anew, hold=hold).gap
+        assert gap is not None
+        assert gap.startswith("lost: a-0 ends at 40, before the committed offset 120 (was the topic made anew?")

@@ -121,3 +121,10 @@ async def test_a_begun_partition_without_an_offset_is_said() -> None:
     begin = await found(Start("earliest"), {A0: CommittedOffset(250, "")}, begun=begun)
     assert begin[A1].offsets_lost
     assert not begin[A0].offsets_lost
+
+
+async def test_a_committed_offset_behind_the_end_is_said() -> None:
+    """The topic was made anew: neither its beginning nor its end is taken for what the lane had not read."""
+    begin = await found(Start("latest"), {A0: CommittedOffset(END + 1, "m"), A1: CommittedOffset(END, "m")})
+    assert begin[A0] == Begin(END + 1, "m", first=FIRST, behind_end=END)
+    assert begin[A1].behind_end is None
