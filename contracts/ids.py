@@ -63,6 +63,16 @@ def thread_id(event_source: str, event_id: str) -> str:
     return _uuid(f"thread\n{event_source}\n{event_id}")
 
 
+def execution_stamp_and_thread(result: str, event_source: str, event_id: str) -> tuple[str, str, str]:
+    """:func:`execution_id`, :func:`stamp_id` and :func:`thread_id` of one event, at once."""
+    encoded = result.encode()
+    execution, stamp, thread = _EXECUTION.copy(), _STAMP.copy(), _SEED.copy()
+    execution.update(encoded)
+    stamp.update(encoded)
+    thread.update(f"thread\n{event_source}\n{event_id}".encode())
+    return _formatted(execution.hexdigest()), _formatted(stamp.hexdigest()), _formatted(thread.hexdigest())
+
+
 def notification_id(account: str, notification_key: int, target: str, action: str, time: str) -> str:
     """The event id of a happening that was read from the platform and published."""
     return _uuid(f"notification\n{account}\n{notification_key}\n{target}\n{action}\n{time}")

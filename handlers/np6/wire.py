@@ -38,7 +38,14 @@ class ExecutionItem(msgspec.Struct, frozen=True, gc=False):
     text: str | None = None
 
 
+class _Item(msgspec.Struct, frozen=True, gc=False):
+    """An item as it nearly always is; what else it holds is not looked at."""
+
+    type: str
+
+
 _answers = msgspec.json.Decoder(list[Any])
+_usual_answers = msgspec.json.Decoder(list[_Item])
 _SUCCESS = ExecutionItem(ItemType.SUCCESS)
 _UNKNOWN = ExecutionItem(ItemType.UNKNOWN)
 
@@ -46,9 +53,18 @@ _UNKNOWN = ExecutionItem(ItemType.UNKNOWN)
 def execution_items(body: bytes) -> list[ExecutionItem] | None:
     """The items ``{type, flow}`` of the answer to executions; None if the body is nothing of the kind."""
     try:
-        return [_execution_item(item) for item in _answers.decode(body)]
+        return _usual_items(body) or [_execution_item(item) for item in _answers.decode(body)]
     except _UNREADABLE:
         return None
+
+
+def _usual_items(body: bytes) -> list[ExecutionItem] | None:
+    """The items where all are successes; what is in them is passed over, which takes a third of the time."""
+    try:
+        items = _usual_answers.decode(body)
+    except _UNREADABLE:
+        return None
+    return [_SUCCESS] * len(items) if all(item.type == "success" for item in items) else None
 
 
 def _execution_item(item: Any) -> ExecutionItem:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from contracts.events import INT32_MAX, INT32_MIN, Event
-from contracts.ids import execution_id, stamp_id, thread_id
+from contracts.ids import execution_id, execution_stamp_and_thread
 from contracts.results import Operation
 from handlers.base import BatchVerdict, Expression, ExpressionError, Member, Piece, Refusal, Reply, Request
 from handlers.deletions import DELETED, Deleted, is_deletion
@@ -152,12 +152,10 @@ class WorkflowsHandler:
         set_ = f'","set":"{batch_id}"}},'
         parts = []
         for member in members:
-            event, result, time_ms = member.event, member.result_id, member.timestamp_ms
+            event, time_ms = member.event, member.timestamp_ms
+            execution, stamp, thread = execution_stamp_and_thread(member.result_id, event.source, event.id)
             time = f'"time":{time_ms},' if time_ms >= 0 else ""
-            ids = (
-                f'{{"id":"{execution_id(result)}","stamp":{{{time}"id":"{stamp_id(result)}","thread":"'
-                f"{thread_id(event.source, event.id)}{set_}"
-            )
+            ids = f'{{"id":"{execution}","stamp":{{{time}"id":"{stamp}","thread":"{thread}{set_}'
             parts.append(ids.encode() + member.payload[1:])
         return client.execute_workflow(_workflow_of(members), b"[" + b",".join(parts) + b"]")
 

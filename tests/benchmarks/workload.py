@@ -45,10 +45,11 @@ def event(n: int, contacts: int, seed: int = 7) -> tuple[bytes, bytes]:
 
 
 def notification(n: int, targets: int, seed: int = 7) -> tuple[bytes, bytes]:
-    """Key and value of notification number ``n``: about 500 bytes."""
+    """Key and value of notification number ``n``: about 500 bytes; 20 of them a second."""
     rng = random.Random(seed * 1_000_003 + n)
     target = f"{rng.randrange(targets):06d}AB"
-    time = f"2026-11-22T{n // 3600 % 24:02d}:{n // 60 % 60:02d}:{n % 60:02d}.{n % 1000:03d}Z"
+    second = n // 20
+    time = f"2026-11-22T{second // 3600 % 24:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{n % 20 * 50:03d}Z"
     data = {
         "notification_key": 1_000 + rng.randrange(50),
         "target": target,

@@ -60,3 +60,11 @@ def test_ids_derived_from_a_result() -> None:
 def test_hashed_keys() -> None:
     """SHA-256, as other tools compute it."""
     assert hashed_key(b"abc") == b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_ids_of_an_execution_at_once_are_those_one_by_one() -> None:
+    """Whichever way they are computed, and whatever the texts hold."""
+    for result, source, event in [("r", "crm", "e"), ("", "é\n", "x" * 300)]:
+        at_once = ids.execution_stamp_and_thread(result, source, event)
+        assert at_once == (ids.execution_id(result), ids.stamp_id(result), ids.thread_id(source, event))
+        assert at_once[0] == str(uuid.uuid5(ids.NAMESPACE, f"execution\n{result}"))
