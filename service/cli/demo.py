@@ -17,13 +17,23 @@ from service.demo import Demo, Options
 
 
 def demo(
-    events: Annotated[int, typer.Option("--events", "-n", min=1, max=1_000_000, metavar="N", help="How many.")] = 5_000,
+    events: Annotated[
+        int,
+        typer.Option(
+            "--events",
+            "-n",
+            min=1,
+            max=1_000_000,
+            metavar="N",
+            help="How many about contacts; half as many notifications come with them.",
+        ),
+    ] = 5_000,
     faults: Annotated[
         bool,
         typer.Option(
             "--faults",
-            help="The platform fails now and then: errors, resets, slow answers, requests for patience, and an outage "
-            "of a few seconds.",
+            help="The platform fails as platforms do: errors, resets, lost answers, slow ones, requests for patience, "
+            "receivers that it refuses, and an outage of some seconds.",
         ),
     ] = False,
     keep: Annotated[
@@ -38,10 +48,12 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """See it work: Kafka, a platform that is imitated, contact events, two lanes, and a count of what became of each.
+    """See it work: Kafka, a platform that is imitated, events of two kinds, three lanes, and a count of what became of
+    each.
 
     Needs nothing but this machine; the first start downloads Apache Kafka (43 MB) into the user's cache. At the end
-    the topics are read back: exit code 0 means that each event has exactly one result in each lane, 1 that it has not.
+    the topics are read back: exit code 0 means that each event has exactly one result in each lane and that no workflow
+    was executed twice, 1 that it is not so.
     """
     quiet_libraries()
     if kafka is not None and (problem := host_port_problem(kafka, lowest=1)):

@@ -9,7 +9,8 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from contracts.outcomes import Outcome
 from handlers.np6.sandbox import Np6Sandbox, Rules
 from handlers.sandbox import SandboxServer
 from service.app import KINDS, Application
 from service.config import Configuration, load
-from service.demo.events import SampleContacts
+from service.demo.events import SampleContacts, SampleEvent, SampleNotifications
 from service.demo.recount import LaneCount, recount
 from service.demo.screen import summary
 from service.demo.setting import Setting
@@ -38,9 +40,11 @@ from service.kafka.topics import DEFAULT_MAX_MESSAGE_BYTES
 from service.localkafka import LocalKafka
 from service.publishing.publishing import publisher
 from service.status import settled_of
+from service.status.reporting import reporting
 from service.telemetry import Telemetry, configure_logging
 
 PARTITIONS = 6
+WORKFLOWS_LANE = "welcome"
 _MORE_EVENTS = 200
 _DRAIN_S = 25.0
 _ACCOUNTS = {"np6-main": "main", "np6-news": "news"}
@@ -51,10 +55,15 @@ _OUTAGE_AT = 0.3
 class Options(msgspec.Struct, frozen=True):
     """What may be chosen. ``kafka`` is ``host:port`` of a broker to use instead of a local one."""
 
-    events: int = 5_000
+    events: int = 5_000  # about contacts; there are half as many notifications
     faults: bool = False
     keep: bool = False
     kafka: str | None = None
+
+    @property
+    def notifications(self) -> int:
+        """How many events there are beside those about contacts."""
+        return max(1, self.events // 2)
 
 
 class Demo:
@@ -64,6 +73,8 @@ class Demo:
         self._options = options
         self._console = console
         self._contacts = SampleContacts(options.events)
+        self._notifications = SampleNotifications(options.notifications)
+        self._np6 = Np6Sandbox()
         self._published = 0
         self._took_s = 0.0
         self._calls = 0
@@ -71,13 +82,22 @@ class Demo:
         self._enough = asyncio.Event()
         self._keeping = False
         self.counts: dict[str, LaneCount] = {}
+        self.executions: Counter[str] = Counter()  # by id, as the platform has performed them
 
     @property
     def proven(self) -> bool:
-        """Whether every lane has exactly one result for each event."""
-        return bool(self.counts) and all(
-            count.proven and count.events == self._options.events for count in self.counts.values()
-        )
+        """Whether every lane has exactly one result for each event, and no workflow was executed twice."""
+        counted = all(count.proven and count.events == self._wanted(lane) for lane, count in self.counts.items())
+        return bool(self.counts) and counted and not self._repeated
+
+    @property
+    def _repeated(self) -> int:
+        """How many executions the platform has performed more than once."""
+        return sum(times > 1 for times in self.executions.values())
+
+    def _wanted(self, lane: str) -> int:
+        """How many events a lane has."""
+        return self._options.notifications if lane == WORKFLOWS_LANE else self._options.events
 
     async def run(self) -> None:
         """Everything, from Kafka's start to the verdict; with ``keep`` until cancelled. Raises StalledError
@@ -94,13 +114,13 @@ class Demo:
             async with self._service(config, telemetry) as (app, endpoint):
                 await self._work(app, sandbox, setting)
                 if self._options.keep:
-                    await self._verdict(config, setting)
+                    await self._verdict(config)
                     self._tell_how_to_look(setting, endpoint, sandbox, kafka)
                     self._keeping = True
                     await self._enough.wait()
             if not self._options.keep:
                 # The service is gone: what it has left behind is all there is.
-                await self._verdict(config, setting)
+                await self._verdict(config)
 
     def enough(self) -> bool:
         """Somebody has seen enough: end in good order. False if there is nothing to be seen yet."""
@@ -135,13 +155,17 @@ class Demo:
 
         stack.push(clean)
         prefix = "fanline" if self._options.kafka is None else f"fanline-demo-{secrets.token_hex(3)}"
-        source = "contacts.changed" if self._options.kafka is None else f"{prefix}.contacts.changed"
-        return Setting(directory, prefix, source)
+        own = "" if self._options.kafka is None else f"{prefix}."
+        return Setting(directory, prefix, f"{own}contacts.changed", f"{own}notifications")
 
     @asynccontextmanager
     async def _sandbox(self) -> AsyncIterator[SandboxServer]:
         rules = {name: Rules(unknown_targets=self._contacts.forgotten_targets) for name in _ACCOUNTS.values()}
-        async with SandboxServer(np6=Np6Sandbox(rules), record=False) as server:
+        if self._options.faults:
+            rules["main"].bad_receivers = self._notifications.bad_receivers
+            rules["main"].refused_receivers = self._notifications.refused_receivers
+        self._np6 = Np6Sandbox(rules)
+        async with SandboxServer(np6=self._np6, record=False) as server:
             if self._options.faults:
                 add_faults(server, list(_ACCOUNTS.values()))
             faults = ", with faults" if self._options.faults else ""
@@ -153,7 +177,7 @@ class Demo:
         created = [topic.name for topic in review.topics if topic.created]
         if self._options.kafka is not None and not self._options.keep:
             stack.push_async_callback(_delete_topics, config, created)
-        self._step(f"{len(created)} topics, the source with {PARTITIONS} partitions")
+        self._step(f"{len(created)} topics, the sources with {PARTITIONS} partitions each")
 
     def _telemetry(self, stack: AsyncExitStack, setting: Setting) -> Telemetry:
         telemetry = Telemetry()
@@ -168,7 +192,12 @@ class Demo:
         """The application at work; at the end it drains."""
         assert config.http is not None
         application = Application(config, drain_s=_DRAIN_S, telemetry=telemetry)
-        async with application as app, serve(app, config.http.listen) as endpoint, asyncio.TaskGroup() as group:
+        async with (
+            application as app,
+            serve(app, config.http.listen) as endpoint,
+            reporting(app),
+            asyncio.TaskGroup() as group,
+        ):
             stop = asyncio.Event()
             group.create_task(app.run(stop))
             try:
@@ -184,23 +213,34 @@ class Demo:
         """Publish and watch until every lane is through."""
         began, calls = time.monotonic(), sandbox.log.count
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._publish(app.config, setting))
+            group.create_task(self._publish(app.config, setting.contacts, self._contacts.events()))
+            group.create_task(self._publish(app.config, setting.notifications, self._notifications.events()))
             if self._options.faults:
                 group.create_task(self._outage(app, sandbox))
-            await watch(app, self._console, events=self._options.events, published=lambda: self._published)
+            await watch(
+                app,
+                self._console,
+                events=self._events,
+                of_lane={lane: self._wanted(lane) for lane in app.lanes},
+                published=lambda: self._published,
+            )
         self._took_s, self._calls = time.monotonic() - began, sandbox.log.count - calls
 
-    async def _publish(self, config: Configuration, setting: Setting) -> None:
+    @property
+    def _events(self) -> int:
+        return self._options.events + self._options.notifications
+
+    async def _publish(self, config: Configuration, topic: str, events: Iterable[SampleEvent]) -> None:
         def acknowledged(count: int) -> None:
             self._published += count
 
         async with publisher(
             connection_arguments(config.kafka),
-            setting.source,
+            topic,
             max_message_bytes=DEFAULT_MAX_MESSAGE_BYTES,
             acknowledged=acknowledged,
         ) as sink:
-            for event in self._contacts.events():
+            for event in events:
                 await sink.send(event.key, event.value)
             await sink.finish()
 
@@ -213,16 +253,18 @@ class Demo:
 
     # -- the verdict
 
-    async def _verdict(self, config: Configuration, setting: Setting) -> None:
+    async def _verdict(self, config: Configuration) -> None:
         """Read everything back from the topics, and say what they hold."""
         names = {name: lane_names(config.kafka.topic_prefix, name) for name in config.lanes}
         self.counts = await recount(
             connection_arguments(config.kafka),
-            setting.source,
+            {name: lane.topics for name, lane in config.lanes.items()},
             config.results.topic,
             {lane: name.dead_letters for lane, name in names.items()},
         )
-        out, events = self._console, self._options.events
+        performed = [one for account in _ACCOUNTS.values() for one in self._np6.performed(account)]
+        self.executions = Counter(str(one.id) for one in performed)
+        out, events = self._console, self._events
         rate = events / self._took_s
         out.print(
             f"\n{events:,} events through {len(names)} lanes in {self._took_s:.1f} s ({rate:,.0f} a second), "
@@ -234,6 +276,17 @@ class Demo:
                 out.print(f"{lane}: {example}", style="red")
             if count.misplaced:
                 out.print(f"{lane}: {count.misplaced} results and dead letters do not match", style="red")
+        out.print(
+            f"\nBy the platform's own record {len(self.executions):,} executions of a workflow were performed, "
+            f"{self._repeated or 'none'} of them twice.",
+            style="bold red" if self._repeated else "",
+        )
+        if any(count.outcomes[Outcome.IN_DOUBT.value] for count in self.counts.values()):
+            out.print(
+                "in_doubt: a request failed after it was sent, and may have taken effect. It is not sent again; its "
+                "events are dead letters.",
+                style="dim",
+            )
         if self.proven:
             out.print("\nEvery event has exactly one result in every lane.", style="bold green")
             if not self._options.keep:
@@ -271,9 +324,14 @@ To look further
         self._console.print(
             f"""
 What each lane does, and what its oldest event waits for
-  {self._program} status --url {endpoint.url}
+  {self._program} status --config {setting.config_file}
+What became of an event in every lane, and the results as they come
+  {self._program} explain {self._example()} --config {setting.config_file}
+  {self._program} results --follow --config {setting.config_file}
+No call until somebody says so: an operator's hand on a lane
+  {self._program} lanes pause welcome --reason "a look" --config {setting.config_file}
 {_MORE_EVENTS} further events
-  {self._program} publish --config {setting.config_file} --topic {setting.source} {setting.sample_file}
+  {self._program} publish --config {setting.config_file} --topic {setting.contacts} {setting.sample_file}
 An account that is dead for 20 seconds: its lane holds, the other one goes on
   curl {sandbox.url}/__sandbox__/mode -d '{outage}'
 
@@ -281,6 +339,14 @@ Ctrl-C ends it all.""",
             markup=False,
             soft_wrap=True,
         )
+
+    def _example(self) -> str:
+        """An event worth explaining: one that went wrong, where there is one."""
+        for outcome in (Outcome.IN_DOUBT, Outcome.REJECTED, Outcome.INVALID, Outcome.DELIVERED):
+            for count in self.counts.values():
+                if outcome.value in count.event_ids:
+                    return count.event_ids[outcome.value]
+        return "EVENT_ID"
 
     def _step(self, text: str) -> None:
         self._console.print(Text.assemble(("✓ ", "green"), text), soft_wrap=True)

@@ -1,7 +1,8 @@
-"""Contact events as an upstream system would publish them, the same ones for the same seed.
+"""Contact events and notifications as upstream systems would publish them, the same ones for the same seed.
 
 Most are in order. A few are not, as in life: broken JSON, a field that is missing, contacts without a target or
-with one that the platform has forgotten, a segment to be joined and left at once.
+with one that the platform has forgotten, a segment to be joined and left at once, notifications of people whom the
+platform cannot write to, and some that are published twice.
 """
 
 import json
@@ -31,6 +32,9 @@ _EVENTS_PER_CONTACT = 4
 _FLAWS = {"broken": 6, "no_id": 5, "no_target": 15, "contradiction": 4}
 _FORGOTTEN_EVERY = 70  # contacts
 _BEGAN = datetime(2026, 3, 2, 8, tzinfo=UTC)
+_FEWEST_TARGETS = 20
+# One notification in so many is published again, so many later; and one in so many has no target.
+_TWICE_EVERY, _TWICE_AFTER, _NO_TARGET_EVERY = 60, 5, 200
 
 
 class SampleEvent(NamedTuple):
@@ -71,6 +75,60 @@ class SampleContacts:
             yield self._random.choice(self._contacts).event(number, self._random, None)
 
 
+class SampleNotifications:
+    """``count`` events about a quarter as many people: what they did with a message that was sent to them."""
+
+    def __init__(self, count: int, seed: int = 1) -> None:
+        self._random = Random(seed)
+        self._count = count
+        self._targets = [f"N{number:05d}" for number in range(max(_FEWEST_TARGETS, count // _EVENTS_PER_CONTACT))]
+
+    @property
+    def bad_receivers(self) -> set[str]:
+        """Targets for whom the platform refuses a whole request."""
+        return {self._targets[7]}
+
+    @property
+    def refused_receivers(self) -> set[str]:
+        """Targets whom the platform refuses one by one."""
+        return set(self._targets[3::_FORGOTTEN_EVERY])
+
+    def events(self) -> Iterator[SampleEvent]:
+        """All events, some of them once more shortly afterwards. Once."""
+        again: SampleEvent | None = None
+        for number in range(self._count):
+            if again is not None and number % _TWICE_EVERY == _TWICE_AFTER:
+                yield again
+                continue
+            event = self._event(number)
+            if number % _TWICE_EVERY == 0:
+                again = event
+            yield event
+
+    def _event(self, number: int) -> SampleEvent:
+        random, target = self._random, self._random.choice(self._targets)
+        happened = _instant(number)
+        data: dict[str, Any] = {
+            "notification_key": 1 + random.randrange(5),
+            "target": target,
+            "action": random.choices(("activation", "impression", "redirection", "dismiss"), (6, 2, 1, 1))[0],
+            "occurred_at": happened,
+            "label": random.choice(("welcome", "back in stock", "your order")),
+        }
+        if random.randrange(_NO_TARGET_EVERY) == 0:
+            data["target"] = ""
+        event = {
+            "specversion": "1.0",
+            "id": f"push-{number + 1:07d}",
+            "source": "np6/notifications",
+            "type": "notification.occurred.v1",
+            "time": happened,
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+        return SampleEvent(target.encode(), json.dumps(event).encode())
+
+
 class _Contact:
     """One contact's present state."""
 
@@ -94,13 +152,12 @@ class _Contact:
                 del data["identifiers"]["np6"]
             case "contradiction":
                 data["segments"] = {"join": [SEGMENTS[0]], "leave": [SEGMENTS[0]]}
-        happened = _BEGAN + timedelta(milliseconds=40 * number)
         event = {
             "specversion": "1.0",
             "id": f"crm-{number + 1:07d}",
             "source": "crm/contacts",
             "type": "contact.changed.v1",
-            "time": happened.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": _instant(number),
             "datacontenttype": "application/json",
             "data": data,
         }
@@ -151,3 +208,9 @@ class _Contact:
     def _consent(self, random: Random) -> dict[str, str]:
         self._subscribed = not self._subscribed
         return {"channel": "email", "topic": "newsletter", "status": "opt-in" if self._subscribed else "opt-out"}
+
+
+def _instant(number: int) -> str:
+    """When the n-th event happened."""
+    happened = _BEGAN + timedelta(milliseconds=40 * number)
+    return happened.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -30,6 +30,7 @@ class LaneCount(msgspec.Struct):
     missing: list[Place]
     duplicate: list[Place]
     misplaced: int
+    event_ids: Mapping[str, str]  # of one event of each outcome
 
     @property
     def proven(self) -> bool:
@@ -44,10 +45,12 @@ class LaneCount(msgspec.Struct):
 
 
 async def recount(
-    connection: Mapping[str, Any], source: str, results: str, dead_letters: Mapping[str, str]
+    connection: Mapping[str, Any], sources: Mapping[str, Sequence[str]], results: str, dead_letters: Mapping[str, str]
 ) -> dict[str, LaneCount]:
-    """The counts of each lane; ``dead_letters`` are the topics by lane. ``connection`` are a consumer's arguments."""
-    events = {place async for place, _, _ in read_all(connection, [source])}
+    """The counts of each lane; ``sources`` and ``dead_letters`` are the topics by lane. ``connection`` are a consumer's
+    arguments."""
+    topics = sorted({topic for of_lane in sources.values() for topic in of_lane})
+    events = {place async for place, _, _ in read_all(connection, topics)}
     told: dict[str, list[SyncResult]] = {lane: [] for lane in dead_letters}
     async for _, value, _ in read_all(connection, [results]):
         result = decode_result(value or b"")
@@ -55,7 +58,10 @@ async def recount(
     dead: dict[str, list[Mapping[str, str]]] = {}
     for lane, topic in dead_letters.items():
         dead[lane] = [headers async for _, _, headers in read_all(connection, [topic])]
-    return {lane: count_lane(events, told[lane], dead[lane]) for lane in dead_letters}
+    return {
+        lane: count_lane({place for place in events if place[0] in sources[lane]}, told[lane], dead[lane])
+        for lane in dead_letters
+    }
 
 
 def count_lane(
@@ -65,10 +71,13 @@ def count_lane(
     seen: Counter[Place] = Counter()
     outcomes: Counter[str] = Counter()
     promised: Counter[str] = Counter()
+    event_ids: dict[str, str] = {}
     for result in results:
         origin = result.data.origin
         seen[origin.topic, origin.partition, origin.offset] += 1
         outcomes[result.data.outcome.value] += 1
+        if result.data.event is not None:
+            event_ids.setdefault(result.data.outcome.value, result.data.event.id)
         if result.data.dead_letter:
             promised[result.id] += 1
     found = Counter(headers.get("fanline-result-id", "") for headers in dead_letters)
@@ -79,6 +88,7 @@ def count_lane(
         missing=sorted(events - seen.keys()),
         duplicate=sorted(place for place, count in seen.items() if count > 1),
         misplaced=((promised - found) + (found - promised)).total() + len(seen.keys() - events),
+        event_ids=event_ids,
     )
 
 

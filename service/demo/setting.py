@@ -28,7 +28,7 @@ lanes:
   vip-segment:
     handler: np6.segments
     account: np6-main
-    topics: [{source}]
+    topics: [{contacts}]
     where: data.change != "deleted"
     target: data.identifiers.np6
     join: data.segments.join
@@ -37,11 +37,21 @@ lanes:
   newsletter:
     handler: np6.segments
     account: np6-news
-    topics: [{source}]
+    topics: [{contacts}]
     where: data.consents.exists(c, c.topic == "newsletter")
     target: data.identifiers.np6
     join: 'data.consents.exists(c, c.topic == "newsletter" && c.status == "opt-in") ? [901] : []'
     leave: 'data.consents.exists(c, c.topic == "newsletter" && c.status == "opt-in") ? [] : [901]'
+  # Executes a workflow for whoever has opened a notification: in batches, none of them twice.
+  welcome:
+    handler: np6.workflows
+    account: np6-main
+    topics: [{notifications}]
+    where: data.action == "activation"
+    workflow: 42
+    receiver: {{type: id, value: data.target}}
+    data: {{label: data.label, at: data.occurred_at}}
+    batch: {{max_events: 50, linger: 200ms}}
 """
 
 
@@ -50,7 +60,8 @@ class Setting(msgspec.Struct, frozen=True):
 
     directory: Path
     prefix: str
-    source: str
+    contacts: str
+    notifications: str
 
     @property
     def config_file(self) -> Path:
@@ -73,7 +84,8 @@ class Setting(msgspec.Struct, frozen=True):
             _CONFIGURATION.format(
                 bootstrap_servers=msgspec.json.encode(bootstrap_servers.split(",")).decode(),
                 prefix=self.prefix,
-                source=self.source,
+                contacts=self.contacts,
+                notifications=self.notifications,
                 listen=f"127.0.0.1:{_free_port()}",
                 main_url=main_url,
                 news_url=news_url,

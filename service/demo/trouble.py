@@ -5,7 +5,7 @@ import time
 from handlers.sandbox import Fault, Faults, Match, Mode, Outage, Prescription, SandboxServer, Step
 from handlers.sandbox.faults import FaultSource
 
-OUTAGE_S = 4.0
+OUTAGE_S = 12.0
 
 _RATES = {
     Fault.SERVER_ERROR: 0.012,
@@ -18,18 +18,26 @@ _RATES = {
 _SLOW_S = 0.8
 # The calls of an account after which it asks for patience.
 _PATIENCE_AFTER = (400, 1_600)
+_PATIENCE = {"Retry-After": "1", "X-RateLimit-Limit": "500", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}
+
+
+# The request of executions that is carried out, and whose answer is lost.
+_LOST_ANSWER_AFTER = 4
 
 
 def add_faults(server: SandboxServer, accounts: list[str]) -> None:
-    """Errors, resets and slow answers by chance; a 429 and a 503 that each ask for a second of patience."""
+    """Errors, resets and slow answers by chance; a 429 with the vendor's headers and a 503 that each ask for
+    patience; a request of executions that takes effect and is not answered."""
     server.faults = FaultSource(Faults(seed=1, rates=_RATES, slow_s=_SLOW_S))
     for account in accounts:
         server.prescriptions.add(
             [
-                Prescription([Step(status=status, headers={"Retry-After": "1"})], Match(account=account), skip=after)
+                Prescription([Step(status=status, headers=_PATIENCE)], Match(account=account), skip=after)
                 for status, after in zip((429, 503), _PATIENCE_AFTER, strict=True)
             ]
         )
+    lost = Match(account=accounts[0], kind="executions")
+    server.prescriptions.add([Prescription([Step(reset="after")], lost, skip=_LOST_ANSWER_AFTER)])
 
 
 def begin_outage(server: SandboxServer, account: str) -> None:

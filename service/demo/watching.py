@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -38,8 +38,10 @@ async def until_running(app: Application) -> None:
         await asyncio.sleep(_LOOK_EVERY_S / 10)
 
 
-async def watch(app: Application, console: Console, *, events: int, published: Callable[[], int]) -> None:
-    """Return once ``events`` have been published and every lane has settled them. Raises StalledError."""
+async def watch(
+    app: Application, console: Console, *, events: int, of_lane: Mapping[str, int], published: Callable[[], int]
+) -> None:
+    """Return once ``events`` have been published and every lane has settled its own. Raises StalledError."""
     status, rates = Status(app), {name: Rate() for name in app.lanes}
     moved_at, moved = time.monotonic(), (0, 0)
     with _drawing(console) as draw:
@@ -47,7 +49,7 @@ async def watch(app: Application, console: Console, *, events: int, published: C
             lanes = [_view(app, lane, rates[lane.lane]) for lane in (await status.document()).lanes]
             title = f"{published():,} of {events:,} events published"
             draw(title, lanes)
-            settled = all(lane.total >= events and not lane.unfinished for lane in lanes)
+            settled = all(lane.total >= of_lane[lane.status.lane] and not lane.unfinished for lane in lanes)
             if published() == events and settled:
                 return
             now_moved = (published(), sum(lane.total for lane in lanes))

@@ -43,15 +43,18 @@ def rows(text: str, lane: str) -> list[list[str]]:
 def test_with_faults_it_ends_by_itself_and_nothing_is_missing(
     bootstrap_servers: str, temporary: dict[str, str], tmp_path: Path
 ) -> None:
-    """Errors, resets and an outage later every event has exactly one result in each lane; nothing is left behind."""
+    """Errors, resets and an outage later every event has exactly one result in each lane, no workflow was executed
+    twice, and what is in doubt is told; nothing is left behind."""
     done = run(temporary, "--events", "600", "--faults", "--kafka", bootstrap_servers)
     assert done.returncode == 0, done.stdout + done.stderr
-    for lane in ("vip-segment", "newsletter"):
+    for lane, wanted in (("vip-segment", 600), ("newsletter", 600), ("welcome", 300)):
         [row] = rows(done.stdout, lane)
         events, *outcomes, missing, duplicate = (int(cell.replace(",", "")) for cell in row[1:])
-        assert (events, missing, duplicate) == (600, 0, 0)
-        assert sum(outcomes) == 600
-    assert "rejected: not_found" in done.stdout
+        assert (events, missing, duplicate) == (wanted, 0, 0)
+        assert sum(outcomes) == wanted
+    for reason in ("rejected: not_found", "rejected: refused", "in_doubt: interrupted"):
+        assert reason in done.stdout
+    assert re.search(r"record [1-9]\d* executions of a workflow were performed, none of them twice", done.stdout)
     assert "Every event has exactly one result in every lane." in done.stdout
     assert "breaker open: account np6-main fails as a whole" in done.stdout
     assert "demo --keep" in done.stdout
@@ -93,7 +96,19 @@ def test_kept_running_it_can_be_asked_until_it_is_interrupted(temporary: dict[st
             document = decode_status(answer.read())
         with urlopen(f"{url[1]}/metrics", timeout=10) as answer:
             assert b"fanline_events_total" in answer.read()
-        assert [lane.state for lane in document.lanes] == ["running", "running"]
+        assert [lane.state for lane in document.lanes] == ["running"] * 3
+        # What it says to look further with does what it says.
+        [asking] = [line.split()[-4:] for line in text.splitlines() if " explain " in line]
+        explained = subprocess.run(
+            [sys.executable, "-m", "service", *asking],
+            cwd=ROOT,
+            env=temporary,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert explained.returncode == 0, explained.stdout + explained.stderr
+        assert "vip-segment" in explained.stdout
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     finally:

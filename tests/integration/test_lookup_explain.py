@@ -117,7 +117,12 @@ async def test_what_goes_on(bootstrap_servers: str, prefix: str, tmp_path: Path)
     without; and each time the end, once it has come."""
     lanes: dict[str, dict[str, Any]] = {
         "some": {"retry": {"first_delay": "20s", "max_delay": "20s", "max_attempts": 1000}},
-        "full": {"topics": ["slow"], "buffer": "4KiB", "batch": {"linger": "20ms", "max_bytes": "4KiB"}},
+        "full": {
+            "topics": ["slow"],
+            "concurrency": 4,
+            "buffer": "4KiB",
+            "batch": {"linger": "20ms", "max_bytes": "4KiB"},
+        },
         "dead": {"topics": ["down"]},
     }
     sources = {"contacts": 2, "slow": 1, "down": 1}

@@ -3,8 +3,8 @@
 from collections import Counter
 
 from contracts.envelope import Undecodable, decode
-from contracts.events import ContactChanged, Event
-from service.demo.events import SampleContacts
+from contracts.events import ContactChanged, Event, NotificationOccurred
+from service.demo.events import SampleContacts, SampleNotifications
 
 COUNT = 4_000
 HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
@@ -65,3 +65,27 @@ def test_some_targets_are_unknown_to_the_platform() -> None:
     forgotten = sample.forgotten_targets
     seen = Counter(target for event in sample.events() for target in forgotten if target.encode() in event.value)
     assert 0 < seen.total() < COUNT * 0.05
+
+
+def test_notifications_are_published_twice_now_and_then() -> None:
+    """The same ones each time; some are there twice, byte for byte, and most of them ask for a workflow."""
+    events = list(SampleNotifications(COUNT).events())
+    assert events == list(SampleNotifications(COUNT).events())
+    assert len(events) == COUNT
+    times = Counter(event.value for event in events)
+    assert {1, 2} == set(times.values())
+    found = [decode(event.value, HEADERS) for event in events]
+    happened = [
+        event.data for event in found if isinstance(event, Event) and isinstance(event.data, NotificationOccurred)
+    ]
+    assert sum(one.action == "activation" for one in happened) > COUNT / 2
+    assert len(happened) == COUNT
+
+
+def test_some_receivers_are_refused() -> None:
+    """One by one, or with the request as a whole; they come up in events, and are few."""
+    sample = SampleNotifications(COUNT)
+    keys = Counter(event.key.decode() for event in sample.events())
+    for receivers in (sample.bad_receivers, sample.refused_receivers):
+        assert 0 < sum(keys[receiver] for receiver in receivers) < COUNT * 0.05
+    assert not sample.bad_receivers & sample.refused_receivers
