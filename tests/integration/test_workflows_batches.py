@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handlers.sandbox import Match, Prescription, Step
-from tests.support.harness import Stage
+from tests.support.harness import Stage, until_state
 from tests.support.kafka import Message, produce
 from tests.support.oracle import Result, read_results, read_sources
 from tests.support.workflows import Notifications, judge, notification, performed
@@ -69,6 +69,33 @@ async def test_one_bad_receiver_among_a_hundred(
         assert (operation["kind"], operation["target"], operation["entity"]) == ("workflow.execute", "t-063", "42")
         assert operation["status"] == answered
         assert rejected.data["dead_letter"]
+
+
+async def test_a_request_too_large_is_split_until_it_fits(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """100 executions for a platform that takes 30 at most: four requests of 25, each performed once."""
+    async with stage_of(bootstrap_servers, prefix, tmp_path) as stage:
+        configure(stage, max_executions=30)
+        notes = [notification(f"e-{n:03d}", f"t-{n:03d}") for n in range(100)]
+        await produce(bootstrap_servers, stage.topic("notes"), notes)
+        assert set(outcomes(await settled(stage, 100)).values()) == {("delivered", None)}
+        assert sorted(one.receiver for one in performed(stage.sandbox, "lane")) == [f"t-{n:03d}" for n in range(100)]
+        statuses = [call.status for call in stage.sandbox.log.calls()]
+        assert (statuses.count(413), statuses.count(200)) == (3, 4)
+
+
+async def test_an_unknown_workflow_of_the_configuration_holds_the_lane(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """It is nobody's fault but the file's: the lane says so, and nothing becomes a dead letter."""
+    async with stage_of(bootstrap_servers, prefix, tmp_path) as stage:
+        configure(stage, unknown_workflows=[42])
+        await produce(bootstrap_servers, stage.topic("notes"), [notification("e-1", "t-1")])
+        async with stage.application() as application:
+            reason = await until_state(application.lanes["lane"], "holding", "workflow 42", within_s=30)
+            assert "404" in reason
+        await stage.results.look()
+        assert not stage.results.found
+        assert stage.sandbox.log.count == 1
 
 
 async def test_results_name_the_execution(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
