@@ -4,7 +4,7 @@ That member also reads and writes partition *n* of the journal, so that what bel
 aiokafka's assignors are classes with class methods, so each lane in a process gets a subclass of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -60,11 +60,10 @@ class LaneAssignor(AbstractPartitionAssignor):
         width = 0 if view.missing else max(counts.values(), default=0)
         order = sorted(members, key=lambda member_id: _order(member_id, members[member_id]))
         shares: dict[str, dict[str, list[int]]] = {member_id: {} for member_id in order}
+        subscribers = {topic: [one for one in order if topic in members[one].subscription] for topic in topics}
         for n in range(width):
-            member_id = order[n % len(order)]
-            for topic in members[member_id].subscription:
-                if n < counts[topic]:
-                    shares[member_id].setdefault(topic, []).append(n)
+            for member_id, topic in _owners(n, [topic for topic in topics if n < counts[topic]], order, subscribers):
+                shares[member_id].setdefault(topic, []).append(n)
         user_data = _encode(view)
         # Every member needs an entry, an empty one too: without it its coordination task dies.
         return {
@@ -78,6 +77,18 @@ class LaneAssignor(AbstractPartitionAssignor):
             cls.view = _view_decoder.decode(assignment.user_data or b"")
         except msgspec.MsgspecError:
             cls.view = View()
+
+
+def _owners(
+    n: int, group: Sequence[str], order: Sequence[str], subscribers: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, str]]:
+    """Who gets which topic of group n. While a rollout changes a lane's topics, members differ in them: the group goes
+    to one that reads all of it, though others have less to do meanwhile. Where nobody does, it is torn apart rather
+    than left to nobody."""
+    whole = [member_id for member_id in order if all(member_id in subscribers[topic] for topic in group)]
+    for topic in group:
+        able = whole or subscribers[topic]
+        yield able[n % len(able)], topic
 
 
 def _order(member_id: str, metadata: ConsumerProtocolMemberMetadata) -> tuple[str, str]:

@@ -54,9 +54,17 @@ def test_every_member_has_an_entry() -> None:
 
 
 def test_a_member_gets_nothing_of_a_topic_that_it_does_not_subscribe_to() -> None:
-    """Its client would fail on it; the group's other topics stay together."""
-    shares = assign({"a": 4, "b": 4}, {"m1": member("a"), "m2": member("a", "b")})
-    assert shares == {"m1": {"a": [0, 2]}, "m2": {"a": [1, 3], "b": [1, 3]}}
+    """Its client would fail on it; a group goes whole to a member that reads all of it, however few these are."""
+    shares = assign({"a": 6, "b": 4}, {"m1": member("a"), "m2": member("a", "b")})
+    assert shares == {"m1": {"a": [4]}, "m2": {"a": [0, 1, 2, 3, 5], "b": [0, 1, 2, 3]}}
+
+
+def test_no_partition_is_left_to_nobody_while_members_differ() -> None:
+    """A rollout that replaces a topic: nobody reads all three, and each partition of each has its reader."""
+    members = {"m1": member("a", "b"), "m2": member("a", "c"), "m3": member("a", "c")}
+    shares = assign({"a": 3, "b": 3, "c": 2}, members)
+    for topic, count in {"a": 3, "b": 3, "c": 2}.items():
+        assert sorted(n for share in shares.values() for n in share.get(topic, [])) == list(range(count))
 
 
 def test_without_one_topics_metadata_nobody_gets_anything() -> None:
