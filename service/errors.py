@@ -5,6 +5,7 @@ FanlineError
 │   ├── FencedError        not by a current member of the group: the work belongs to somebody else
 │   ├── TransactorLostError  this transactor can do nothing more; a new one with the same id can
 │   └── RefusedError       the broker will not take what the lane must write: the lane stops
+├── TopicTooNarrowError    one of our own topics has fewer partitions than the sources: the lane holds meanwhile
 ├── JournalUnreadableError the journal is damaged or of a newer version: the lane holds
 ├── LocalKafkaError        the local Kafka of demo and tests (``service.localkafka``)
 ├── TokenError             no token for Kafka (``service.kafka.tokens``); its client tries again
@@ -43,6 +44,10 @@ class RefusedError(SettleError):
         super().__init__(f"{what}: {why}")
         self.what = what
         self.why = why
+
+
+class TopicTooNarrowError(FanlineError):
+    """Partitions were added to a source and not yet to a topic of the lane."""
 
 
 class JournalUnreadableError(FanlineError):

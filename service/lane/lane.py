@@ -30,7 +30,7 @@ from service.delivery.guard import Guard, GuardPolicy
 from service.delivery.held_time import HeldTimes
 from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.shares import part_of
-from service.errors import FencedError, JournalUnreadableError, RefusedError, TransactorLostError
+from service.errors import FencedError, JournalUnreadableError, RefusedError, TopicTooNarrowError, TransactorLostError
 from service.intake.assignment import READING_BACK, Assignment, PartitionState
 from service.intake.assignor import LaneAssignor, assignor_for
 from service.intake.item import Item
@@ -161,6 +161,7 @@ class Lane:
         self._kafka_lost: str | None = None
         self._denials = Denials()
         self._gap: str | None = None
+        self._narrow: str | None = None
         self._draining = False
         self._awake_at = clock.monotonic()
         self._stopped_for: str | None = None
@@ -367,7 +368,7 @@ class Lane:
         self._held_bytes = 0
         self._paused_full = False
         self._intake_stopped = False
-        self._gap = None
+        self._gap = self._narrow = None
 
     def _prepared(self, task: asyncio.Task[None]) -> None:
         """A preparation that died of our own fault takes the lane down: an error in a callback would be lost."""
@@ -385,6 +386,10 @@ class Lane:
                 self._fenced(assignment)
             except (KafkaError, TransactorLostError) as error:
                 self._lost(denial_of(error) or str(error) or type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+            except TopicTooNarrowError as error:
+                self._narrow = str(error)
+                self._recovered()
                 await asyncio.sleep(_RETRY_S)
             except JournalUnreadableError as error:
                 self._gap = str(error)
@@ -420,6 +425,7 @@ class Lane:
         await self._orders_known()
         assert self._consumer is not None
         journal = await self._journal(assignment, committed)
+        self._narrow = None
         if assignment.active:
             self.held_times.read(journal.held_times, self._clock.wall_ms())
         found = await begins(self._consumer, assignment.tps, committed, self.setup.start, names.replay, journal.starts)
@@ -467,7 +473,8 @@ class Lane:
     async def _journal(self, assignment: Assignment, committed: Mapping[TopicPartition, CommittedOffset]) -> Journal:
         """What the journal says; of the beginnings of other partitions it is asked only where an offset is missing.
 
-        Raises TransactorLostError while a topic of the lane has too few partitions for those that it was given.
+        Raises TopicTooNarrowError while a topic of the lane has too few partitions for those that it was given, and
+        TransactorLostError while it is not seen.
         """
         names = self.setup.names
         width = 1 + max((tp.partition for tp in assignment.tps), default=-1)
@@ -476,6 +483,8 @@ class Lane:
             if count < width:
                 self._client.force_metadata_update()
                 few = f"topic {topic} has {count} partitions, the sources have {width}: add some"
+                if count:
+                    raise TopicTooNarrowError(few)
                 raise TransactorLostError(unseen(topic, self._client.cluster.unauthorized_topics, few))
         own = {tp.partition for tp in assignment.tps}
         begun = all(tp in committed or tp.topic == names.replay for tp in assignment.tps)
@@ -968,8 +977,8 @@ class Lane:
             return LaneState.PAUSED, paused if trouble is None else f"{paused}; {trouble}"
         if self._kafka_lost is not None:
             return LaneState.HOLDING, f"kafka: {self._kafka_lost}"
-        if self._gap is not None:
-            return LaneState.HOLDING, self._gap
+        if (reason := self._gap or self._narrow) is not None:
+            return LaneState.HOLDING, reason
         if (told := self._denials.reason(self._clock.monotonic())) is not None:
             return LaneState.HOLDING, f"kafka: {told}"
         if assignment is None or not assignment.active:
@@ -1008,7 +1017,9 @@ class Lane:
 
     def _counts_as_held(self) -> bool:
         """Whether this time is taken off the age of events: not for an outage or a rate limit of the platform."""
-        return self._gap is not None or self.dispatcher.hold is not None or self.account.refused is not None
+        if self._gap is not None or self._narrow is not None:
+            return True
+        return self.dispatcher.hold is not None or self.account.refused is not None
 
     def _set_state(self, state: LaneState, reason: str | None) -> None:
         if self.board.set(state, reason, self._clock.wall_ms()):
