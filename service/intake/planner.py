@@ -88,9 +88,12 @@ class Planner:
         item.operations = planned  # type: ignore[assignment] # a Sequence by contract, and not a Refusal here
         item.remaining = len(item.operations)
 
-    def remember(self, window: DedupeWindow, record: ConsumerRecord[bytes, bytes]) -> None:
-        """A record that is not delivered again: it finished beyond an earlier commit. Later ones may repeat it."""
-        repeats(window, decode(record.value, record.headers), record.timestamp, record.offset)
+    def remember(self, window: DedupeWindow | None, record: ConsumerRecord[bytes, bytes]) -> bool:
+        """Whether a record repeats an earlier one. It is not delivered now: it finished beyond an earlier commit, or
+        waits for its turn. Later ones may repeat it."""
+        if window is None:
+            return False
+        return repeats(window, decode(record.value, record.headers), record.timestamp, record.offset)
 
     def expires_at_ms(self, item: Item) -> float | None:
         """When the item's deadline passes, in wall milliseconds; None without one, or where its age is not known."""

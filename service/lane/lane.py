@@ -603,12 +603,16 @@ class Lane:
         passed: list[int] = []
         for record in records:
             offset = record.offset
-            if (fresh := read(offset)) and deferred and is_deferred(deferred, record.key, offset):
+            if not read(offset):
+                self._planner.remember(state.window, record)
+                continue
+            # One that repeats another is at its end: when its turn came, the other might be forgotten.
+            if (
+                deferred
+                and is_deferred(deferred, record.key, offset)
+                and not self._planner.remember(state.window, record)
+            ):
                 passed.append(offset)
-                fresh = False
-            if not fresh:
-                if state.window is not None:
-                    self._planner.remember(state.window, record)
                 continue
             item = Item(state, record, offset, now_ms)
             items[offset] = item
