@@ -1,8 +1,11 @@
 """Members that freeze, stop, come and go: what they leave is taken up once, and nothing of it is lost."""
 
+import asyncio
+import json
 from pathlib import Path
 
 from service.localkafka import Cluster
+from tests.support.cli import run
 from tests.support.events import Feed
 from tests.support.harness import DRAIN_S, Stage
 from tests.support.oracle import check_each_called, check_order, repeats, settled_times, until
@@ -105,7 +108,7 @@ async def test_replicas_come_and_go_under_load(bootstrap_servers: str, prefix: s
 
 async def test_a_broker_killed_and_restarted_under_load(prefix: str, tmp_path: Path) -> None:
     """The only broker is killed twice while a process works, and comes back: the process goes on by itself, with one
-    result per event and no call again."""
+    result per event and no call again. It still hears an operator's orders, and tells how it is."""
     # A single broker can lose the abort of a transaction that times out while it is away: so none may time out.
     times = {"session_timeout": "90s", "transaction_timeout": "60s"}
     with Cluster() as cluster:
@@ -125,6 +128,12 @@ async def test_a_broker_killed_and_restarted_under_load(prefix: str, tmp_path: P
             await stage.results.until({"lane": 1_600}, within_s=60, alive=service.must_live)
             await stage.check("lane")
             check_each_called(stage.calls("lane"), wanted(feed))
+            paused = ["lanes", "pause", "lane", "--reason", "a test", "--config", tmp_path / "service.yaml"]
+            assert (await asyncio.to_thread(run, *paused)).exit_code == 0
+            await until(lambda: '"state":"paused"' in service.tail(), within_s=30, what="the order is heard")
+            told = await asyncio.to_thread(run, "status", "--config", tmp_path / "service.yaml", "--json")
+            (lane,) = json.loads(told.stdout)["lanes"]
+            assert not lane["silent"]
             service.terminate()
             assert await service.ended(within_s=DRAIN_S) == 0
             assert not repeats(stage.calls("lane")), "an outage of the broker is no reason to call again"
