@@ -9,7 +9,7 @@ from contracts.journal import Delivery
 from service.errors import JournalUnreadableError
 from service.intake.starts import Begin
 from service.journal.deliveries import OpenEntry
-from service.offsets.metadata import decode_all
+from service.offsets.metadata import decode
 
 
 class Recovered(msgspec.Struct):
@@ -37,9 +37,12 @@ def recover(
 
     Each entry speaks here for the records of its own partition alone: the others' owners read theirs. Where it names
     a topic that the lane has no more it is left as it is, for the records may be read again one day.
+
+    Where keys are deferred, what the commit says of offsets beyond the first of their records holds for other keys
+    alone: whose a record is is known when it is read, and until then it counts as unfinished.
     """
     found = Recovered()
-    finished = {tp: decode_all(begin.offset, begin.metadata)[0] for tp, begin in begins.items()}
+    finished = {tp: decode(begin.offset, begin.metadata)[0] for tp, begin in begins.items()}
     for (partition, delivery_id), delivery in deliveries.items():
         if delivery.kind != kind:
             raise JournalUnreadableError(

@@ -102,6 +102,10 @@ class BulkWay:
             operation.attempts = 1
             self._hooks.operations_ended(operation.kind, item.outcome, 1)
 
+    def finished_before(self, state: PartitionState, offset: int) -> None:
+        """The record was settled in front of the restart: nothing of it is in doubt."""
+        self.deliveries.gone(state.interrupted.pop(offset), 1)
+
     def pass_gone(self, state: PartitionState) -> list[int]:
         """Records that were begun and that reading has passed without finding them; their entries need not wait."""
         position = state.ledger.position

@@ -604,6 +604,8 @@ class Lane:
         for record in records:
             offset = record.offset
             if not read(offset):
+                if interrupted and offset in interrupted and not is_deferred(deferred, record.key, offset):
+                    self._finished_before(state, offset)
                 self._planner.remember(state.window, record)
                 continue
             # One that repeats another is at its end: when its turn came, the other might be forgotten.
@@ -637,6 +639,8 @@ class Lane:
             item = state.items[record.offset] = Item(state, record, record.offset, now_ms)
             self._planner.plan(item)
             self._held_bytes += item.size
+            if record.offset in state.interrupted and self.bulks is not None:
+                self.bulks.take_interrupted(item)
             if item.outcome is not None:
                 self.settler.add(item)
             else:
@@ -645,9 +649,15 @@ class Lane:
     def _dropped(self, held_bytes: int) -> None:
         self._held_bytes -= held_bytes
 
-    def _pass_gone(self, state: PartitionState) -> None:
-        """Records that were begun and that are gone from their topic: nobody will learn what became of them."""
+    def _finished_before(self, state: PartitionState, offset: int) -> None:
+        """A record that an open entry names was settled beyond the commit: the entry waits for its others."""
         if self.bulks is not None:
+            self.bulks.finished_before(state, offset)
+
+    def _pass_gone(self, state: PartitionState) -> None:
+        """Records that were begun and that are gone from their topic: nobody will learn what became of them. While
+        keys are deferred reading passes records that are still to come."""
+        if self.bulks is not None and not state.ledger.deferred:
             for offset in self.bulks.pass_gone(state):
                 self._observer.records_lost(state.tp.topic, state.tp.partition, offset, offset + 1)
 

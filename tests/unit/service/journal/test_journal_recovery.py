@@ -28,6 +28,13 @@ def test_only_unfinished_records_of_our_own_partitions_are_interrupted() -> None
     assert found.stale == []
 
 
+def test_where_a_key_is_deferred_nothing_beyond_its_first_record_is_taken_for_finished() -> None:
+    """In the commit's runs a deferred record counts as finished. One that was begun since is in doubt all the same."""
+    begins = {T0: Begin(5, encode(5, [(6, 20)], {b"8 bytes!": 10}))}
+    found = recover({(0, "b.1"): delivery(notes=((0, 8, 9), (0, 12, 14)))}, begins, KIND)
+    assert {tp: sorted(offsets) for tp, offsets in found.interrupted.items()} == {T0: [12, 13]}
+
+
 def test_an_entry_of_which_everything_is_finished_is_taken_out() -> None:
     """A crash between the offsets and the removal, where there are no transactions, leaves one."""
     found = recover({(0, "b.1"): delivery(notes=((0, 0, 5),))}, {T0: Begin(5, "")}, KIND)
