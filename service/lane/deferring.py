@@ -37,7 +37,9 @@ _KEPT_RECORDS = 64
 _LEAST_KEPT = 4
 _LOOK_S = 0.1
 _RETRY_S = 0.5
-_RELIEF_EVERY_S = 0.25
+# How soon the queues are looked through again: soon where that helped, for it costs what the buffer holds.
+_RELIEF_AGAIN_S = 0.1
+_RELIEF_IN_VAIN_S = 1.0
 
 
 class DeferHooks(msgspec.Struct, frozen=True):
@@ -92,18 +94,18 @@ class Deferring:
         """Memory is full: the ends of the queues that take much of it leave; whether there were any."""
         if now < self._relief_at:
             return False
-        self._relief_at = now + _RELIEF_EVERY_S
+        self._relief_at = now + _RELIEF_IN_VAIN_S
         queues = self._hooks.batcher().queues()
         sizes = ((sum(item.size for item, _ in queue), key) for key, queue in queues if len(queue) > 1)
         hot = sorted((entry for entry in sizes if entry[0] > self._buffer_bytes * _HOT_SHARE), reverse=True)
-        return sum(self._cut(assignment, key) for _, key in hot) > 0
+        return self._cut_all(assignment, [key for _, key in hot], now)
 
     def make_room(self, assignment: Assignment, state: PartitionState, more: int, now: float) -> bool:
         """The partition's metadata would become too long: the ends of the longest queues leave, if that makes room for
         ``more`` records; whether it did."""
         if now < self._relief_at:
             return False
-        self._relief_at = now + _RELIEF_EVERY_S
+        self._relief_at = now + _RELIEF_IN_VAIN_S
         hot: dict[bytes, int] = {}
         for key, queue in self._hooks.batcher().queues():
             if len(queue) > _HOT_RECORDS:
@@ -112,7 +114,13 @@ class Deferring:
                     hot[key] = here - _KEPT_RECORDS
         if not hot or not state.ledger.room_without(sum(hot.values()), more, len(hot)):
             return False
-        return sum(self._cut(assignment, key) for key in hot) > 0 and state.ledger.room(more)
+        return self._cut_all(assignment, list(hot), now) and state.ledger.room(more)
+
+    def _cut_all(self, assignment: Assignment, keys: Sequence[bytes], now: float) -> bool:
+        helped = sum(self._cut(assignment, key) for key in keys) > 0
+        if helped:
+            self._relief_at = now + _RELIEF_AGAIN_S
+        return helped
 
     def _cut(self, assignment: Assignment, key: bytes) -> bool:
         """All but the first of a key's queue leave memory; whether it could be."""
