@@ -15,6 +15,7 @@ from tests.support.cli import run
 from tests.support.events import CITY, EMAIL_DOMAIN, ContactEvent, Feed, contact_event
 from tests.support.harness import API_KEY, KEY_VARIABLE, Stage
 from tests.support.kafka import Message, produce
+from tests.support.workflows import notification
 
 SOON_S = 30.0  # processes tell each five seconds
 
@@ -171,3 +172,24 @@ async def test_what_goes_on(bootstrap_servers: str, prefix: str, tmp_path: Path)
         service.start()
         for event in (failing, held, later[0], slow[-1], down[3]):
             await ask.until(event.id, "delivered at ")
+
+
+async def test_what_was_begun_and_not_ended(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """A workflow execution on its way, then of a process that was killed, then in doubt: the journal's entry is told
+    for as long as it is open. The same notification a second time is a duplicate."""
+    lanes: dict[str, dict[str, Any]] = {"welcome": {"handler": "np6.workflows", "topics": ["notes"]}}
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"notes": 1}) as stage:
+        ask = Asking(stage, tmp_path)
+        stage.sandbox.prescriptions.add([Prescription([Step(hang=True)], Match(account="welcome"))])
+        await produce(bootstrap_servers, stage.topic("notes"), [notification("n-1", "T-1")])
+        service = stage.process()
+        service.start()
+        begun = "the journal: a delivery with it was begun at "
+        await ask.until("n-1", "in flight for ", begun)
+        service.kill()
+        await ask.until("n-1", "no process runs the lane now", begun, "may have taken effect")
+        service.start()
+        told = await ask.until("n-1", "in_doubt: interrupted at ", "dead letter: ")
+        assert begun not in told
+        await produce(bootstrap_servers, stage.topic("notes"), [notification("n-1", "T-1")])
+        await ask.until("n-1", "2 records", "in_doubt: interrupted at ", "skipped: duplicate at ")

@@ -126,6 +126,7 @@ def test_settled_without_result_says_why_that_may_be() -> None:
     """Below the committed offset, or finished beyond it as its metadata tells; never called waiting."""
     beyond = CommittedOffset(40, encode(40, [(45, 47)]))
     assert told(39, report(), committed=beyond).standing is Standing.NO_RESULT
+    assert told(40, committed=beyond).standing is Standing.NOT_READ
     assert told(46, report(), committed=beyond).standing is Standing.NO_RESULT
     assert told(44, report(position=60), committed=beyond).standing is Standing.IN_WORK
     assert "results.skipped is false" in told(39, committed=beyond, skipped_published=False).text
