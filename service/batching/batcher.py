@@ -59,6 +59,8 @@ class Batcher:
         # A key's place: the group of the open batch that holds it, or its queue while its batch is under way.
         self._claimed: dict[bytes, Hashable] = {}
         self._under_way: dict[bytes, _Waiting] = {}
+        # Of a key, the last that waited when a later record of it ended without a call.
+        self._pinned: dict[bytes, Item] = {}
 
     def add(self, item: Item, group: Hashable, now: float) -> None:
         """Take a planned record; may dispatch a batch that it fills."""
@@ -90,6 +92,8 @@ class Batcher:
         if key is None:
             return
         waiting = self._under_way.pop(key)
+        if not waiting:
+            self._pinned.pop(key, None)
         while waiting:
             item, group = waiting.popleft()
             self.add(item, group, now)
@@ -124,9 +128,18 @@ class Batcher:
         """The records of one key that wait."""
         return [item for item, _ in self._under_way[key]]
 
+    def ended_early(self, key: bytes | None) -> None:
+        """A record of the key ended at its planning. Those in front of it are not cut off: they would come again as all
+        that lies behind the first of them, and it has its result."""
+        if key is not None and (queue := self._under_way.get(key)):
+            self._pinned[key] = queue[-1][0]
+
     def cut(self, key: bytes, keep: int) -> list[Item]:
-        """Take all but the first ``keep`` out of a key's queue; they will come again or never."""
+        """Take all but the first ``keep`` out of a key's queue, or fewer; they will come again or never."""
         queue = self._under_way[key]
+        pinned = self._pinned.get(key)
+        places = [place for place, (item, _) in enumerate(queue) if item is pinned]
+        keep = min(len(queue), max([keep, *(place + 1 for place in places)]))
         dropped = [queue.pop()[0] for _ in range(len(queue) - keep)]
         return dropped[::-1]
 

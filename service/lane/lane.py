@@ -624,6 +624,7 @@ class Lane:
                 self.bulks.take_interrupted(item)
             if item.outcome is not None:
                 ended(item)
+                self._batcher.ended_early(record.key)
             else:
                 add(item, batch_of(item.operations[0]), now)
         self._held_bytes += held
@@ -643,6 +644,7 @@ class Lane:
                 self.bulks.take_interrupted(item)
             if item.outcome is not None:
                 self.settler.add(item)
+                self._batcher.ended_early(record.key)
             else:
                 self._batcher.add(item, self.handler.batch_of(item.operations[0]), now)
 

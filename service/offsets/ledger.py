@@ -178,10 +178,13 @@ class PartitionLedger:
 
     def recall(self, offsets: Sequence[int], moved: Mapping[bytes, int | None]) -> None:
         """Deferred records are in memory again, unfinished like any other. ``moved``: from which offset on their keys
-        are deferred now; None: not any more."""
+        are deferred now; None: nothing of them is left in front of the reading position. A key stays deferred while the
+        runs of an earlier commit lie ahead, for they may hold more of it."""
         for digest, first in moved.items():
-            if first is None:
+            if first is None and self._position >= self._restored_end:
                 self.deferred.pop(digest, None)
+            elif first is None:
+                self.deferred[digest] = self._position
             else:
                 self.deferred[digest] = max(first, self.deferred[digest])
         points = sorted(offsets)

@@ -1,5 +1,8 @@
 """The ledger with deferred keys against a naive model: what is said to be finished is exactly what was settled."""
 
+from random import Random
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -53,22 +56,29 @@ class DeferringModel(RuleBasedStateMachine):
                 assert offset in self.finished or is_deferred
         self.ledger.defer(passed, {})
 
+    @precondition(lambda self: self.plan is None and len(self.held) > 1)
     @rule(key=st.sampled_from(KEYS), keep=st.integers(0, 5))
     def defer(self, key: bytes, keep: int) -> None:
         """All but the first few of a key leave memory."""
-        if self.plan is not None or self._first(key) < _BEYOND:
+        if self._first(key) < _BEYOND:
             return
+        # Nothing of the key has ended behind the first that leaves: the lane sees to that.
+        ended = max((offset for offset in self.finished if self.log[offset] == key), default=-1)
         dropped = sorted(offset for offset in self.held if self.log[offset] == key)[keep:]
+        dropped = [offset for offset in dropped if offset > ended]
         if dropped:
             self.held.difference_update(dropped)
             self.ledger.defer(dropped, {key_digest(key): dropped[0]})
 
-    @rule(key=st.sampled_from(KEYS), most=st.integers(1, 8))
-    def recall(self, key: bytes, most: int) -> None:
+    @precondition(lambda self: self.ledger.deferred)
+    @rule(which=st.integers(0, 2), most=st.integers(1, 8))
+    def recall(self, which: int, most: int) -> None:
         """The next few come back; if it was all, the key is free."""
-        first = self._first(key)
-        if first > self.position:
+        keys = [key for key in KEYS if self._first(key) <= self.position]
+        if not keys:
             return
+        key = keys[which % len(keys)]
+        first = self._first(key)
         there = sorted(o for o, k in self.log.items() if k == key and first <= o < self.position)
         there = [offset for offset in there if offset not in self.finished]
         back, rest = there[:most], there[most:]
@@ -79,7 +89,9 @@ class DeferringModel(RuleBasedStateMachine):
     @rule(data=st.data(), share=st.sampled_from((0.2, 0.6, 1.0)))
     def prepare(self, data: st.DataObject, share: float) -> None:
         """A settling transaction of some of what is in memory."""
-        chance = data.draw(st.randoms(use_true_random=False))
+        self._prepare(data.draw(st.randoms(use_true_random=False)), share)
+
+    def _prepare(self, chance: Random, share: float) -> None:
         chosen = [offset for offset in sorted(self.held) if chance.random() < share]
         self.plan = self.ledger.prepare(chosen)
         assert self.plan.settled == chosen
@@ -125,4 +137,29 @@ class DeferringModel(RuleBasedStateMachine):
 
 
 TestDeferringModel = DeferringModel.TestCase
-TestDeferringModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDeferringModel.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_long_walk(seed: int) -> None:
+    """The same steps in an order that goes deep: keys are deferred and recalled many times between two deaths."""
+    chance, model = Random(seed), DeferringModel()
+    model.begin(start=chance.randrange(1000))
+    for _ in range(400):
+        match chance.randrange(9):
+            case 0:
+                model.publish(records=[chance.choice([*KEYS, None]) for _ in range(chance.randrange(1, 20))])
+            case 1:
+                model.read(most=chance.randrange(1, 30))
+            case 2 | 3 if model.plan is None:
+                model.defer(key=chance.choice(KEYS), keep=chance.randrange(4))
+            case 4 | 5:
+                model.recall(which=chance.randrange(3), most=chance.randrange(1, 8))
+            case 6 if model.plan is None:
+                model._prepare(chance, chance.choice((0.2, 0.6, 1.0)))
+            case 7 if model.plan is not None:
+                model.end_transaction(commits=chance.random() < 0.8)
+            case 8 if chance.random() < 0.2:
+                model.restart()
+        model.the_commit_never_passes_an_unfinished_record()
+    assert model.finished

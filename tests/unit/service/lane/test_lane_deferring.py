@@ -102,3 +102,14 @@ def test_room_is_made_in_the_metadata() -> None:
     assert bench.deferring.make_room(bench.assignment, state, 500, 100.0)
     assert state.ledger.room(500)
     assert len(bench.batcher.queue(b"hot")) == 64
+
+
+def test_nothing_leaves_in_front_of_a_record_that_has_ended() -> None:
+    """One was skipped as it was read: had those in front of it left, it would be read and settled again with them."""
+    bench = Bench(1000)
+    bench.add([b"hot"] * 500)
+    bench.batcher.ended_early(b"hot")
+    bench.add([b"hot"] * 400)
+    assert bench.deferring.relieve(bench.assignment, 100.0)
+    [first] = bench.source.state().ledger.deferred.values()
+    assert first == 500
