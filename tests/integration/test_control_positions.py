@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
@@ -19,7 +19,7 @@ from service.config import loads
 from service.journal.reading import Journal, read_journal
 from service.lane import Lane
 from service.telemetry import metrics as m
-from tests.support.cli import ROOT
+from tests.support.cli import run
 from tests.support.events import Feed, messages
 from tests.support.harness import DRAIN_S, Stage, until_state
 from tests.support.kafka import produce
@@ -29,16 +29,15 @@ WITHIN_S = 40.0
 
 
 async def command(file: Path, *arguments: str, code: int = 0) -> str:
-    """Run a command of an operator's, as a process: the service of this one prints too. What it prints."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "lanes", *arguments, "--config", str(file), "--reason", "a test"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd=ROOT,
-    )
-    printed, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
-    assert process.returncode == code, printed.decode()
-    return printed.decode()
+    """Run a command of an operator's; what it prints, and what a service in this process logs meanwhile."""
+    result = await asyncio.to_thread(run, "lanes", *arguments, "--config", file, "--reason", "a test")
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def read_json(printed: str) -> Any:
+    """The document among the lines that a service logs."""
+    return json.JSONDecoder().raw_decode(printed, printed.index("{\n"))[0]
 
 
 @asynccontextmanager
@@ -122,7 +121,7 @@ async def test_lost_records_are_given_up_by_order(bootstrap_servers: str, prefix
             assert reason == f"lost: {topic}-0 offsets {at} to {at + 9}"
             assert len(stage.calls("lane")) == calls
             assert lost_total(application) == 0
-            told = json.loads(await command(file, "accept-loss", "lane", "--json"))
+            told = read_json(await command(file, "accept-loss", "lane", "--json"))
             assert told["accepted"] == [
                 {"topic": topic, "partition": 0, "from_offset": at, "to_offset": at + 10, "offsets_lost": False}
             ]
@@ -171,7 +170,7 @@ async def test_a_lane_is_moved_and_copied_only_while_nobody_runs_it(
         before = await stage.committed("lane")
         passed = feed.take(30)
         await stage.publish(passed)
-        moves = json.loads(await command(file, "seek", "lane", "--to", "latest", "--json"))["moves"]
+        moves = read_json(await command(file, "seek", "lane", "--to", "latest", "--json"))["moves"]
         assert sum(move["after"] - move["before"] for move in moves) == 30
         starts = (await journal(stage)).starts
         assert {
