@@ -57,8 +57,10 @@ class DedupeWindow:
 
     __slots__ = (
         "_base",
+        "_block_full",
         "_block_min",
         "_blocks",
+        "_bucket",
         "_buckets",
         "_delta_bits",
         "_kept",
@@ -89,11 +91,13 @@ class DedupeWindow:
         self._buckets: dict[int, dict[int, _Entry]] = {}
         self._near: tuple[dict[int, _Entry], ...] = ()
         self._last_bucket: int | None = None
+        self._bucket: dict[int, _Entry] | None = None
         self._touched: dict[int, int] = {}
         self._reads = 0
         # (first offset, lowest timestamp) of stretches of records, to know how far back one has to look.
         self._blocks: deque[tuple[int, int]] = deque(maxlen=_BLOCKS)
-        self._block_min: int | None = None
+        self._block_min = 0
+        self._block_full = 0
 
     def __len__(self) -> int:
         """How many entries it remembers."""
@@ -117,8 +121,22 @@ class DedupeWindow:
             if key in bucket:
                 found = self._earlier(key, timestamp_ms, offset, number)
                 break
-        if offset >= self.end:
-            self._remember(key, timestamp_ms, offset, number)
+        if offset < self.end:
+            return found
+        self.end = offset + 1
+        self._reads += 1
+        if timestamp_ms < self._block_min or self._reads >= self._block_full:
+            self._note(timestamp_ms, offset)
+        own = self._bucket
+        if own is None:
+            own = self._bucket = self._buckets[number] = {}
+            self._look_around()
+        entry = (offset - self._base) << self._delta_bits | (timestamp_ms - number * self._width)
+        # What lies in the bucket itself is near enough to have been found.
+        if found and (known := own.get(key)) is not None:
+            own[key] = self._joined(known, entry)
+        else:
+            own[key] = entry
         return found
 
     def lowest_ms_from(self, offset: int) -> int | None:
@@ -142,7 +160,9 @@ class DedupeWindow:
 
     def _enter(self, number: int) -> None:
         """The records come to another bucket; those near it are in use."""
-        self._last_bucket = number
+        if self._last_bucket is not None:
+            self._touched[self._last_bucket] = self._reads
+        self._last_bucket, self._bucket = number, self._buckets.get(number)
         for near in range(number - 2, number + 3):
             if near in self._buckets:
                 self._touched[near] = self._reads
@@ -177,22 +197,6 @@ class DedupeWindow:
                     return True
         return False
 
-    def _remember(self, key: int, timestamp_ms: int, offset: int, number: int) -> None:
-        self.end = offset + 1
-        self._reads += 1
-        bucket = self._buckets.get(number)
-        if bucket is None:
-            bucket = self._buckets[number] = {}
-            self._look_around()
-        self._note(timestamp_ms, offset)
-        entry = (offset - self._base) << self._delta_bits | (timestamp_ms - number * self._width)
-        known = bucket.get(key)
-        if known is None:
-            bucket[key] = entry
-            self._touched[number] = self._reads
-        else:
-            bucket[key] = self._joined(known, entry)
-
     def _joined(self, known: _Entry, entry: int) -> _Entry:
         """A key's entries in one bucket: the first, and those that reach further to one of the sides."""
         mask = (1 << self._delta_bits) - 1
@@ -205,11 +209,12 @@ class DedupeWindow:
         return (*entries, entry)
 
     def _note(self, timestamp_ms: int, offset: int) -> None:
-        if self._block_min is None or (self._reads - 1) % _BLOCK == 0:
-            self._block_min = timestamp_ms
+        """A new stretch of records, or one whose lowest timestamp is lower than it was."""
+        self._block_min = timestamp_ms
+        if self._reads >= self._block_full:
+            self._block_full = self._reads + _BLOCK
             self._blocks.append((offset, timestamp_ms))
-        elif timestamp_ms < self._block_min:
-            self._block_min = timestamp_ms
+        else:
             self._blocks[-1] = (self._blocks[-1][0], timestamp_ms)
 
 

@@ -2,18 +2,27 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.support.events import ContactEvent, Feed
 from tests.support.harness import Stage
-from tests.support.kafka import Message
-from tests.support.oracle import Expect, Place, Source, check_each_called, read_sources
+from tests.support.kafka import Message, produce
+from tests.support.oracle import Expect, Place, Source, check_each_called, read_sources, until
+from tests.support.workflows import notification, performed
 
 FAST = {"session_timeout": "2500ms", "transaction_timeout": "1s"}
 WINDOW_MS = 600_000
 LANES = {"lane": {"dedupe": "10m"}}
+WORKFLOWS: dict[str, Any] = {
+    "handler": "np6.workflows",
+    "topics": ["notes"],
+    "batch": {"max_events": 20, "linger": "50ms"},
+    "in_doubt": "dead_letter",
+}
 
 
 def once(sources: Mapping[Place, Source]) -> Expect:
@@ -117,3 +126,53 @@ async def test_the_window_is_one_of_record_timestamps_also_read_back(
         last = sorted(results, key=lambda result: result.place.offset)[-6:]
         duplicate, delivered = ("skipped", "duplicate"), ("delivered", None)
         assert [result.verdict for result in last] == [duplicate] * 2 + [delivered] * 2 + [duplicate] * 2
+
+
+async def test_a_notification_published_three_times_is_executed_once(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """With the default of `np6.workflows`: twice at once, a kill in the middle of the executions, and once more. None
+    is executed twice. Of a lane that says so another type of event and a deleted contact are skipped or executed."""
+    by_key = {"workflow": 9, "receiver": {"type": "id", "value": "key"}, "data": {"event": "event.id"}}
+    lanes: dict[str, dict[str, Any]] = {
+        "lane": WORKFLOWS,
+        "lenient": WORKFLOWS | by_key | {"other_types": "skip", "deleted": "deliver"},
+        "strict": WORKFLOWS | by_key,
+    }
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, kafka=FAST, sources={"notes": 2}) as stage:
+        for lane in lanes:
+            stage.sandbox.platforms["np6"].configure(lane, {})
+        notes = [notification(f"e-{n:03d}", f"t-{n:03d}") for n in range(60)]
+        topic = stage.topic("notes")
+        await produce(bootstrap_servers, topic, [*notes, *notes])
+        service = stage.process()
+        service.start()
+        await until(lambda: len(performed(stage.sandbox, "lane")) > 0, within_s=40, what="something is executed")
+        await stage.kill(service)
+        gone = _contact("gone", "contact.changed.v1", {"contact_id": "c", "change": "deleted"})
+        other = _contact("other", "something.else.v1", {})
+        await produce(bootstrap_servers, topic, [*notes, gone, gone, other, other])
+        service.start()
+        await stage.results.until(dict.fromkeys(lanes, 184), within_s=60, alive=service.must_live)
+
+        for lane in lanes:
+            executed = Counter(one.event for one in performed(stage.sandbox, lane))
+            assert set(executed.values()) == {1}, "executed twice"
+            told = Counter(result.verdict for result in stage.results.found if result.lane == lane)
+            assert told["skipped", "duplicate"] == 122
+            last = {
+                str(result.document["subject"]): result.verdict
+                for result in stage.results.found
+                if result.lane == lane and result.verdict != ("skipped", "duplicate")
+            }
+            in_doubt = {event for event, verdict in last.items() if verdict == ("in_doubt", "interrupted")}
+            assert executed.keys() | in_doubt >= {f"e-{n:03d}" for n in range(60)}
+            lenient = lane == "lenient"
+            assert last["gone"] == (("delivered", None) if lenient else ("skipped", "nothing_to_do"))
+            assert last["other"] == (("skipped", "other_type") if lenient else ("invalid", "contract"))
+            assert ("gone" in executed) is lenient
+
+
+def _contact(event_id: str, event_type: str, data: dict[str, Any]) -> Message:
+    envelope = {"specversion": "1.0", "id": event_id, "source": "crm", "type": event_type, "data": data}
+    return Message(json.dumps(envelope).encode(), key=b"c")
