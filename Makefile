@@ -1,6 +1,7 @@
 # Everything on a machine with Python 3.11 to 3.13 and make: the environment is made when first needed.
 #   make demo   see it work          make test   all tests      make lint   what must be clean
 #   make bench  speed beside peers   make memory peak memory over two backlogs
+#   make chaos  a seeded run of faults: SEED=7 MINUTES=30 ARGS="--replicas 5 --brokers 3 --report DIR"
 # ARGS goes to the command: make demo ARGS="--faults --keep", make test ARGS="tests/unit -q".
 
 PYTHON ?= python3
@@ -14,10 +15,10 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench memory lock clean
+.PHONY: help setup demo test lint format bench memory chaos lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
 
 setup: $(READY)
 
@@ -53,6 +54,12 @@ bench: $(BENCH_READY)
 
 memory: $(READY)
 	$(BIN)/python -m tests.benchmarks.memory $(ARGS)
+
+SEED ?= 1
+MINUTES ?= 3
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix-only .

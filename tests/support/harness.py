@@ -67,10 +67,21 @@ HANDLER_KEYS: dict[str, dict[str, Any]] = {
 
 
 class ServiceProcess:
-    """``python -m service run`` with its output in a file. Ended by ``close``, whatever state it is in."""
+    """``python -m service run`` with its output in a file. Ended by ``close``, whatever state it is in.
 
-    def __init__(self, config: Path, log: Path, environment: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
-        self._command = [sys.executable, "-m", "service", "run", "--config", str(config), *arguments]
+    ``module`` is what stands in the service's place: an entry that changes something of it first.
+    """
+
+    def __init__(
+        self,
+        config: Path,
+        log: Path,
+        environment: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        *,
+        module: str = "service",
+    ) -> None:
+        self._command = [sys.executable, "-m", module, "run", "--config", str(config), *arguments]
         self._environment = {**os.environ, **environment}
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -160,6 +171,7 @@ class Stage:
         account: Mapping[str, Any] | None = None,
         topic_config: Mapping[str, str] | None = None,
         dead_letter_config: Mapping[str, str] | None = None,
+        replication: int = 1,
     ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.prefix = prefix
@@ -173,6 +185,7 @@ class Stage:
         self._account = dict(account or {})
         self._topic_config = dict(topic_config or {})
         self._dead_letter_config = dict(dead_letter_config or {})
+        self._replication = replication
         self._stack = AsyncExitStack()
         self._processes: list[ServiceProcess] = []
         self.results: Results
@@ -203,13 +216,14 @@ class Stage:
 
     async def _create_topics(self) -> None:
         broker, width = self.bootstrap_servers, max(self.sources.values())
-        await create_topics(broker, self.sources, config=self._topic_config)
+        copies = self._replication
+        await create_topics(broker, self.sources, config=self._topic_config, replication=copies)
         ours = {self.results_topic: 4, f"{self.prefix}.status": 1, f"{self.prefix}.control": 1}
         for lane in self._lanes:
             ours |= {f"{self.prefix}.{lane}.replay": width, f"{self.prefix}.{lane}.journal": width}
-        await create_topics(broker, ours)
+        await create_topics(broker, ours, replication=copies)
         dead = {self.dead_letter_topic(lane): width for lane in self._lanes}
-        await create_topics(broker, dead, config=self._dead_letter_config)
+        await create_topics(broker, dead, config=self._dead_letter_config, replication=copies)
 
     def dead_letter_topic(self, lane: str) -> str:
         return f"{self.prefix}.{lane}.dead-letters"
@@ -265,11 +279,21 @@ class Stage:
             document["http"] = {"listen": f"127.0.0.1:{http_port}"}
         return json.dumps(document, indent=1).encode()
 
-    def process(self, name: str = "service", *, arguments: Sequence[str] = (), **configuration: Any) -> ServiceProcess:
+    def process(
+        self,
+        name: str = "service",
+        *,
+        arguments: Sequence[str] = (),
+        module: str = "service",
+        environment: Mapping[str, str] | None = None,
+        **configuration: Any,
+    ) -> ServiceProcess:
         """A process, not yet started; it is ended with the stage."""
         file = self.directory / f"{name}.yaml"
         file.write_bytes(self.configuration(**configuration))
-        process = ServiceProcess(file, self.directory / f"{name}.log", {KEY_VARIABLE: API_KEY}, arguments)
+        secrets = {KEY_VARIABLE: API_KEY}
+        log = self.directory / f"{name}.log"
+        process = ServiceProcess(file, log, {**secrets, **(environment or {})}, arguments, module=module)
         self._processes.append(process)
         return process
 

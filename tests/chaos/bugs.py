@@ -1,0 +1,227 @@
+"""Bugs that are put back on purpose, by name: the detectors of a chaos run have to find each of them."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Bug(NamedTuple):
+    """``put_back`` changes the service in this process; ``caught_as``: names in ``Findings.wrong``, one of which has to
+    come; ``faults``: what has to happen for it to show (none: load alone)."""
+
+    put_back: Callable[[], None]
+    caught_as: frozenset[str]
+    faults: frozenset[str] = frozenset()
+
+
+def _commit_before_settle() -> None:
+    from service.settling.transactor import Transactor
+
+    right = Transactor.commit
+
+    async def commit(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
+        await right(self, (), offsets, membership)
+        await asyncio.sleep(0.3)
+        await right(self, writes, {}, membership, after=after)
+
+    Transactor.commit = commit  # type: ignore[method-assign] # the bug
+
+
+def _no_fencing() -> None:
+    import msgspec
+
+    from service.lane.lane import Lane
+    from service.settling.transactor import Transactor
+
+    right = Transactor._commit_offsets
+
+    async def commit_offsets(self: Any, offsets: Any, membership: Any) -> None:
+        anybody = msgspec.structs.replace(membership, generation=-1, member_id="", instance_id=None)
+        await right(self, offsets, anybody)
+
+    Transactor._commit_offsets = commit_offsets  # type: ignore[method-assign] # the bug
+    Lane._awake = lambda self: True  # type: ignore[method-assign] # else it would notice by itself that it stood still
+
+
+def _send_not_awaited() -> None:
+    from service.settling.producing import BatchSender
+
+    right = BatchSender.send
+    tasks = set()
+
+    async def later(self: Any, batches: Any) -> None:
+        await asyncio.sleep(0.05)
+        await right(self, batches)
+
+    async def send(self: Any, batches: Any) -> None:
+        task = asyncio.create_task(later(self, batches))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        tasks.add(task)
+
+    BatchSender.send = send  # type: ignore[method-assign] # the bug
+
+
+def _revoked_acknowledged() -> None:
+    from service.lane.lane import Lane
+    from service.settling.transactor import Committed
+
+    right = Lane._give_back
+
+    async def give_back(self: Any) -> None:
+        assignment = self.assignment
+        if assignment is not None and assignment.active and assignment.ready:
+            assignment.draining = True
+            read = {tp: Committed(state.ledger.position, "") for tp, state in assignment.partitions.items()}
+            async with self.settler.lock:
+                await self._committer.commit((), read, assignment.membership)
+            assignment.end()
+        await right(self)
+
+    Lane._give_back = give_back  # type: ignore[method-assign] # the bug
+
+
+def _commit_past_a_gap() -> None:
+    from service.offsets.ledger import PartitionLedger
+
+    right = PartitionLedger.prepare
+
+    def prepare(self: Any, called: Any, uncalled: Any = ()) -> Any:
+        import msgspec
+
+        found = right(self, called, uncalled)
+        beyond = max([*called, *uncalled], default=found.commit_offset - 1) + 1
+        return msgspec.structs.replace(found, commit_offset=max(beyond, found.commit_offset), metadata="")
+
+    PartitionLedger.prepare = prepare  # type: ignore[method-assign] # the bug
+
+
+def _journal_after_the_call() -> None:
+    from service.journal.writer import JournalWriter
+
+    right = JournalWriter.enter
+    tasks = set()
+
+    async def later(self: Any, delivery: Any) -> None:
+        await asyncio.sleep(0.5)
+        await right(self, delivery)
+
+    async def enter(self: Any, delivery: Any) -> float:
+        task = asyncio.create_task(later(self, delivery))
+        tasks.add(task)
+        return time.monotonic()
+
+    JournalWriter.enter = enter  # type: ignore[method-assign] # the bug
+
+
+def _journal_removed_outside() -> None:
+    from service.settling.transactor import Transactor
+
+    right = Transactor.commit
+
+    async def commit(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
+        if after:
+            await right(self, after, {}, membership)
+            await asyncio.sleep(0.3)
+        await right(self, writes, offsets, membership)
+
+    Transactor.commit = commit  # type: ignore[method-assign] # the bug
+
+
+def _order_lost() -> None:
+    from service.delivery import chain
+    from service.lane import lane
+
+    def chains_of(items: Any, handler: Any) -> list[Any]:
+        return [
+            chain.Chain(None, [item], [chain.Unit(item, operation) for operation in item.operations]) for item in items
+        ]
+
+    lane.chains_of = chains_of  # type: ignore[assignment] # the bug
+
+
+def _drop_on_full() -> None:
+    from service.settling.documents import Documents
+
+    right = Documents.writes
+
+    def writes(self: Any, items: Any, now_ms: int) -> Any:
+        return right(self, items[:20], now_ms)
+
+    Documents.writes = writes  # type: ignore[method-assign] # the bug
+
+
+def _cancelled_is_failed() -> None:
+    from contracts.outcomes import Outcome, Reason
+    from service.lane.lane import Lane
+
+    right = Lane._give_back
+
+    async def give_back(self: Any) -> None:
+        assignment = self.assignment
+        if assignment is not None and assignment.active and assignment.ready:
+            assignment.draining = True
+            for state in assignment.partitions.values():
+                for item in state.items.values():
+                    if item.outcome is None:
+                        item.outcome, item.reason = Outcome.REJECTED, Reason.EXHAUSTED
+                        self.settler.add(item)
+            await self.settler.drained()
+            assignment.end()
+        await right(self)
+
+    Lane._give_back = give_back  # type: ignore[method-assign] # the bug
+
+
+def _original_timestamp() -> None:
+    from service.settling.documents import Documents
+
+    right = Documents._dead_letter
+
+    def dead_letter(self: Any, item: Any, now_ms: int) -> Any:
+        return (item.record.timestamp, *right(self, item, now_ms)[1:])
+
+    Documents._dead_letter = dead_letter  # type: ignore[method-assign] # the bug
+
+
+def _by_hash() -> None:
+    from service.settling.documents import Documents
+    from service.settling.partitioner import partitions
+
+    def partition(self: Any, item: Any) -> int:
+        [number] = partitions([item.record.key], [item.partition.tp.partition], 6)
+        return int(number)
+
+    Documents._dead_letter_partition = partition  # type: ignore[method-assign] # the bug
+
+
+def _id_not_stable() -> None:
+    from contracts.ids import ResultIds
+
+    ResultIds.of = lambda self, *place: str(uuid.uuid4())  # type: ignore[assignment, method-assign] # the bug
+
+
+BUGS: dict[str, Bug] = {
+    "commit before settle": Bug(
+        _commit_before_settle, frozenset({"commit beyond unfinished", "missing"}), frozenset({"kill"})
+    ),
+    "no fencing": Bug(_no_fencing, frozenset({"duplicate"}), frozenset({"freeze"})),
+    "send future not awaited": Bug(_send_not_awaited, frozenset({"missing", "commit beyond unfinished"})),
+    "revoked work acknowledged": Bug(
+        _revoked_acknowledged, frozenset({"missing", "commit beyond unfinished"}), frozenset({"stop", "scale"})
+    ),
+    "commit past a gap": Bug(
+        _commit_past_a_gap, frozenset({"commit beyond unfinished", "missing"}), frozenset({"kill"})
+    ),
+    "journal written after the call": Bug(_journal_after_the_call, frozenset({"executed twice"}), frozenset({"kill"})),
+    "journal removed outside the transaction": Bug(
+        _journal_removed_outside, frozenset({"executed twice"}), frozenset({"kill"})
+    ),
+    "order lost on retry": Bug(_order_lost, frozenset({"order lost"}), frozenset({"storm"})),
+    "drop on full queue": Bug(_drop_on_full, frozenset({"missing", "commit beyond unfinished"})),
+    "cancelled counted as failed": Bug(_cancelled_is_failed, frozenset({"wrong outcome"}), frozenset({"stop"})),
+    "dead letter with the original timestamp": Bug(_original_timestamp, frozenset({"dead letter's time"})),
+    "dead letter by hash instead of origin partition": Bug(_by_hash, frozenset({"dead letters"})),
+    "result id not stable": Bug(_id_not_stable, frozenset({"wrong id"})),
+}

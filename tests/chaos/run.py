@@ -1,0 +1,451 @@
+"""Runs a plan: stage, load, faults, watch; then the verdict."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+
+from handlers.sandbox import SandboxServer
+from handlers.sandbox.outages import Mode, Outage
+from service.localkafka import Cluster
+from tests.chaos.events import LANES, Events, allowed, event_of, platform
+from tests.chaos.plan import Fault, Kind, Plan
+from tests.chaos.proxy import Wire
+from tests.chaos.replicas import Replica, chaos_stage
+from tests.chaos.report import Report
+from tests.chaos.verdict import (
+    Event,
+    Findings,
+    Trouble,
+    Troubles,
+    check_calls,
+    check_commits,
+    check_executions,
+    check_results,
+    recovery_s,
+)
+from tests.chaos.watching import Watch
+from tests.chaos.weather import Weather
+from tests.support.harness import ROOT
+from tests.support.kafka import Record, _partitions, read_committed_all
+from tests.support.oracle import Place, Result, Source, check_dead_letters, until
+from tests.support.workflows import performed
+
+_LANES: dict[str, dict[str, Any]] = {
+    "segments": {"topics": ["contacts"]},
+    "workflows": {
+        "handler": "np6.workflows",
+        "topics": ["notes"],
+        "in_doubt": "dead_letter",
+        "batch": {"max_events": 50, "linger": "20ms"},
+        "concurrency": 8,
+    },
+}
+_BROKER_RECOVERS_S = 15.0
+_FEW_BYTES = "100"
+
+
+class Run:
+    """One run of a plan. ``bug``: put back in every replica. ``quiet_s``: without a new result for so long, what is
+    missing then is given up."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        servers: str,
+        prefix: str,
+        directory: Path,
+        *,
+        cluster: Cluster | None = None,
+        bug: str | None = None,
+        quiet_s: float = 90.0,
+    ) -> None:
+        self.plan = plan
+        self.options = plan.options
+        self.findings = Findings()
+        self.fallen: list[tuple[Fault, float]] = []
+        self._servers = servers
+        self._prefix = prefix
+        self._cluster = cluster
+        self._bug = bug
+        self._quiet_s = quiet_s
+        self._contacts = max(200, min(20_000, self.options.count // 20))
+        accounts = [f"{lane}-r{n}" for lane in LANES for n in range(self.options.replicas + 1)]
+        self._accounts = accounts
+        self._sandbox = SandboxServer(np6=platform(accounts, self._contacts))
+        self._weather = Weather(self.options.seed)
+        self._stage = chaos_stage(servers, prefix, directory, plan, self._sandbox, _LANES)
+        self._watch = Watch(servers, self._stage.results_topic, {lane: f"{prefix}.{lane}" for lane in LANES})
+        self._replicas: list[Replica] = []
+        self._troubles: list[Trouble] = []
+        self._outages = 0
+
+    async def run(self) -> Report:
+        """The whole of it. Raises nothing for what the service does wrong: that stands in the report."""
+        began = time.monotonic()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._stage)
+            self._sandbox.faults = self._weather
+            await self._set_up(stack)
+            await self._watch.start()
+            stack.push_async_callback(self._watch.stop)
+            await self._act()
+            await self._settle()
+            return await self._judge(began)
+
+    async def _set_up(self, stack: AsyncExitStack) -> None:
+        host, _, port = self._sandbox.url.removeprefix("http://").rpartition(":")
+        for number in range(self.options.replicas + 1):
+            wire = await stack.enter_async_context(Wire(host, int(port)))
+            self._stage.wires[f"r{number}"] = wire
+            self._replicas.append(Replica(self._stage, self.plan, number, wire, self._bug))
+
+    async def _act(self) -> None:
+        """Load and faults, for as long as the plan says."""
+        watching = [
+            asyncio.create_task(self._watch.follow()),
+            asyncio.create_task(self._watch.sample(1.0)),
+            asyncio.create_task(self._watch.scrape([replica.port for replica in self._replicas], 5.0)),
+        ]
+        self._watching = watching
+        for replica in self._replicas[: self.options.replicas]:
+            replica.start()
+        began = time.monotonic()
+        load = asyncio.create_task(self._publish(began))
+        tasks: set[asyncio.Task[None]] = set()
+        for fault in self.plan.faults:
+            await asyncio.sleep(max(0.0, began + fault.at_s - time.monotonic()))
+            self._look_for_dead()
+            tasks.add(asyncio.create_task(self._fall(fault)))
+        await load
+        await asyncio.gather(*tasks)
+
+    def _look_for_dead(self) -> None:
+        for replica in self._replicas:
+            if replica.died():
+                replica.wanted = False
+                self.findings.blame("process died", (replica.name, replica.process.tail(5)))
+
+    async def _publish(self, began: float) -> None:
+        """The events, at a steady rate over the run."""
+        events, count, duration_s = (
+            Events(self.options.seed, self._contacts),
+            self.options.count,
+            self.options.duration_s,
+        )
+        producer = AIOKafkaProducer(bootstrap_servers=self._servers, enable_idempotence=True, linger_ms=5)
+        await producer.start()
+        try:
+            while events.count < count:
+                due = min(count, int((time.monotonic() - began) / duration_s * count) + 1)
+                while events.count < due:
+                    lane, key, value, partition = events.next()
+                    topic = self._stage.topic(LANES[lane])
+                    sent = await producer.send(topic, value, key=key, partition=partition)
+                    sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+                await asyncio.sleep(0.05)
+        finally:
+            await producer.stop()
+
+    # -- faults
+
+    async def _fall(self, fault: Fault) -> None:
+        """One fault, from its beginning to its end."""
+        self.fallen.append((fault, time.monotonic()))
+        replica = self._replicas[min(fault.whom, self.options.replicas)]
+        match fault.kind:
+            case Kind.KILL | Kind.STOP | Kind.FREEZE | Kind.SCALE:
+                async with replica.lock:
+                    await self._befall(fault, replica)
+            case Kind.WIRE:
+                replica.wire.set(fault.how)
+                began = time.monotonic()
+                await asyncio.sleep(fault.for_s)
+                replica.wire.set("")
+                replica.trouble("wire", began, time.monotonic() + 1.0)
+            case Kind.STORM:
+                self._weather.storms += 1
+                await asyncio.sleep(fault.for_s)
+                self._weather.storms -= 1
+            case Kind.OUTAGE:
+                lane, mode = fault.how.split()
+                for account in self._accounts:
+                    if account.startswith(f"{lane}-"):
+                        outage = Outage(Mode(mode), account=account, platform="np6", for_s=fault.for_s)
+                        self._sandbox.outages.set(outage, time.monotonic())
+            case Kind.CLOCK:
+                replica.set_clock(int(fault.how))
+                await asyncio.sleep(fault.for_s)
+                replica.set_clock(0)
+            case Kind.BROKER | Kind.BROKER_FREEZE:
+                await self._befall_broker(fault)
+            case Kind.REFUSAL:
+                await self._refuse_results(fault)
+
+    async def _befall(self, fault: Fault, replica: Replica) -> None:
+        if fault.kind is Kind.SCALE:
+            replica.start()
+            await asyncio.sleep(fault.for_s)
+            await self._stopped(replica)
+            return
+        if replica.died():
+            return
+        if fault.kind is Kind.FREEZE:
+            began = time.monotonic()
+            replica.process.freeze()
+            await asyncio.sleep(fault.for_s)
+            replica.process.thaw()
+            replica.trouble("freeze", began, time.monotonic() + 3.0)
+            return
+        if fault.kind is Kind.KILL:
+            replica.kill()
+        else:
+            await self._stopped(replica)
+        await asyncio.sleep(fault.for_s)
+        replica.start()
+
+    async def _stopped(self, replica: Replica) -> None:
+        try:
+            code = await replica.stop()
+        except AssertionError:
+            self.findings.blame("did not end within its drain", (replica.name, replica.process.tail(3)))
+            replica.kill()
+            return
+        if code:
+            self.findings.blame("exit code", (replica.name, code, replica.process.tail(3)))
+
+    async def _befall_broker(self, fault: Fault) -> None:
+        cluster, began = self._cluster, time.monotonic()
+        assert cluster is not None, "broker faults need a cluster of the run's own"
+        if fault.kind is Kind.BROKER:
+            cluster.kill(fault.whom)
+            await asyncio.sleep(fault.for_s)
+            cluster.spawn(fault.whom)
+            while not cluster.is_ready(fault.whom):  # noqa: ASYNC110 - polls
+                await asyncio.sleep(0.05)
+        else:
+            cluster.pause(fault.whom)
+            await asyncio.sleep(fault.for_s)
+            cluster.resume(fault.whom)
+        self._troubles.append(Trouble(fault.kind.value, None, began, time.monotonic() + _BROKER_RECOVERS_S))
+
+    async def _refuse_results(self, fault: Fault) -> None:
+        """Lanes stop by design when what they have to write is refused; somebody mends it and starts them again."""
+        began = time.monotonic()
+        for replica in self._replicas:
+            replica.wanted = False
+        await self._limit_results(_FEW_BYTES)
+        await asyncio.sleep(fault.for_s)
+        await self._limit_results("1048588")
+        for replica in self._replicas[: self.options.replicas]:
+            async with replica.lock:
+                process = replica.process._process
+                if process is not None and process.poll() is None:
+                    with suppress(AssertionError):
+                        await replica.stop()
+                replica.process.close()
+                replica.start()
+        self._troubles.append(Trouble("refusal", None, began, time.monotonic() + 3.0))
+
+    async def _limit_results(self, max_bytes: str) -> None:
+        resource = ConfigResource(
+            ConfigResourceType.TOPIC, self._stage.results_topic, configs={"max.message.bytes": max_bytes}
+        )
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
+        await admin.start()
+        try:
+            await admin.alter_configs([resource])
+        finally:
+            await admin.close()
+
+    # -- the end
+
+    async def _settle(self) -> None:
+        """Everything is well again: wait until all is settled, then stop every process and read to the end."""
+        self._look_for_dead()
+        topics = [self._stage.topic(name) for name in LANES.values()]
+        await self._watch._ends._client.set_topics([self._stage.results_topic, *topics])
+        ends = await self._watch._ends.end_offsets(await _partitions(self._watch._ends, topics))
+        wanted, last, since = sum(ends.values()), -1, time.monotonic()
+        while (found := sum(map(len, self._watch.settled.values()))) < wanted:
+            if found > last:
+                last, since = found, time.monotonic()
+            if time.monotonic() - since > self._quiet_s:
+                self.findings.blame("not settled in time", (found, wanted))
+                break
+            await asyncio.sleep(0.1)
+        self._look_for_dead()
+        running = [replica for replica in self._replicas if replica.wanted]
+        await asyncio.gather(*(self._stopped(replica) for replica in running))
+        with suppress(TimeoutError):
+            await self._watch.caught_up(self.options.transaction_s + 30)
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        with suppress(AssertionError):
+            await until(lambda: not self._sandbox.log.running, within_s=15, what="no request is under way")
+
+    async def _judge(self, began: float) -> Report:
+        findings, watch = self.findings, self._watch
+        offset_s = time.monotonic() - time.time()
+        troubles, assignments = list(self._troubles), 0
+        for replica in self._replicas:
+            if replica.process.log.exists():
+                told, count = replica.told(offset_s)
+                troubles += [*replica.troubles, *told]
+                assignments += count
+                for line in replica.process.log.read_text("utf-8", "replace").splitlines():
+                    watch.look_for_leaks("a log", line)
+        known = Troubles(troubles)
+        for lane, place, _ in watch.again:
+            findings.blame("duplicate", (lane, place))
+        every: dict[Place, Event] = {}
+        timelines = []
+        for lane, topic in LANES.items():
+            events, dead = await self._read(lane, self._stage.topic(topic))
+            settled = watch.settled[lane]
+            every |= events
+            check_results(findings, lane, events, settled, lambda event, lane=lane: allowed(lane, event))
+            await self._check_dead_letters(lane, dead)
+            timelines.append(
+                [(e.timestamp_ms / 1000 + offset_s, settled[p].seen_s) for p, e in events.items() if p in settled]
+            )
+            if lane == "segments":
+                self._judge_calls(events, known)
+            else:
+                accounts = [account for account in self._accounts if account.startswith(f"{lane}-")]
+                done = performed(self._sandbox, *accounts)
+                findings.counts["executions performed"] = len(done)
+                check_executions(findings, lane, events, settled, done, known, offset_s)
+        check_commits(findings, watch.commits, every, watch.settled)
+        await self._look_everywhere()
+        for leak, count in watch.leaks.items():
+            findings.wrong["leak"] += count
+            findings.examples["leak"].append(leak)
+        audit = await self._audit()
+        falls = [(fault.kind.value, at_s) for fault, at_s in self.fallen]
+        return Report(
+            options=self.options,
+            bug=self._bug,
+            took_s=time.monotonic() - began,
+            events=len(every),
+            faults=Counter(kind for kind, _ in falls),
+            assignments=assignments,
+            scrapes=watch.scrapes,
+            findings=findings,
+            recovery=recovery_s(falls, timelines),
+            audit=audit,
+        )
+
+    def _judge_calls(self, events: dict[Place, Event], troubles: Troubles) -> None:
+        settled = self._watch.settled["segments"]
+        seen = {
+            (event.target or "", event.number): settled[place].seen_s
+            for place, event in events.items()
+            if event.number is not None and place in settled
+        }
+        wanted = {
+            (event.target or "", event.number)
+            for event in events.values()
+            if event.number is not None and not (event.target or "").startswith("stranger")
+        }
+        calls = [call for call in self._sandbox.log.calls() if call.kind == "join"]
+        self.findings.counts["joins called"] = len(calls)
+        check_calls(self.findings, calls, seen, wanted, troubles)
+
+    async def _read(self, lane: str, topic: str) -> tuple[dict[Place, Event], dict[Place, Source]]:
+        """What was published, in small; and, whole, what ended as a dead letter."""
+        events: dict[Place, Event] = {}
+        dead: dict[Place, Source] = {}
+        settled = self._watch.settled[lane]
+        async for record in stream(self._servers, [topic]):
+            place = Place(record.topic, record.partition, record.offset)
+            source = Source(record.key, record.value, tuple(record.headers), record.timestamp)
+            events[place] = event_of(source)
+            if place in settled and settled[place].dead_letter:
+                dead[place] = source
+        return events, dead
+
+    async def _check_dead_letters(self, lane: str, dead: dict[Place, Source]) -> None:
+        records = await read_committed_all(self._servers, [self._stage.dead_letter_topic(lane)], deadline_s=300)
+        settled = self._watch.settled[lane]
+        results = {}
+        for place in dead:
+            one = settled[place]
+            data = {"lane": lane, "outcome": one.outcome, "reason": one.reason, "dead_letter": True}
+            results[place] = Result(place, one.key, 0, {"id": one.id, "data": data})
+        self.findings.counts[f"{lane}: dead letters"] = len(records)
+        try:
+            check_dead_letters(records, lane, dead, results)
+        except AssertionError as error:
+            self.findings.blame("dead letters", str(error)[:600])
+        times = {place: source.timestamp_ms for place, source in dead.items()}
+        for record in records:
+            headers = {name: (value or b"").decode() for name, value in record.headers}
+            place = Place(
+                headers["fanline-origin-topic"],
+                int(headers["fanline-origin-partition"]),
+                int(headers["fanline-origin-offset"]),
+            )
+            if times.get(place) == record.timestamp:
+                self.findings.blame("dead letter's time", (lane, place))
+            self._watch.look_for_leaks("a dead letter's headers", repr(record.headers))
+
+    async def _look_everywhere(self) -> None:
+        """Status topic and journals."""
+        topics = [f"{self._prefix}.status", *(f"{self._prefix}.{lane}.journal" for lane in LANES)]
+        async for record in stream(self._servers, topics):
+            self._watch.look_for_leaks(record.topic.rpartition(".")[2], repr((record.key, record.value)))
+
+    async def _audit(self) -> str:
+        """What ``fanline audit`` says."""
+        command = [
+            sys.executable,
+            "-m",
+            "service",
+            "audit",
+            "--config",
+            str(self._stage.directory / "r0.yaml"),
+            "--json",
+        ]
+        done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+        if done.returncode:
+            self.findings.blame("audit", (done.returncode, done.stdout[-1500:], done.stderr[-500:]))
+        return done.stdout
+
+
+async def stream(servers: str, topics: Sequence[str]) -> AsyncIterator[Record]:
+    """Every committed record of topics, one after the other, without holding all of them."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        partitions = await _partitions(consumer, topics)
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        left = {tp for tp in partitions if ends[tp]}
+        while left:
+            with suppress(KafkaError):
+                for tp, records in (await consumer.getmany(*left, timeout_ms=200)).items():
+                    for record in records:
+                        if record.offset < ends[tp]:
+                            yield record
+            for tp in list(left):
+                if await consumer.position(tp) >= ends[tp]:
+                    left.discard(tp)
+    finally:
+        await consumer.stop()
