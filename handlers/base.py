@@ -140,14 +140,18 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     payload: bytes  # encoded once, at planning; its bytes count as held memory
 
 
-class Member(msgspec.Struct, frozen=True, gc=False):
-    """One piece in a request that carries several, with what its deterministic ids are made of."""
+class Member(msgspec.Struct, gc=False):
+    """One piece in a request that carries several, with what its deterministic ids are made of.
+
+    ``name`` is the handler's own, by which it may know the piece again in the answer.
+    """
 
     operation: Operation
     payload: bytes
     event: Event
     result_id: str
     timestamp_ms: int  # of the record that was read; -1: it has none
+    name: str | None = None
 
 
 class InDoubt(msgspec.Struct, frozen=True, gc=False):

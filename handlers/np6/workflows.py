@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from contracts.events import INT32_MAX, INT32_MIN, Event
-from contracts.ids import execution_id, execution_stamp_and_thread
+from contracts.ids import execution_id, executions_stamps_and_threads
 from contracts.results import Operation
 from handlers.base import BatchVerdict, Expression, ExpressionError, Member, Piece, Refusal, Reply, Request
 from handlers.deletions import DELETED, Deleted, is_deletion
@@ -150,10 +150,11 @@ class WorkflowsHandler:
     def batch_request(self, members: Sequence[Member], batch_id: str) -> Request:
         """The executions of the members, in order, each with its deterministic id and stamp."""
         set_ = f'","set":"{batch_id}"}},'
+        named = executions_stamps_and_threads((one.result_id, one.event.source, one.event.id) for one in members)
         parts = []
-        for member in members:
-            event, time_ms = member.event, member.timestamp_ms
-            execution, stamp, thread = execution_stamp_and_thread(member.result_id, event.source, event.id)
+        for member, execution, stamp, thread in zip(members, *named, strict=True):
+            member.name = execution
+            time_ms = member.timestamp_ms
             time = f'"time":{time_ms},' if time_ms >= 0 else ""
             ids = f'{{"id":"{execution}","stamp":{{{time}"id":"{stamp}","thread":"{thread}{set_}'
             parts.append(ids.encode() + member.payload[1:])
@@ -161,7 +162,8 @@ class WorkflowsHandler:
 
     def judge_batch(self, members: Sequence[Member], reply: Reply) -> BatchVerdict:
         """What the answer to :meth:`batch_request` means."""
-        return judge_executions(reply, [execution_id(member.result_id) for member in members], only=self._only)
+        ids = [member.name or execution_id(member.result_id) for member in members]
+        return judge_executions(reply, ids, only=self._only)
 
 
 def workflows_handler(options: WorkflowsConfig, compile_: Compile) -> WorkflowsHandler:

@@ -39,7 +39,7 @@ from service.delivery.holding import LaneHold
 from service.delivery.lane_delivery import DeliveryPolicy, LaneDelivery, status_of
 from service.delivery.retry import EXHAUSTING
 from service.intake.assignment import Assignment
-from service.intake.item import Item
+from service.intake.item import Item, name_items
 from service.journal.deliveries import OpenDelivery
 from service.journal.writer import JournalWriter
 from service.transport.account import Account, AccountObserver, Permit, is_success
@@ -175,14 +175,13 @@ class BulkDispatcher(LaneDelivery[Bulk]):
         return assignment.may_start() and self._gate.paused is None
 
     def _members(self, part: Part) -> list[Member]:
-        result_id = self._ids.of
+        unnamed = [item for item in part.items if item.result_id is None]
+        name_items(unnamed, self._ids)
         members = []
         for item in part.items:
-            record = item.record
-            if item.result_id is None:
-                item.result_id = result_id(record.topic, record.partition, item.offset, record.timestamp)
             assert item.event is not None
-            members.append(Member(item.operations[0], item.payload, item.event, item.result_id, record.timestamp))
+            assert item.result_id is not None
+            members.append(Member(item.operations[0], item.payload, item.event, item.result_id, item.record.timestamp))
         return members
 
     def _request(self, bulk: Bulk, members: Sequence[Member]) -> Request | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiokafka.structs import ConsumerRecord
@@ -9,6 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from contracts.deadletters import ReplayRecord
 from contracts.envelope import Undecodable
 from contracts.events import Event
+from contracts.ids import ResultIds
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
 from service.intake.assignment import PartitionState
@@ -79,3 +81,10 @@ class Item:
         self.doubted = False
         self.replay: ReplayRecord | None = None
         self.undecodable: Undecodable | None = None
+
+
+def name_items(items: Sequence[Item], ids: ResultIds) -> None:
+    """Give items the ids of their results."""
+    names = ids.many((tp.topic, tp.partition, i.offset, i.record.timestamp) for i in items for tp in (i.partition.tp,))
+    for item, name in zip(items, names, strict=True):
+        item.result_id = name

@@ -8,7 +8,7 @@ from contracts.deadletters import Position, dead_letter_headers
 from contracts.ids import ResultIds, hashed_key
 from contracts.outcomes import DEAD, Outcome
 from contracts.results import ResultEncoder
-from service.intake.item import Item
+from service.intake.item import Item, name_items
 from service.settling.batches import PartitionWrite, Record
 from service.settling.partitioner import partitions
 
@@ -36,6 +36,7 @@ class Documents:
 
     def writes(self, items: Sequence[Item], now_ms: int) -> list[PartitionWrite]:
         """Results and dead letters of ``items``, by partition, in the order of ``items``."""
+        name_items([item for item in items if item.result_id is None], self._ids)
         published = items
         if not self._policy.publish_skipped:
             published = [item for item in items if item.outcome is not Outcome.SKIPPED]
@@ -55,13 +56,14 @@ class Documents:
         if self._policy.hash_keys:
             keys = [None if key is None else hashed_key(key) for key in keys]
         by_partition: dict[int, list[Record]] = {}
-        encode, result_id = self._encoder.encode, self._ids.of
+        encode = self._encoder.encode
         for item, number, key in zip(items, numbers, keys, strict=True):
             tp = item.partition.tp
             timestamp = item.record.timestamp
             assert item.outcome is not None
+            assert item.result_id is not None
             value = encode(
-                item.result_id or result_id(tp.topic, tp.partition, item.offset, timestamp),
+                item.result_id,
                 item.event if item.event is not None else item.undecodable,
                 item.outcome,
                 item.reason,
@@ -98,13 +100,14 @@ class Documents:
         record, tp = item.record, item.partition.tp
         timestamp = record.timestamp if record.timestamp >= 0 else None
         assert item.outcome is not None
+        assert item.result_id is not None
         headers = dead_letter_headers(
             record.headers,
             lane=self._policy.lane,
             outcome=item.outcome,
             reason=item.reason,
             detail=item.detail,
-            result_id=self._ids.of(tp.topic, tp.partition, item.offset, record.timestamp),
+            result_id=item.result_id,
             read=Position(tp.topic, tp.partition, item.offset, timestamp),
             attempts=attempts_of(item),
             failed_at_ms=now_ms,

@@ -62,9 +62,20 @@ def test_hashed_keys() -> None:
     assert hashed_key(b"abc") == b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_the_ids_of_an_execution_at_once_are_those_one_by_one() -> None:
+def test_the_ids_of_executions_at_once_are_those_one_by_one() -> None:
     """Whichever way they are computed, and whatever the texts hold."""
-    for result, source, event in [("r", "crm", "e"), ("", "é\n", "x" * 300)]:
-        at_once = ids.execution_stamp_and_thread(result, source, event)
-        assert at_once == (ids.execution_id(result), ids.stamp_id(result), ids.thread_id(source, event))
-        assert at_once[0] == str(uuid.uuid5(ids.NAMESPACE, f"execution\n{result}"))
+    events = [("r", "crm", "e"), ("", "é\n", "x" * 300), *((f"r{n}", "crm", f"e{n}") for n in range(700))]
+    executions, stamps, threads = ids.executions_stamps_and_threads(events)
+    assert executions == [ids.execution_id(result) for result, _, _ in events]
+    assert stamps == [ids.stamp_id(result) for result, _, _ in events]
+    assert threads == [ids.thread_id(source, event) for _, source, event in events]
+    assert executions[1] == str(uuid.uuid5(ids.NAMESPACE, "execution\n"))
+    assert ids.executions_stamps_and_threads([]) == ([], [], [])
+
+
+def test_many_result_ids_at_once_are_those_one_by_one() -> None:
+    """Of several partitions in turn; as the standard library computes them."""
+    records = [("contacts", n % 7, n, 1_767_225_600_000 + n if n % 5 else -1) for n in range(3_000)]
+    expected = [str(uuid.uuid5(ids.NAMESPACE, f"lane\n{t}\n{p}\n{o}\n{ms}")) for t, p, o, ms in records]
+    assert ids.ResultIds("lane").many(records) == expected
+    assert ids.ResultIds("lane").many([]) == []

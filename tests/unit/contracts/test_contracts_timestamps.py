@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts import timestamps
 from contracts.timestamps import instant_text, is_strict_rfc3339, parse_rfc3339_ms, rfc3339_ms
 
 END_MS = 253_402_300_800_000
@@ -17,6 +18,23 @@ def test_what_is_written_is_read(ms: int) -> None:
     text = rfc3339_ms(ms)
     assert parse_rfc3339_ms(text) == ms
     assert (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1) == ms
+
+
+@given(st.text("0123456789:-.TZtz +,W4é", min_size=18, max_size=26), st.integers(0, END_MS - 1), st.data())
+def test_the_quick_way_reads_what_the_slow_one_reads(noise: str, ms: int, data: st.DataObject) -> None:
+    """The usual form is read by the standard library, which takes more than RFC 3339: nothing else gets through."""
+    text = list(rfc3339_ms(ms) if data.draw(st.booleans()) else rfc3339_ms(ms)[:19] + "Z")
+    for index in data.draw(st.lists(st.integers(0, len(text) - 1), max_size=2)):
+        text[index] = data.draw(st.sampled_from("0123456789:-.TZ ,W4٣"))
+    for candidate in (noise, "".join(text)):
+        quick = timestamps._parse_usual(candidate)
+        if quick is not None:
+            match = timestamps._RFC3339.fullmatch(candidate)
+            assert match is not None
+            assert match.group(5) < "24"
+            assert quick == (datetime.fromisoformat(candidate) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+                milliseconds=1
+            )
 
 
 @given(
