@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,8 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="a folder for the report; default: only on the terminal")
     parser.add_argument("--keep", type=Path, help="a folder for the processes' logs")
     given = parser.parse_args()
+    # Whoever ends the run ends the processes that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = Options(
         seed=given.seed,
         minutes=given.minutes,

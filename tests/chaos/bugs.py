@@ -123,7 +123,7 @@ def _journal_removed_outside() -> None:
     async def commit(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
         if after:
             await right(self, after, {}, membership)
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.8)
         await right(self, writes, offsets, membership)
 
     Transactor.commit = commit  # type: ignore[method-assign] # the bug
@@ -206,7 +206,7 @@ BUGS: dict[str, Bug] = {
     "commit before settle": Bug(
         _commit_before_settle, frozenset({"commit beyond unfinished", "missing"}), frozenset({"kill"})
     ),
-    "no fencing": Bug(_no_fencing, frozenset({"duplicate"}), frozenset({"freeze"})),
+    "no fencing": Bug(_no_fencing, frozenset({"duplicate"}), frozenset({"freeze", "storm"})),
     "send future not awaited": Bug(_send_not_awaited, frozenset({"missing", "commit beyond unfinished"})),
     "revoked work acknowledged": Bug(
         _revoked_acknowledged, frozenset({"missing", "commit beyond unfinished"}), frozenset({"stop", "scale"})
