@@ -11,6 +11,7 @@ from math import inf
 
 import msgspec
 
+from .adapting import AdaptingConcurrency
 from .quota import QuotaPace, read_quota
 from .retry import retry_after_s
 
@@ -30,7 +31,7 @@ _LEAST_SHARE = 0.001
 
 class LimiterPolicy(msgspec.Struct, frozen=True, gc=False):
     """What the operator chose for the account; None is no limit of ours. ``adaptive`` lowers the requests in
-    flight while the platform answers 429 or 503, and raises them again.
+    flight when the platform answers 429 or 503 or not in time, and raises them again.
     """
 
     max_in_flight: int | None = None
@@ -53,7 +54,6 @@ class AccountLimiter:
         "_concurrency",
         "_in_flight",
         "_interval_s",
-        "_lowered_at",
         "_next_at",
         "_pause_s",
         "_policy",
@@ -67,11 +67,11 @@ class AccountLimiter:
         self._in_flight = 0
         self._blocked_until = -inf
         self._next_at = -inf
-        self._lowered_at = -inf
         self._pause_s = 0.0
         self._share = 1.0
         self._quota = QuotaPace()
-        self._ceiling = self._concurrency = inf
+        self._ceiling = inf
+        self._concurrency = AdaptingConcurrency()
         self._interval_s = self._burst_s = 0.0
         self._unlimited = True
         self.set_share(1.0)
@@ -84,7 +84,7 @@ class AccountLimiter:
     @property
     def concurrency_limit(self) -> float:
         """How many may be in flight now (inf: any number)."""
-        return self._concurrency
+        return self._concurrency.limit
 
     @property
     def remaining(self) -> int | None:
@@ -105,9 +105,8 @@ class AccountLimiter:
         """The part of the account's limits that this process has: at least one in flight, 0.1 requests/s."""
         policy = self._policy
         self._share = min(1.0, max(share, _LEAST_SHARE))
-        lowered = self._concurrency / self._ceiling if self._ceiling < inf else 1.0
         self._ceiling = inf if policy.max_in_flight is None else max(1, int(policy.max_in_flight * share))
-        self._concurrency = max(1.0, self._ceiling * lowered)
+        self._concurrency.set_ceiling(self._ceiling)
         if policy.requests_per_second is not None:
             rate = max(_LEAST_REQUESTS_PER_S, policy.requests_per_second * share)
             self._interval_s = 1.0 / rate
@@ -135,15 +134,22 @@ class AccountLimiter:
         if quota is not None:
             self._quota.take(quota, now if began is None else began, now, self._in_flight / self._share)
             self._note_limits()
+        if began is not None:
+            self._concurrency.note(now - began)
         if status in THROTTLED:
             self._throttle(headers, now, now_wall_s, None if quota is None or quota.remaining else quota.left_s)
-        elif self._blocked_until > -inf or self._concurrency < self._ceiling:
+        elif self._blocked_until > -inf or self._concurrency.lowered:
             self._recover(now)
+
+    def timed_out(self, now: float) -> None:
+        """A request had no answer in time."""
+        if self._policy.adaptive:
+            self._concurrency.lower(now)
 
     def _admit_limited(self, now: float) -> float:
         if now < self._blocked_until:
             return self._blocked_until - now
-        if self._in_flight + 1 > self._concurrency:
+        if self._in_flight + 1 > self._concurrency.limit:
             return inf
         start_at = max(self._next_at, now - self._burst_s) if self._interval_s else now
         if start_at > now:
@@ -166,17 +172,16 @@ class AccountLimiter:
             asked_s = self._pause_s if resets_in_s is None else min(self._pause_s, max(resets_in_s, self._pause_s / 4))
         if asked_s is not None:
             self._blocked_until = max(self._blocked_until, now + asked_s)
-        if self._policy.adaptive and self._ceiling < inf and now - self._lowered_at >= 1.0:
-            self._lowered_at = now
-            self._concurrency = max(1.0, self._concurrency / 2)
+        if self._policy.adaptive:
+            self._concurrency.lower(now)
         self._note_limits()
 
     def _recover(self, now: float) -> None:
-        """An answer that was not throttled: pauses begin anew, one more may be in flight per round."""
+        """An answer that was not throttled: pauses begin anew, more may be in flight."""
         if now >= self._blocked_until:
             self._pause_s = 0.0
             self._blocked_until = -inf
-        self._concurrency = min(self._ceiling, self._concurrency + 1.0 / self._concurrency)
+        self._concurrency.grow()
         self._note_limits()
 
     def _note_limits(self) -> None:

@@ -337,6 +337,8 @@ class Account:
             self._failed_last = who
         if isinstance(reply, Answer):
             self.limiter.observe(reply.headers, reply.status, now, self._clock.wall_ms() / 1000, began)
+        elif reply.kind is FailureKind.TIMED_OUT:
+            self.limiter.timed_out(now)
         if permit is Permit.TRIAL:
             self._note_trial(reply, now)
         else:

@@ -127,7 +127,7 @@ def test_fewer_in_flight_while_throttled() -> None:
     for _ in range(9):
         limiter.observe({}, 204, NOW + 2, WALL_S)
     assert 8.9 < limiter.concurrency_limit < 9.1
-    for _ in range(2000):
+    for _ in range(20_000):
         limiter.observe({}, 204, NOW + 2, WALL_S)
     assert limiter.concurrency_limit == 32
     for second in range(100):

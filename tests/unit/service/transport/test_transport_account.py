@@ -89,7 +89,7 @@ def test_a_newcomer_does_not_overtake_while_the_line_moves_up() -> None:
         waiting = [asyncio.create_task(wait(name)) for name in ("a", "b")]
         await settle_down()
         assert first is not None
-        account.limiter._ceiling = account.limiter._concurrency = 3.0  # there is room for all at once
+        account.limiter._concurrency.limit = 3.0  # there is room for all at once
         account.abandon(first)
         # The head has its permit; "b" has not been woken yet.
         while not order:  # noqa: ASYNC110 - the very turn matters
