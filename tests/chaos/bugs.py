@@ -29,22 +29,6 @@ def _commit_before_settle() -> None:
     Transactor.commit = commit  # type: ignore[method-assign] # the bug
 
 
-def _no_fencing() -> None:
-    import msgspec
-
-    from service.lane.lane import Lane
-    from service.settling.transactor import Transactor
-
-    right = Transactor._commit_offsets
-
-    async def commit_offsets(self: Any, offsets: Any, membership: Any) -> None:
-        anybody = msgspec.structs.replace(membership, generation=-1, member_id="", instance_id=None)
-        await right(self, offsets, anybody)
-
-    Transactor._commit_offsets = commit_offsets  # type: ignore[method-assign] # the bug
-    Lane._awake = lambda self: True  # type: ignore[method-assign] # else it would notice by itself that it stood still
-
-
 def _send_not_awaited() -> None:
     from service.settling.producing import BatchSender
 
@@ -206,7 +190,6 @@ BUGS: dict[str, Bug] = {
     "commit before settle": Bug(
         _commit_before_settle, frozenset({"commit beyond unfinished", "missing"}), frozenset({"kill"})
     ),
-    "no fencing": Bug(_no_fencing, frozenset({"duplicate"}), frozenset({"freeze", "storm"})),
     "send future not awaited": Bug(_send_not_awaited, frozenset({"missing", "commit beyond unfinished"})),
     "revoked work acknowledged": Bug(
         _revoked_acknowledged, frozenset({"missing", "commit beyond unfinished"}), frozenset({"stop", "scale"})

@@ -89,6 +89,10 @@ class Replica:
     def set_clock(self, offset_s: int) -> None:
         self._clock.write_text(str(offset_s))
 
+    def at_work(self) -> bool:
+        """Whether both lanes have been given partitions since the start."""
+        return self.process.log.read_bytes()[self._log_before :].count(b'"partitions_assigned"') >= 2
+
     def died(self) -> bool:
         """Whether it has ended by itself."""
         process = self.process._process

@@ -53,6 +53,7 @@ _LANES: dict[str, dict[str, Any]] = {
 }
 _BROKER_RECOVERS_S = 15.0
 _FEW_BYTES = "100"
+_STARTS_WITHIN_S = 90.0
 
 
 class Run:
@@ -120,6 +121,7 @@ class Run:
         self._watching = watching
         for replica in self._replicas[: self.options.replicas]:
             replica.start()
+        await self._all_at_work()
         began = time.monotonic()
         load = asyncio.create_task(self._publish(began))
         tasks: set[asyncio.Task[None]] = set()
@@ -129,6 +131,17 @@ class Run:
             tasks.add(asyncio.create_task(self._fall(fault)))
         await load
         await asyncio.gather(*tasks)
+
+    async def _all_at_work(self) -> None:
+        """On a busy machine the start alone takes long: neither load nor faults before it is over."""
+        deadline = time.monotonic() + _STARTS_WITHIN_S
+        while not all(replica.at_work() for replica in self._replicas if replica.wanted):
+            if time.monotonic() > deadline:
+                self.findings.blame(
+                    "not at work in time", [r.name for r in self._replicas if r.wanted and not r.at_work()]
+                )
+                return
+            await asyncio.sleep(0.2)
 
     def _look_for_dead(self) -> None:
         for replica in self._replicas:

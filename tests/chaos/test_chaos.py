@@ -38,6 +38,6 @@ async def test_a_bug_that_is_put_back_is_found(bootstrap_servers: str, prefix: s
         every_s=(2.0, 3.0),
         only=frozenset(map(Kind, bug.faults)) or frozenset({Kind.STORM}),
     )
-    report = await Run(plan(options), bootstrap_servers, prefix, tmp_path, bug=name, quiet_s=8).run()
+    report = await Run(plan(options), bootstrap_servers, prefix, tmp_path, bug=name, quiet_s=10).run()
     print(report.markdown())
     assert bug.caught_as & report.findings.wrong.keys(), f"{name} was not found:\n{report.markdown()}"
