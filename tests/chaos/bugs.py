@@ -83,6 +83,7 @@ def _commit_past_a_gap() -> None:
 
 def _journal_after_the_call() -> None:
     from service.journal.writer import JournalWriter
+    from service.settling.transactor import Transactor
 
     right = JournalWriter.enter
     tasks = set()
@@ -97,6 +98,13 @@ def _journal_after_the_call() -> None:
         return time.monotonic()
 
     JournalWriter.enter = enter  # type: ignore[method-assign] # the bug
+    settle = Transactor.commit
+
+    async def commit(self: Any, *writes: Any, **more: Any) -> None:
+        await asyncio.sleep(0.5)  # a slow broker: what was called is not settled yet when the process is killed
+        await settle(self, *writes, **more)
+
+    Transactor.commit = commit  # type: ignore[method-assign] # the bug
 
 
 def _journal_removed_outside() -> None:
