@@ -8,6 +8,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from service.kafka.closing import end_within
+
 _WAIT_MS = 500
 _RETRY_S = 0.5
 _CLOSE_S = 5.0
@@ -81,8 +83,7 @@ class Follower:
         finally:
             self._consumer = None
             try:
-                async with asyncio.timeout(_CLOSE_S):
-                    await consumer.stop()
+                await end_within(consumer.stop(), _CLOSE_S)
             except (TimeoutError, KafkaError) as error:
                 self._failed(type(error).__name__)
 

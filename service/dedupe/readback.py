@@ -5,6 +5,7 @@ the lane meanwhile. It ends with its task, which the next assignment cancels.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from service.intake.unparsable import find_unparsable
+from service.kafka.closing import end_within
 
 _POLL_MS = 200
 _MAX_RECORDS = 500
@@ -52,11 +54,8 @@ class ReadBack:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await self._consumer.stop()
-        except TimeoutError:
-            pass
+        with contextlib.suppress(TimeoutError):
+            await end_within(self._consumer.stop(), _STOP_S)
 
     async def lowest_timestamps(self, committed: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """The lowest timestamp around each committed offset, in milliseconds; absent where no record lies there."""

@@ -6,6 +6,7 @@ stable offset. So partitions of ours are read to their high watermark, past what
 """
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from contracts.journal import (
     decode_key,
 )
 from service.errors import JournalUnreadableError
+from service.kafka.closing import end_within
 
 _POLL_MS = 200
 _STOP_S = 5.0
@@ -85,11 +87,8 @@ async def read_journal(
         await _read_to_ends(consumer, unread, journal)
     finally:
         # Also where the next assignment has cancelled us, in the middle of the start too.
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await consumer.stop()
-        except TimeoutError:
-            pass
+        with contextlib.suppress(TimeoutError):
+            await end_within(consumer.stop(), _STOP_S)
     return journal
 
 

@@ -42,6 +42,7 @@ from service.journal.deliveries import OpenDeliveries
 from service.journal.held_time import HeldTimeWriter
 from service.journal.reading import Journal, Starts, read_journal
 from service.journal.recovery import Recovered
+from service.kafka.closing import end_within
 from service.kafka.names import LaneNames
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import membership, request_rejoin
@@ -282,8 +283,7 @@ class Lane:
             if closing is None:
                 continue
             try:
-                async with asyncio.timeout(_CLOSE_S):
-                    await closing
+                await end_within(closing, _CLOSE_S)
             except (TimeoutError, KafkaError) as error:
                 self._observer.kafka_error(type(error).__name__)
 

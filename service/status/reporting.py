@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from service.app import Application
+from service.kafka.closing import end_within
 from service.kafka.names import status_topic
 from service.lifecycle import LaneState
 from service.status.document import encode_report, report_key
@@ -120,5 +121,4 @@ class _Reporter:
 async def _stop(producer: AIOKafkaProducer) -> None:
     """An idempotent producer that waits for its brokers would not end by itself."""
     with suppress(TimeoutError, KafkaError):
-        async with asyncio.timeout(_LAST_WITHIN_S):
-            await producer.stop()
+        await end_within(producer.stop(), _LAST_WITHIN_S)
