@@ -134,6 +134,8 @@ class AccountLimiter:
         if quota is not None:
             self._quota.take(quota, now if began is None else began, now, self._in_flight / self._share)
             self._note_limits()
+        elif self._quota.active and status not in THROTTLED:
+            self._quota.untold(now)
         if began is not None:
             self._concurrency.note(now - began)
         if status in THROTTLED:

@@ -22,6 +22,10 @@ _ROUNDING_S = 1.0
 _LONGER_WINDOW = 1.02
 # Below one half of the limit no more than twice the window's average rate, however little time is left.
 _MOST_OVER_AVERAGE = 2.0
+# A limit that only a refusal told must not be kept to for ever: after so long without a word of it in any answer, and
+# two of its windows, nothing is known.
+_FORGOTTEN_AFTER_S = 60.0
+_FORGOTTEN_AFTER_WINDOWS = 2.0
 # However small the share: 0.1 requests/s.
 LONGEST_SPACING_S = 10.0
 
@@ -120,6 +124,12 @@ class QuotaPace:
             self._remaining = quota.remaining
         self._asked_at = asked_at
         self.active = self.known = True
+
+    def untold(self, now: float) -> None:
+        """An answer that says nothing of a limit."""
+        patience_s = max(_FORGOTTEN_AFTER_S, _FORGOTTEN_AFTER_WINDOWS * self._window_s)
+        if self.active and now - self._asked_at > patience_s:
+            self.active = self.known = False
 
     def _begin_window(self, at: float) -> None:
         """Much more is left than before: from one such moment to the next it is a window, which may end before its

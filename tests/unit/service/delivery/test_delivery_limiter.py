@@ -260,6 +260,21 @@ def test_answers_without_headers_in_a_new_window_do_not_stop_it() -> None:
         limiter.release()
 
 
+def test_a_limit_that_only_a_refusal_told_is_forgotten() -> None:
+    """The answers behind it say nothing of a limit: for a minute the average is kept to, then nothing is known."""
+    limiter = AccountLimiter(LimiterPolicy())
+    assert limiter.admit(NOW) == 0.0
+    answered(limiter, NOW, 429, rate(limit=10, remaining=0, reset=1))
+    started: list[float] = []
+    for step in range(12_000):
+        now = NOW + step / 100
+        if limiter.admit(now) == 0.0:
+            started.append(now - NOW)
+            answered(limiter, now)
+    assert sum(at < 60 for at in started) <= 10 * 60 + 1
+    assert sum(at > 65 for at in started) > 2 * 10 * 55
+
+
 def test_a_platform_with_a_window_never_has_to_refuse() -> None:
     """20 requests per 10 seconds, 8 in flight, an answer after 0.2 s: the headers alone keep us under it."""
     limiter = AccountLimiter(LimiterPolicy(max_in_flight=8))
