@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,3 +101,9 @@ def test_our_errors_have_one_root() -> None:
         if isinstance(node, ast.ClassDef) and (bases := {ast.unparse(base) for base in node.bases}) and bases <= foreign
     }
     assert roots == {"FanlineError", "CommandError"}
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by their names alone, and leaves out the second one with an error."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
