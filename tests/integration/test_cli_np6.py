@@ -21,6 +21,7 @@ from contracts.events import Event
 from service.publishing.publishing import publisher
 from tests.support.cli import API_KEY, KEY_VARIABLE, ROOT, Command, configuration, lane, wait
 from tests.support.kafka import Record, create_topics, read_committed_all
+from tests.support.patience import patiently
 
 WITHIN_S = 60.0
 
@@ -172,7 +173,7 @@ def test_a_lane_with_dedupe_takes_each_once(
 
 async def _results(bootstrap_servers: str, topic: str, count: int) -> list[dict[str, Any]]:
     """The results, once there are so many."""
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + patiently(WITHIN_S)
     while True:
         found = await read_committed_all(bootstrap_servers, [topic])
         if len(found) >= count:

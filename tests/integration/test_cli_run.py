@@ -18,6 +18,7 @@ from handlers.sandbox import SandboxServer
 from handlers.sandbox.prescriptions import Match, Prescription, Step
 from tests.support.cli import API_KEY, KEY_VARIABLE, Command, configuration, lane, run
 from tests.support.kafka import Message, create_topics, produce, read_committed_all
+from tests.support.patience import patiently
 
 SOON_S = 40.0  # a process starts within seconds, also on a machine with other work
 
@@ -79,7 +80,7 @@ class Stage:
 
     async def wait_for_results(self, lanes: dict[str, int]) -> list[dict[str, Any]]:
         """The results, once each lane has so many."""
-        deadline = time.monotonic() + SOON_S
+        deadline = time.monotonic() + patiently(SOON_S)
         while True:
             records = await read_committed_all(self.bootstrap_servers, [self.results])
             results = [json.loads(record.value or b"null") for record in records]

@@ -16,6 +16,7 @@ from tests.support.events import Feed
 from tests.support.harness import DRAIN_S, Stage, until_state
 from tests.support.kafka import read_all
 from tests.support.oracle import check_each_called, check_order, until
+from tests.support.patience import patiently
 
 WITHIN_S = 40.0
 # Slow enough that a backlog is there whenever it is paused.
@@ -45,7 +46,7 @@ async def reports(stage: Stage) -> dict[str, list[dict[str, Any]]]:
 
 async def until_reported(stage: Stage, lane: str, states: list[str]) -> list[dict[str, Any]]:
     """Wait until the processes report these states of a lane."""
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + patiently(WITHIN_S)
     while True:
         found = (await reports(stage))[lane]
         if sorted(report["state"] for report in found) == states:

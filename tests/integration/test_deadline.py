@@ -11,6 +11,7 @@ from tests.support.events import ContactEvent, Feed
 from tests.support.harness import Stage
 from tests.support.kafka import Message, read_committed_all
 from tests.support.oracle import Place, Source, until
+from tests.support.patience import patiently
 
 FAST = {"session_timeout": "2500ms", "transaction_timeout": "1s"}
 DEADLINE_S = 6
@@ -54,7 +55,7 @@ async def _until_held_time(
     stage: Stage, condition: Callable[[HeldTime], bool], alive: Callable[[], object], *, within_s: float = 30.0
 ) -> None:
     """Wait until the newest entry of each partition of the journal is so."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + patiently(within_s)
     while True:
         alive()
         newest: dict[int, HeldTime] = {}

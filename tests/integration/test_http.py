@@ -19,6 +19,7 @@ from service.http import Endpoint, serve
 from service.status import LaneStatus, PartitionStatus, StatusDocument, decode_status
 from tests.support.events import CITY, EMAIL_DOMAIN, Feed
 from tests.support.harness import API_KEY, Stage
+from tests.support.patience import patiently
 
 LANES = {"vip": {}, "news": {}}
 ANY_PORT = "127.0.0.1:0"
@@ -40,7 +41,7 @@ async def until_lane(
     endpoint: Endpoint, lane: str, reached: Callable[[LaneStatus], object], *, within_s: float = 20.0
 ) -> LaneStatus:
     """The first status of a lane that ``reached`` is true of."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + patiently(within_s)
     while not reached(found := of_lane(await read(endpoint), lane)):
         assert time.monotonic() < deadline, f"not reached; the lane is {found}"
         await asyncio.sleep(0.05)
@@ -49,7 +50,7 @@ async def until_lane(
 
 async def until_answer(ask: Callable[[], Awaitable[tuple[int, str, dict[str, str]]]], status: int) -> str:
     """The first body that comes with a status."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patiently(20)
     while (answer := await ask())[0] != status:
         assert time.monotonic() < deadline, answer
         await asyncio.sleep(0.05)

@@ -15,6 +15,7 @@ from tests.support.cli import run
 from tests.support.events import CITY, EMAIL_DOMAIN, ContactEvent, Feed, contact_event
 from tests.support.harness import API_KEY, KEY_VARIABLE, Stage
 from tests.support.kafka import Message, produce
+from tests.support.patience import patiently
 from tests.support.workflows import notification
 
 SOON_S = 30.0  # processes tell each five seconds
@@ -37,7 +38,7 @@ class Asking:
 
     async def until(self, event_id: str, *words: str) -> str:
         """What is printed, once all the words are in it."""
-        deadline = time.monotonic() + SOON_S
+        deadline = time.monotonic() + patiently(SOON_S)
         while True:
             text = await self.text(event_id)
             if all(word in text for word in words):
@@ -147,10 +148,10 @@ async def test_what_goes_on(bootstrap_servers: str, prefix: str, tmp_path: Path)
         service = stage.process()
         service.start()
 
-        told = await ask.until(failing.id, "retrying (HTTP 500), attempt 2 in ")
-        assert "process " in told
+        await ask.until(failing.id, "retrying (HTTP 500), attempt ", " in ", "process ")
         [lane] = (await ask.document(failing.id))["stories"][0]["lanes"]
-        assert (lane["standing"], lane["attempt"]) == ("waiting", 2)
+        assert lane["standing"] == "waiting"
+        assert lane["attempt"] >= 2
         assert lane["next_at"] > lane["as_of"]
         assert "delivered at" in await ask.text(others[0].id)
         await ask.until(slow[-1].id, "not yet read: ", "offsets before it, from position ", "the lane is full: ")

@@ -22,7 +22,7 @@ from tests.support.tokens import TokenServer
 PASSWORD = "kafka-password-that-nobody-may-read"
 PASSWORD_VARIABLE = "FANLINE_TEST_KAFKA_PASSWORD"
 SECRET_VARIABLE = "FANLINE_TEST_CLIENT_SECRET"
-REAUTHENTICATION_MS = 2_000
+REAUTHENTICATION_MS = 5_000  # long enough to join a group in, also on a busy machine
 EVENTS = 40
 
 
@@ -44,7 +44,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encrypted(certificates: Certificates, keys: Path) -> Iterator[Cluster]:
-    """TLS, and every SASL mechanism; a connection is good for two seconds."""
+    """TLS, and every SASL mechanism; a connection is good for five seconds."""
     security = Security(
         protocol=Protocol.SASL_SSL,
         key_store=certificates.server_store,
@@ -98,7 +98,7 @@ async def test_with_bearer_tokens_that_end(
 ) -> None:
     """OAUTHBEARER: the broker closes each connection when its token has ended. The service opens new ones, with new
     tokens: nothing is lost, nothing is settled twice, and no partition is given away."""
-    async with TokenServer({"ada": PASSWORD}, life_s=2) as tokens:
+    async with TokenServer({"ada": PASSWORD}, life_s=5) as tokens:
         kafka = {
             "bootstrap_servers": encrypted.bootstrap_servers.split(","),
             "security": bearer(certificates, tokens),

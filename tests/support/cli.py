@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from typer.testing import CliRunner, Result
 
 from service.cli import app
+from tests.support.patience import patiently
 
 ROOT = Path(__file__).parents[2]
 KEY_VARIABLE = "FANLINE_TEST_CLI_KEY"
@@ -86,7 +87,7 @@ class Command:
 
     def until(self, text: str, *, within_s: float = 30.0) -> str:
         """All that was printed, once ``text`` is in it. Raises AssertionError if it ends or takes longer."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + patiently(within_s)
         while text not in (printed := self.printed()):
             assert self._process.poll() is None, f"ended with {self._process.returncode}:\n{printed}"
             assert time.monotonic() < deadline, f"no {text!r} within {within_s} s:\n{printed}"
@@ -99,7 +100,7 @@ class Command:
 
     def code(self, *, within_s: float = 30.0) -> int:
         """The exit code. Raises TimeoutExpired."""
-        return self._process.wait(within_s)
+        return self._process.wait(patiently(within_s))
 
     def __enter__(self) -> Self:
         return self

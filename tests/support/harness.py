@@ -39,6 +39,7 @@ from tests.support.oracle import (
     read_sources,
     until,
 )
+from tests.support.patience import patiently
 
 KEY_VARIABLE = "FANLINE_TEST_NP6_KEY"
 API_KEY = "np6-key-that-nobody-may-read-4711"
@@ -356,7 +357,7 @@ class Stage:
         """Wait until every event that the feed has given by now has a result."""
         wanted = {event.id for event in feed.events}
 
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + patiently(within_s)
         while missing := wanted - {str(r.document["subject"]) for r in self.results.found if r.lane == lane}:
             assert time.monotonic() < deadline, f"{len(missing)} of {len(wanted)} events have no result"
             await self.results.look()
@@ -432,7 +433,7 @@ class Stage:
 async def until_state(lane: Lane, state: str, word: str, *, within_s: float) -> str:
     """Wait until a lane in this process is in a state whose reason holds ``word``; the reason."""
     board = lane.board
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + patiently(within_s)
     while board.state.value != state or word not in (board.reason or ""):
         if time.monotonic() > deadline:
             raise AssertionError(f"the lane is {board.state.value} ({board.reason}), not {state} ({word})")

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from handlers.sandbox import Call
 from tests.support.kafka import Record, read_committed_all
+from tests.support.patience import patiently
 
 NAMESPACE = uuid.UUID("a06f0ca3-e230-4067-9938-b01c7eb393a8")
 _EXAMPLES = 5
@@ -142,7 +143,7 @@ class Results:
         alive: Callable[[], object] = lambda: None,
     ) -> None:
         """Wait until each lane has results for so many events. ``alive`` may raise. Raises AssertionError."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + patiently(within_s)
         while any(len(self.of(lane)) < count for lane, count in counts.items()):
             alive()
             if time.monotonic() > deadline:
@@ -153,7 +154,7 @@ class Results:
 
 async def until(condition: Callable[[], bool], *, within_s: float, what: str) -> None:
     """Poll until it is so. Raises AssertionError, saying ``what`` was waited for."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + patiently(within_s)
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}")
