@@ -2,6 +2,7 @@
 #   make demo   see it work          make test   all tests      make lint   what must be clean
 #   make bench  speed beside peers   make memory peak memory over two backlogs
 #   make chaos  a seeded run of faults: SEED=7 MINUTES=30 ARGS="--replicas 5 --brokers 3 --report DIR"
+#   make chaos-bugs   bugs put back one after the other: each has to be found
 # ARGS goes to the command: make demo ARGS="--faults --keep", make test ARGS="tests/unit -q".
 
 PYTHON ?= python3
@@ -15,10 +16,10 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench memory chaos lock clean
+.PHONY: help setup demo test lint format bench memory chaos chaos-bugs lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 
 setup: $(READY)
 
@@ -60,6 +61,9 @@ MINUTES ?= 3
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)
+
+chaos-bugs: $(READY)
+	$(BIN)/python -m tests.chaos.detectors $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix-only .

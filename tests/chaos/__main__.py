@@ -27,6 +27,9 @@ def main() -> int:
     parser.add_argument(
         "--broker-faults", action="store_true", help="kill brokers too; with 3 always, with one sessions are 90 s then"
     )
+    parser.add_argument(
+        "--sessions", type=float, help="seconds instead of 5; with 20 and more one broker can be killed as well"
+    )
     parser.add_argument("--only", nargs="+", choices=[kind.value for kind in Kind], help="no faults but these")
     parser.add_argument("--bug", choices=sorted(BUGS), help="put this bug back: the run has to find it")
     parser.add_argument("--report", type=Path, help="a folder for the report; default: only on the terminal")
@@ -41,6 +44,7 @@ def main() -> int:
         replicas=given.replicas,
         brokers=given.brokers,
         broker_faults=given.broker_faults or given.brokers == 3,
+        sessions_s=given.sessions,
         only=frozenset(map(Kind, given.only)) if given.only else None,
     )
     with tempfile.TemporaryDirectory() as temporary:

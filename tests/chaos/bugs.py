@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 
 class Bug(NamedTuple):
-    """``put_back`` changes the service in this process; ``caught_as``: names in ``Findings.wrong``, one of which has to
-    come; ``faults``: what has to happen for it to show (none: load alone)."""
+    """``put_back`` changes the service in this process; ``scene``: what has to happen for it to show;
+    ``caught_as``: names in ``Findings.wrong``, one of which has to come; ``each_time``: shown in each run of the
+    tests, not only when all are asked for."""
 
     put_back: Callable[[], None]
+    scene: str
     caught_as: frozenset[str]
-    faults: frozenset[str] = frozenset()
+    each_time: bool = False
 
 
 def _commit_before_settle() -> None:
@@ -23,7 +25,6 @@ def _commit_before_settle() -> None:
 
     async def commit(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
         await right(self, (), offsets, membership)
-        await asyncio.sleep(0.3)
         await right(self, writes, {}, membership, after=after)
 
     Transactor.commit = commit  # type: ignore[method-assign] # the bug
@@ -83,13 +84,12 @@ def _commit_past_a_gap() -> None:
 
 def _journal_after_the_call() -> None:
     from service.journal.writer import JournalWriter
-    from service.settling.transactor import Transactor
 
     right = JournalWriter.enter
     tasks = set()
 
     async def later(self: Any, delivery: Any) -> None:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(5.0)
         await right(self, delivery)
 
     async def enter(self: Any, delivery: Any) -> float:
@@ -98,13 +98,6 @@ def _journal_after_the_call() -> None:
         return time.monotonic()
 
     JournalWriter.enter = enter  # type: ignore[method-assign] # the bug
-    settle = Transactor.commit
-
-    async def commit(self: Any, *writes: Any, **more: Any) -> None:
-        await asyncio.sleep(0.5)  # a slow broker: what was called is not settled yet when the process is killed
-        await settle(self, *writes, **more)
-
-    Transactor.commit = commit  # type: ignore[method-assign] # the bug
 
 
 def _journal_removed_outside() -> None:
@@ -115,7 +108,6 @@ def _journal_removed_outside() -> None:
     async def commit(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
         if after:
             await right(self, after, {}, membership)
-            await asyncio.sleep(0.8)
         await right(self, writes, offsets, membership)
 
     Transactor.commit = commit  # type: ignore[method-assign] # the bug
@@ -194,25 +186,94 @@ def _id_not_stable() -> None:
     ResultIds.of = lambda self, *place: str(uuid.uuid4())  # type: ignore[assignment, method-assign] # the bug
 
 
+def _no_fencing() -> None:
+    import msgspec
+
+    from service.settling.transactor import Transactor
+
+    right = Transactor._commit_offsets
+
+    async def commit_offsets(self: Any, offsets: Any, membership: Any) -> None:
+        nobody = msgspec.structs.replace(membership, generation=-1, member_id="", instance_id=None)
+        await right(self, offsets, nobody)
+
+    Transactor._commit_offsets = commit_offsets  # type: ignore[method-assign] # the bug
+
+
+def _offsets_before_fencing() -> None:
+    from service.lane.lane import Lane
+
+    prepare, read = Lane._prepare_once, Lane._committed_of
+    early: dict[Any, Any] = {}
+
+    async def prepare_once(self: Any, assignment: Any) -> None:
+        early[assignment] = await read(self, assignment)
+        await prepare(self, assignment)
+
+    async def committed_of(self: Any, assignment: Any) -> Any:
+        return early.pop(assignment, None) or await read(self, assignment)
+
+    Lane._prepare_once = prepare_once  # type: ignore[method-assign] # the bug
+    Lane._committed_of = committed_of  # type: ignore[method-assign] # the bug
+
+
+def _unstable_offsets() -> None:
+    from service.kafka import requests
+
+    right = requests.OffsetFetch.__init__
+
+    def init(self: Any, *, group_id: str, topics: Any, require_stable: bool = True) -> None:
+        right(self, group_id=group_id, topics=topics, require_stable=False)
+
+    requests.OffsetFetch.__init__ = init  # type: ignore[method-assign] # the bug
+
+
+def _expired_is_lost_ownership() -> None:
+    from service.errors import FencedError, TransactorLostError
+    from service.settling.transactor import Transactor
+
+    right = Transactor.commit
+
+    async def commit(self: Any, *writes: Any, **more: Any) -> None:
+        try:
+            await right(self, *writes, **more)
+        except TransactorLostError as error:
+            if any(name in str(error) for name in ("EPOCH", "FENCED", "INVALID_TXN_STATE")):
+                raise FencedError(str(error)) from error
+            raise
+
+    Transactor.commit = commit  # type: ignore[method-assign] # the bug
+
+
+_LOST = frozenset({"commit beyond unfinished", "missing"})
+
+# The sixteen of which each has to be found by its name. A replay by the key's hash instead of the origin's partition is
+# shown by the dead letter, which is written to the partition from which it is replayed.
 BUGS: dict[str, Bug] = {
-    "commit before settle": Bug(
-        _commit_before_settle, frozenset({"commit beyond unfinished", "missing"}), frozenset({"kill"})
+    "commit before settle": Bug(_commit_before_settle, "killed before its results", _LOST, each_time=True),
+    "no fencing": Bug(_no_fencing, "zombie", frozenset({"duplicate"})),
+    "send future not awaited": Bug(_send_not_awaited, "load", _LOST),
+    "offsets read before fencing": Bug(_offsets_before_fencing, "stood still", frozenset({"duplicate"})),
+    "unstable offsets read": Bug(_unstable_offsets, "unfinished transaction", frozenset({"duplicate"})),
+    "revoked work acknowledged": Bug(_revoked_acknowledged, "given back in the middle", _LOST),
+    "commit past a gap": Bug(_commit_past_a_gap, "killed behind a gap", _LOST),
+    "journal written after the call": Bug(
+        _journal_after_the_call, "killed before its results", frozenset({"executed twice"})
     ),
-    "send future not awaited": Bug(_send_not_awaited, frozenset({"missing", "commit beyond unfinished"})),
-    "revoked work acknowledged": Bug(
-        _revoked_acknowledged, frozenset({"missing", "commit beyond unfinished"}), frozenset({"stop", "scale"})
-    ),
-    "commit past a gap": Bug(
-        _commit_past_a_gap, frozenset({"commit beyond unfinished", "missing"}), frozenset({"kill"})
-    ),
-    "journal written after the call": Bug(_journal_after_the_call, frozenset({"executed twice"}), frozenset({"kill"})),
     "journal removed outside the transaction": Bug(
-        _journal_removed_outside, frozenset({"executed twice"}), frozenset({"kill"})
+        _journal_removed_outside, "killed before its results", frozenset({"executed twice"}), each_time=True
     ),
-    "order lost on retry": Bug(_order_lost, frozenset({"order lost"}), frozenset({"storm"})),
-    "drop on full queue": Bug(_drop_on_full, frozenset({"missing", "commit beyond unfinished"})),
-    "cancelled counted as failed": Bug(_cancelled_is_failed, frozenset({"wrong outcome"}), frozenset({"stop"})),
-    "dead letter with the original timestamp": Bug(_original_timestamp, frozenset({"dead letter's time"})),
-    "dead letter by hash instead of origin partition": Bug(_by_hash, frozenset({"dead letters"})),
-    "result id not stable": Bug(_id_not_stable, frozenset({"wrong id"})),
+    "order lost on retry": Bug(_order_lost, "storm", frozenset({"order lost"})),
+    "drop on full queue": Bug(_drop_on_full, "load", _LOST),
+    "cancelled counted as failed": Bug(
+        _cancelled_is_failed, "given back in the middle", frozenset({"wrong outcome"}), each_time=True
+    ),
+    "expired transaction taken for lost ownership": Bug(
+        _expired_is_lost_ownership, "transaction expired", frozenset({"not settled in time"})
+    ),
+    "dead letter with the original timestamp": Bug(
+        _original_timestamp, "load", frozenset({"dead letter's time"}), each_time=True
+    ),
+    "dead letter by hash instead of origin partition": Bug(_by_hash, "load", frozenset({"dead letters"})),
+    "result id not stable": Bug(_id_not_stable, "load", frozenset({"wrong id"}), each_time=True),
 }

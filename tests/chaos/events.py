@@ -30,9 +30,12 @@ class Events:
         self.count = 0
 
     def next(self) -> tuple[str, bytes, bytes, int]:
-        """Lane, key, value, partition. The partition is none that Kafka's own partitioner would choose."""
+        """Lane, key, value, partition of an event of any lane."""
+        return self.of("workflows" if self._random.random() < 0.25 else "segments")
+
+    def of(self, lane: str) -> tuple[str, bytes, bytes, int]:
+        """The next event of a lane. The partition is none that Kafka's own partitioner would choose."""
         self.count += 1
-        lane = "workflows" if self._random.random() < 0.25 else "segments"
         contact = self._random.randrange(self._contacts)
         number = self._numbers[lane, contact] = self._numbers.get((lane, contact), 0) + 1
         target = f"{'stranger' if contact % _STRANGER_EVERY == 7 else 'contact'}-{contact:06d}"

@@ -1,5 +1,6 @@
 """What a chaos run does, from its seed alone: which fault befalls whom, when and for how long. Pure."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
@@ -7,6 +8,11 @@ from random import Random
 LEAST_ALIVE = 2
 # A process that was started is taken to be at work after so long.
 _STARTS_IN_S = 3.0
+_LONG_SESSION_S = 10.0
+# So often at the least does each kind of fault fall, spread over the run: once in so many minutes, up to so often.
+_ONCE_IN_MINUTES, _OFTEN_ENOUGH = 4.0, 4
+# With transactions that live so long the only broker can be killed for a moment.
+_OUTLIVES_A_RESTART_S = 10.0
 
 
 class Kind(StrEnum):
@@ -17,6 +23,7 @@ class Kind(StrEnum):
     FREEZE = "freeze"  # SIGSTOP beyond the session, then SIGCONT
     SCALE = "scale"  # a replica more; it leaves in good order after a while
     WIRE = "wire"  # between one replica and the platform: slow, stalled, cut, refused
+    KAFKA_WIRE = "kafka-wire"  # between one replica and the brokers
     STORM = "storm"  # the platform fails more often, in all its ways
     OUTAGE = "outage"  # an account is dead
     CLOCK = "clock"  # one replica's clock is wrong
@@ -31,8 +38,9 @@ _WEIGHTS = {
     Kind.STOP: 8,
     Kind.FREEZE: 6,
     Kind.SCALE: 4,
-    Kind.WIRE: 10,
-    Kind.STORM: 8,
+    Kind.WIRE: 8,
+    Kind.KAFKA_WIRE: 6,
+    Kind.STORM: 7,
     Kind.OUTAGE: 4,
     Kind.CLOCK: 5,
     Kind.BROKER: 3,
@@ -44,6 +52,8 @@ _OF_BROKERS = frozenset({Kind.BROKER, Kind.BROKER_FREEZE})
 # While one of these lasts nothing else of them begins: each stops the whole group for a while.
 _ALONE = _OF_BROKERS | {Kind.REFUSAL}
 WIRES = ("slow", "stalled", "cut", "refused", "crumbs")
+# The one replica whose connections to the brokers go through wires.
+WIRED = 1
 OUTAGES = ("unavailable", "reset", "hang")
 
 
@@ -70,6 +80,7 @@ class Options:
     broker_faults: bool = False
     every_s: tuple[float, float] = (3.0, 9.0)  # between two faults
     only: frozenset[Kind] | None = None
+    sessions_s: float | None = None  # other than the usual ones
 
     @property
     def duration_s(self) -> float:
@@ -82,15 +93,20 @@ class Options:
 
     @property
     def patient(self) -> bool:
-        """Whether transactions must outlive a restart of the only broker (KAFKA.md 1): then sessions are long too."""
-        return self.broker_faults and self.brokers == 1
+        """Whether transactions must outlive a restart of the only broker, or it would show what was aborted (a fault of
+        Kafka's): then sessions are long too, and who comes back in time is the same member."""
+        return self.broker_faults and self.brokers == 1 and self.sessions_s is None
 
     @property
     def session_s(self) -> float:
+        if self.sessions_s is not None:
+            return self.sessions_s
         return 90.0 if self.patient else 5.0
 
     @property
     def transaction_s(self) -> float:
+        if self.sessions_s is not None:
+            return self.sessions_s * 0.6
         return 60.0 if self.patient else 3.0
 
 
@@ -106,7 +122,7 @@ class Plan:
 def plan(options: Options) -> Plan:
     """The faults in order of time. At least two replicas are alive at each moment but during a refusal."""
     random = Random(options.seed)
-    static = frozenset(range(options.replicas + 1)) if options.patient else _some(random, options.replicas + 1)
+    static = _static_members(random, options)
     kinds = [kind for kind in _WEIGHTS if _wanted(options, kind)]
     weights = [_WEIGHTS[kind] for kind in kinds]
     busy = dict.fromkeys(range(options.replicas), 0.0)  # until when a replica is away
@@ -115,17 +131,18 @@ def plan(options: Options) -> Plan:
     now = random.uniform(3.0, 5.0)
     while now < options.duration_s - 3:
         [kind] = random.choices(kinds, weights)
+        kind = _overdue(options, kinds, faults, now) or kind
         fault = _fault(random, options, kind, now)
         ends = now + fault.for_s + _STARTS_IN_S
         free = [replica for replica, until in busy.items() if until <= now]
         if kind in _ALONE:
-            if alone_until <= now and len(free) == options.replicas:
+            if alone_until <= now and scaled_until <= now and len(free) == options.replicas:
                 faults.append(fault)
                 alone_until = ends + _STARTS_IN_S
                 if kind is Kind.REFUSAL:
                     busy = dict.fromkeys(busy, alone_until)
         elif kind is Kind.SCALE:
-            if scaled_until <= now:
+            if scaled_until <= now and alone_until <= now:
                 faults.append(fault)
                 scaled_until = ends + _STARTS_IN_S
         elif kind in _OF_REPLICAS:
@@ -139,16 +156,37 @@ def plan(options: Options) -> Plan:
     return Plan(options, tuple(faults), static)
 
 
+def _overdue(options: Options, kinds: list[Kind], faults: list[Fault], now: float) -> Kind | None:
+    """The kind that lags most behind what is the least of each; one that cannot fall yet keeps the others away until
+    it can."""
+    least = min(_OFTEN_ENOUGH, int(options.minutes / _ONCE_IN_MINUTES))
+    due = int(least * now / options.duration_s + 0.5)
+    counts = Counter(fault.kind for fault in faults)
+    lagging = [kind for kind in kinds if counts[kind] < due]
+    return min(lagging, key=counts.__getitem__, default=None)
+
+
 def _wanted(options: Options, kind: Kind) -> bool:
     if options.only is not None:
         return kind in options.only
+    if kind is Kind.BROKER and options.brokers == 1:
+        return options.broker_faults and options.transaction_s >= _OUTLIVES_A_RESTART_S
+    if kind is Kind.KAFKA_WIRE and options.patient:
+        return False
     if kind is Kind.FREEZE and options.patient:
         return False  # a session of 90 s would have to pass
     return kind not in _OF_BROKERS or options.broker_faults
 
 
-def _some(random: Random, count: int) -> frozenset[int]:
-    return frozenset(number for number in range(count) if random.random() < 0.5)
+def _static_members(random: Random, options: Options) -> frozenset[int]:
+    """Who is the same member when it comes back. While the session of one that is not lasts, its group stands still
+    once it has come back: with long sessions there is one of these at the most."""
+    members = frozenset(range(options.replicas + 1))
+    if options.patient:
+        return members
+    if options.session_s >= _LONG_SESSION_S:
+        return members - {options.replicas - 1}
+    return frozenset(number for number in members if random.random() < 0.5)
 
 
 def _fault(random: Random, options: Options, kind: Kind, at_s: float) -> Fault:
@@ -157,13 +195,16 @@ def _fault(random: Random, options: Options, kind: Kind, at_s: float) -> Fault:
     match kind:
         case Kind.KILL | Kind.STOP:
             # Back at once, or only when the others have taken over.
-            return Fault(at_s, kind, random.choice([0.1, 1.0, options.session_s + 2 if not options.patient else 2.0]))
+            away_s = 2.0 if options.patient else options.session_s + 2
+            return Fault(at_s, kind, random.choice([0.1, 1.0, 1.0, away_s]))
         case Kind.FREEZE:
             return Fault(at_s, kind, options.session_s + random.uniform(2, 5))
         case Kind.SCALE:
             return Fault(at_s, kind, random.uniform(8, 20), options.replicas)
         case Kind.WIRE:
             return Fault(at_s, kind, random.uniform(2, 8), replica, random.choice(WIRES))
+        case Kind.KAFKA_WIRE:
+            return Fault(at_s, kind, random.uniform(2, 8), WIRED, random.choice(WIRES))
         case Kind.STORM:
             return Fault(at_s, kind, random.uniform(4, 10))
         case Kind.OUTAGE:
@@ -172,7 +213,8 @@ def _fault(random: Random, options: Options, kind: Kind, at_s: float) -> Fault:
         case Kind.CLOCK:
             return Fault(at_s, kind, random.uniform(5, 20), replica, str(random.choice([-300, -30, 45, 600])))
         case Kind.BROKER:
-            return Fault(at_s, kind, random.uniform(0.5, 6), random.randrange(options.brokers))
+            longest_s = 6.0 if options.brokers > 1 else 1.0
+            return Fault(at_s, kind, random.uniform(0.5, longest_s), random.randrange(options.brokers))
         case Kind.BROKER_FREEZE:
             return Fault(at_s, kind, random.uniform(2, 12), random.randrange(options.brokers))
         case Kind.REFUSAL:

@@ -8,7 +8,8 @@ _CHUNK = 64 * 1024
 
 
 class Wire:
-    """Between one replica and the platform. ``mood`` is one of ``plan.WIRES``, or empty: as if it were not there.
+    """Between one replica and the platform, or a broker. ``mood`` is one of ``plan.WIRES``, or empty: as if it were
+    not there. ``hits`` counts what came to harm.
 
     When one side goes, the other is cut at once: nothing that a dead process has sent is carried on later.
     """
@@ -20,6 +21,7 @@ class Wire:
         self._calm = asyncio.Event()
         self._calm.set()
         self._mood = ""
+        self.hits = 0
         self.port = 0
 
     async def __aenter__(self) -> "Wire":
@@ -51,12 +53,14 @@ class Wire:
         self._cut()
 
     def _cut(self) -> None:
+        self.hits += len(self._writers)
         for writer in list(self._writers):
             if writer.transport is not None:
                 writer.transport.abort()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._mood == "refused":
+            self.hits += 1
             writer.transport.abort()
             return
         try:
@@ -79,6 +83,7 @@ class Wire:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
+                self.hits += bool(self._mood)
                 await self._calm.wait()
                 if self._mood == "slow":
                     await asyncio.sleep(0.2)

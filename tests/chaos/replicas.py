@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.sandbox import SandboxServer
-from tests.chaos.entry import BUG_VARIABLE, CLOCK_VARIABLE
+from tests.chaos.entry import CLOCK_VARIABLE
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Wire
 from tests.chaos.verdict import Trouble
@@ -36,18 +36,16 @@ class ChaosStage(Stage):
 class Replica:
     """One process. ``lock`` is held while something befalls it; ``wanted``: it has to be alive."""
 
-    def __init__(self, stage: ChaosStage, plan: Plan, number: int, wire: Wire, bug: str | None) -> None:
+    def __init__(self, stage: ChaosStage, plan: Plan, number: int, wire: Wire, environment: dict[str, str]) -> None:
         self.name = f"r{number}"
         self.wire = wire
         self.port = free_port()
         self.lock = asyncio.Lock()
         self.wanted = False
         self._log_before = 0
+        self._frozen_at = 0.0
         self.troubles: list[Trouble] = []
         self._clock = stage.directory / f"{self.name}.clock"
-        environment = {CLOCK_VARIABLE: str(self._clock)}
-        if bug is not None:
-            environment[BUG_VARIABLE] = bug
         kafka = {"instance_id": f"pod-{number}"} if number in plan.static_members else {}
         self.process: ServiceProcess = stage.process(
             self.name,
@@ -55,7 +53,7 @@ class Replica:
             kafka=kafka,
             http_port=self.port,
             module="tests.chaos.entry",
-            environment=environment,
+            environment={**environment, CLOCK_VARIABLE: str(self._clock)},
         )
 
     def start(self) -> None:
@@ -74,6 +72,16 @@ class Replica:
         self.process.kill()
         self.wire.cut()
         self.trouble("kill", now, now + 1.0)
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self._frozen_at = time.monotonic()
+        self.process.freeze()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.thaw()
+        self.trouble("freeze", self._frozen_at, time.monotonic() + 3.0)
 
     async def stop(self) -> int:
         """SIGTERM; its exit code. Raises AssertionError if it does not end within its drain."""
@@ -127,6 +135,8 @@ def chaos_stage(
         lanes=lanes,
         sources={"contacts": 6, "notes": 6},
         kafka={"session_timeout": f"{options.session_s:g}s", "transaction_timeout": f"{options.transaction_s:g}s"},
+        # What is under test is not the pace: the platform's own limits are those that the run's weather tells.
+        account={"limits": {"requests_per_second": None, "max_in_flight": 128}},
         replication=3 if options.brokers == 3 else 1,
     )
     stage.sandbox = sandbox

@@ -1,6 +1,7 @@
 """What a run says of itself, as JSON and as Markdown."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,11 @@ class Report:
         options = self.options
         events = f" --events {options.events}" if options.events is not None else ""
         faults = " --broker-faults" if options.broker_faults else ""
+        sessions = f" --sessions {options.sessions_s:g}" if options.sessions_s is not None else ""
         bug = f" --bug '{self.bug}'" if self.bug else ""
         return (
             f"python -m tests.chaos --seed {options.seed} --minutes {options.minutes:g}{events} "
-            f"--replicas {options.replicas} --brokers {options.brokers}{faults}{bug}"
+            f"--replicas {options.replicas} --brokers {options.brokers}{faults}{sessions}{bug}"
         )
 
     def document(self) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class Report:
             "lost": wrong["missing"],
             "duplicate_results": wrong["duplicate"],
             "executed_twice": wrong["executed twice"],
+            "repeated_calls": counts["repeated calls"],
             "faults": dict(self.faults),
             "kills": self.faults["kill"],
             "rebalances": self.assignments,
@@ -61,7 +64,12 @@ class Report:
             "counted": dict(sorted(counts.items())),
             "pages_read": self.scrapes,
             "recovery_s": {
-                kind: {"median": round(median(found), 2), "max": round(max(found), 2), "count": len(found)}
+                kind: {
+                    "count": len(found),
+                    "median": round(median(found), 2),
+                    "p95": round(sorted(found)[math.ceil(len(found) * 0.95) - 1], 2),
+                    "max": round(max(found), 2),
+                }
                 for kind, found in self.recovery.items()
             },
             "audit": json.loads(self.audit)["lanes"] if self.audit.startswith("{") else self.audit,
@@ -77,14 +85,16 @@ class Report:
             ("duplicate results", document["duplicate_results"]),
             ("executions performed twice", document["executed_twice"]),
             ("processes killed", document["kills"]),
-            ("assignments of partitions", self.assignments),
+            ("processes frozen", self.faults["freeze"]),
+            ("assignments of partitions (a member in a rebalance)", self.assignments),
+            ("calls made again, each with its reason", document["repeated_calls"]),
             ("took", f"{self.took_s / 60:.1f} min"),
         ]
         lines = ["# A chaos run", "", f"Repeat it: `{self.command}`", "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {value} |" for name, value in rows]
-        lines += ["", "| fault | count | recovered after, median | at most |", "| --- | --- | --- | --- |"]
+        lines += ["", "| fault | count | recovered after, median | p95 | at most |", "| --- | --- | --- | --- | --- |"]
         for kind, found in sorted(document["recovery_s"].items()):
-            lines.append(f"| {kind} | {found['count']} | {found['median']} s | {found['max']} s |")
+            lines.append(f"| {kind} | {found['count']} | {found['median']} s | {found['p95']} s | {found['max']} s |")
         lines += [
             "",
             "Recovered: all that had been published before the fault is settled, whatever else fell meanwhile.",

@@ -1,6 +1,7 @@
 """Runs a plan: stage, load, faults, watch; then the verdict."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -18,8 +19,9 @@ from aiokafka.errors import KafkaError
 from handlers.sandbox import SandboxServer
 from handlers.sandbox.outages import Mode, Outage
 from service.localkafka import Cluster
+from tests.chaos.entry import BUG_VARIABLE, WIRE_VARIABLE
 from tests.chaos.events import LANES, Events, allowed, event_of, platform
-from tests.chaos.plan import Fault, Kind, Plan
+from tests.chaos.plan import WIRED, Fault, Kind, Plan
 from tests.chaos.proxy import Wire
 from tests.chaos.replicas import Replica, chaos_stage
 from tests.chaos.report import Report
@@ -89,7 +91,8 @@ class Run:
         self._watch = Watch(servers, self._stage.results_topic, {lane: f"{prefix}.{lane}" for lane in LANES})
         self._replicas: list[Replica] = []
         self._troubles: list[Trouble] = []
-        self._outages = 0
+        self._kafka_wires: dict[int, Wire] = {}
+        self._watching: list[asyncio.Task[None]] = []
 
     async def run(self) -> Report:
         """The whole of it. Raises nothing for what the service does wrong: that stands in the report."""
@@ -100,25 +103,34 @@ class Run:
             await self._set_up(stack)
             await self._watch.start()
             stack.push_async_callback(self._watch.stop)
+            self._watching = [
+                asyncio.create_task(self._watch.follow()),
+                asyncio.create_task(self._watch.sample(1.0)),
+                asyncio.create_task(self._watch.scrape([replica.port for replica in self._replicas], 5.0)),
+            ]
             await self._act()
             await self._settle()
             return await self._judge(began)
 
     async def _set_up(self, stack: AsyncExitStack) -> None:
+        for server in self._servers.split(","):
+            broker_host, _, broker_port = server.rpartition(":")
+            self._kafka_wires[int(broker_port)] = await stack.enter_async_context(Wire(broker_host, int(broker_port)))
         host, _, port = self._sandbox.url.removeprefix("http://").rpartition(":")
         for number in range(self.options.replicas + 1):
             wire = await stack.enter_async_context(Wire(host, int(port)))
             self._stage.wires[f"r{number}"] = wire
-            self._replicas.append(Replica(self._stage, self.plan, number, wire, self._bug))
+            self._replicas.append(Replica(self._stage, self.plan, number, wire, self._environment(number)))
+
+    def _environment(self, number: int) -> dict[str, str]:
+        """Of a replica."""
+        environment = {} if self._bug is None else {BUG_VARIABLE: self._bug}
+        if number == WIRED:
+            environment[WIRE_VARIABLE] = json.dumps({port: wire.port for port, wire in self._kafka_wires.items()})
+        return environment
 
     async def _act(self) -> None:
         """Load and faults, for as long as the plan says."""
-        watching = [
-            asyncio.create_task(self._watch.follow()),
-            asyncio.create_task(self._watch.sample(1.0)),
-            asyncio.create_task(self._watch.scrape([replica.port for replica in self._replicas], 5.0)),
-        ]
-        self._watching = watching
         for replica in self._replicas[: self.options.replicas]:
             replica.start()
         await self._all_at_work()
@@ -181,11 +193,9 @@ class Run:
                 async with replica.lock:
                     await self._befall(fault, replica)
             case Kind.WIRE:
-                replica.wire.set(fault.how)
-                began = time.monotonic()
-                await asyncio.sleep(fault.for_s)
-                replica.wire.set("")
-                replica.trouble("wire", began, time.monotonic() + 1.0)
+                await self._befall_wires([replica.wire], fault, replica)
+            case Kind.KAFKA_WIRE:
+                await self._befall_wires(list(self._kafka_wires.values()), fault, replica)
             case Kind.STORM:
                 self._weather.storms += 1
                 await asyncio.sleep(fault.for_s)
@@ -214,11 +224,9 @@ class Run:
         if replica.died():
             return
         if fault.kind is Kind.FREEZE:
-            began = time.monotonic()
-            replica.process.freeze()
+            replica.freeze()
             await asyncio.sleep(fault.for_s)
-            replica.process.thaw()
-            replica.trouble("freeze", began, time.monotonic() + 3.0)
+            replica.thaw()
             return
         if fault.kind is Kind.KILL:
             replica.kill()
@@ -226,6 +234,19 @@ class Run:
             await self._stopped(replica)
         await asyncio.sleep(fault.for_s)
         replica.start()
+
+    async def _befall_wires(self, wires: list[Wire], fault: Fault, replica: Replica) -> None:
+        began = time.monotonic()
+        hits = sum(wire.hits for wire in wires)
+        for wire in wires:
+            wire.set(fault.how)
+        await asyncio.sleep(fault.for_s)
+        for wire in wires:
+            wire.set("")
+        replica.trouble(fault.kind.value, began, time.monotonic() + 1.0)
+        self.findings.counts[f"{fault.kind.value} {fault.how}: what came to harm"] += (
+            sum(wire.hits for wire in wires) - hits
+        )
 
     async def _stopped(self, replica: Replica) -> None:
         try:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from handlers.sandbox import Call
-from tests.chaos.watching import Commits, Settled
+from tests.chaos import commits as committed
+from tests.chaos.books import Settled
+from tests.chaos.watching import Commits
 from tests.support.oracle import NAMESPACE, Place
 from tests.support.workflows import Execution
 
@@ -111,7 +113,8 @@ def check_commits(
     events: Mapping[Place, Event],
     settled: Mapping[str, Mapping[Place, Settled]],
 ) -> None:
-    """When an offset was committed, the results of all events below it were written already, as one with it."""
+    """When an offset was committed, the results of all events below it were written already, as one with it; and of all
+    that its metadata says have finished beyond it."""
     offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
     for place in events:
         offsets[place.topic, place.partition].append(place.offset)
@@ -120,15 +123,42 @@ def check_commits(
     checked: dict[tuple[str, str, int], int] = {}
     for sample in commits:
         findings.counts["commits sampled"] += 1
-        for (topic, partition), offset in sample.offsets.items():
+        mine = settled.get(sample.lane, {})
+        for (topic, partition), (offset, metadata) in sample.offsets.items():
             known = offsets.get((topic, partition), [])
             begin = checked.get((sample.lane, topic, partition), 0)
             end = bisect_left(known, offset)
-            for number in known[begin:end]:
-                one = settled.get(sample.lane, {}).get(Place(topic, partition, number))
+            told = list(known[begin:end])
+            checked[sample.lane, topic, partition] = max(begin, end)
+            told += _told_beyond(findings, events, Place(topic, partition, offset), metadata, known)
+            for number in told:
+                one = mine.get(Place(topic, partition, number))
                 if one is None or one.offset >= sample.ends.get(one.partition, 0):
                     findings.blame("commit beyond unfinished", (sample.lane, topic, partition, number, offset))
-            checked[sample.lane, topic, partition] = max(begin, end)
+
+
+def _told_beyond(
+    findings: Findings, events: Mapping[Place, Event], commit: Place, metadata: str, known: Sequence[int]
+) -> list[int]:
+    """Which offsets a commit's metadata says have finished."""
+    if not metadata:
+        return []
+    try:
+        finished = committed.decode(commit.offset, metadata)
+    except ValueError as error:
+        findings.blame("commit metadata", (commit, str(error)))
+        return []
+    findings.counts["commits with metadata sampled"] += 1
+    told = []
+    for first, end in finished.ranges:
+        if first < commit.offset:
+            continue
+        for number in known[bisect_left(known, first) : bisect_left(known, end)]:
+            event = events[commit._replace(offset=number)]
+            if finished.covers(number, event.key):
+                told.append(number)
+    findings.counts["finished beyond commits, looked at"] += len(told)
+    return told
 
 
 def check_calls(
@@ -169,7 +199,7 @@ def check_calls(
 
 
 # What takes a partition, or the answer to a call, away from a process.
-_TAKEOVERS = ("kill", "freeze", "broker", "broker-freeze", "refusal", "takeover", "silence")
+_TAKEOVERS = ("kill", "freeze", "broker", "broker-freeze", "refusal", "takeover", "kafka-wire", "silence")
 
 
 def _check_repeat(findings: Findings, before: Call, call: Call, settled_s: float | None, troubles: Troubles) -> None:

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from tests.chaos.books import Book, Settled
 from tests.support.oracle import Place
 from tests.support.secrecy import leaks
 
@@ -41,24 +42,12 @@ class _Document(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Document).decode
 
 
-class Settled(NamedTuple):
-    """A result, in small: there are a million of them. ``seen_s`` is monotonic."""
-
-    id: str
-    outcome: str
-    reason: str | None
-    dead_letter: bool
-    key: bytes | None
-    seen_s: float
-    partition: int  # of the results topic
-    offset: int
-
-
 class Commits(NamedTuple):
-    """The offsets of a lane's group, and up to where the results topic was written when they had been read."""
+    """The offsets of a lane's group with their metadata, but for those that are as they were in the sample before; and
+    up to where the results topic was written when they had been read."""
 
     lane: str
-    offsets: dict[tuple[str, int], int]
+    offsets: dict[tuple[str, int], tuple[int, str]]
     ends: dict[int, int]
 
 
@@ -70,10 +59,12 @@ class Watch:
         self._servers = bootstrap_servers
         self._topic = results_topic
         self._groups = groups
-        self.settled: dict[str, dict[Place, Settled]] = defaultdict(dict)
+        self.settled: dict[str, Book] = defaultdict(Book)
         self.again: list[tuple[str, Place, Settled]] = []
         self.leaks: Counter[str] = Counter()
         self.commits: list[Commits] = []
+        self.samples = 0
+        self._told: dict[str, dict[tuple[str, int], tuple[int, str]]] = defaultdict(dict)
         self.scrapes = 0
         self._reader = self._consumer("read_committed")
         self._ends = self._consumer("read_uncommitted")
@@ -128,11 +119,8 @@ class Watch:
                 record.partition,
                 record.offset,
             )
-            lane = self.settled[data.lane]
-            if place in lane:
+            if not self.settled[data.lane].add(place, one):
                 self.again.append((data.lane, place, one))
-            else:
-                lane[place] = one
             self.look_for_leaks("a result", record.value.decode())
 
     async def caught_up(self, within_s: float) -> None:
@@ -157,8 +145,12 @@ class Watch:
             for lane, group in self._groups.items():
                 found = await admin.list_consumer_group_offsets(group)
                 ends = await self._ends.end_offsets(self._partitions())
-                offsets = {(tp.topic, tp.partition): value.offset for tp, value in found.items() if value.offset > 0}
-                self.commits.append(Commits(lane, offsets, {tp.partition: end for tp, end in ends.items()}))
+                self.samples += 1
+                told = {tuple(tp): (value.offset, value.metadata) for tp, value in found.items() if value.offset > 0}
+                before = self._told[lane]
+                new = {tp: value for tp, value in told.items() if before.get(tp) != value}
+                before.update(new)
+                self.commits.append(Commits(lane, new, {tp.partition: end for tp, end in ends.items()}))
         finally:
             await admin.close()
 

@@ -1,0 +1,59 @@
+"""What the oracle reads by itself: commits' metadata, and results kept in small."""
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.offsets.deferred import key_digest
+from service.offsets.metadata import encode
+from tests.chaos.books import Book, Settled
+from tests.chaos.commits import decode
+from tests.support.oracle import Place
+
+_STEPS = st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=400)
+
+
+@given(base=st.integers(1, 2**40), steps=_STEPS, keys=st.dictionaries(st.binary(max_size=8), st.integers(0, 10_000)))
+def test_what_the_service_writes_is_read_alike(base: int, steps: list[tuple[int, int]], keys: dict[bytes, int]) -> None:
+    """Runs, bitmaps, deflated or not, with deferred keys and without: the tests' own reader finds what was meant."""
+    ranges, end = [], base
+    for distance, length in steps:
+        first = end + distance
+        end = first + length
+        ranges.append((first, end))
+    deferred = {key_digest(key): base + distance for key, distance in list(keys.items())[:32]}
+    found = decode(base, encode(base, ranges, deferred))
+    assert found.ranges == ranges
+    assert found.deferred == deferred
+    inside = ranges[-1][0]
+    assert found.covers(inside, None)
+    assert not found.covers(ranges[0][0] - 1, None)
+    for key, distance in list(keys.items())[:32]:
+        assert found.covers(inside, key) == (inside < base + distance)
+
+
+def test_metadata_of_another_offset_is_refused() -> None:
+    """Its checksum holds the offset."""
+    text = encode(10, [(12, 14)])
+    assert decode(10, text).ranges == [(12, 14)]
+    with pytest.raises(ValueError, match="checksum"):
+        decode(11, text)
+
+
+def test_a_book_keeps_the_first_result_of_each_record() -> None:
+    """Whatever the order in which they come; a second one is told and not kept."""
+    book = Book()
+    places = [Place("t", number % 3, number) for number in (7, 0, 40, 3)]
+    results = {
+        place: Settled(str(uuid.uuid4()), "delivered", None, False, b"key", 1.5 + place.offset, 2, place.offset * 2)
+        for place in places
+    }
+    for place, one in results.items():
+        assert book.add(place, one)
+    assert not book.add(places[0], results[places[1]])
+    assert dict(book) == results
+    assert len(book) == 4
+    assert Place("t", 0, 1) not in book
+    assert Place("x", 0, 0) not in book
