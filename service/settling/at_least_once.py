@@ -15,8 +15,8 @@ from aiokafka.structs import TopicPartition
 from service.errors import FencedError, RefusedError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, name_of, refusal_in
 from service.kafka.private import Membership
-from service.settling.batches import PartitionWrite, build, merged
-from service.settling.producing import Backoff, BatchSender, TransactorPolicy
+from service.settling.batches import PartitionWrite, merged
+from service.settling.producing import Backoff, BatchBuilder, BatchSender, TransactorPolicy
 from service.settling.transactor import Committed
 
 _NO_RETENTION = -1
@@ -56,9 +56,10 @@ class AcknowledgedCommitter:
         self.healthy = True
 
     async def _produce(self, writes: Sequence[PartitionWrite]) -> None:
+        builder = BatchBuilder()
         batches = {
-            TopicPartition(write.topic, write.partition): build(
-                write.records, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False
+            TopicPartition(write.topic, write.partition): await builder.built(
+                write, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False
             )
             for write in merged(writes)
         }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 from aiokafka.client import AIOKafkaClient
@@ -11,9 +12,13 @@ from aiokafka.structs import TopicPartition
 
 from service.errors import RefusedError, TransactorLostError
 from service.kafka.codes import LEADER_MOVED, REFUSED, Code, name_of
-from service.settling.batches import Batch
+from service.settling.batches import Batch, PartitionWrite, build
 
 _ALL_REPLICAS = -1
+# Compressing takes 3.5 ms a megabyte of results, and up to 25 ms of what is less alike. More than this of one partition
+# is done in a thread; between smaller ones everybody else gets a turn.
+_ASIDE_BYTES = 512 * 1024
+_IN_A_ROW_BYTES = 256 * 1024
 
 
 class TransactorPolicy(msgspec.Struct, frozen=True):
@@ -41,6 +46,34 @@ class Backoff:
             return
         await asyncio.sleep(self._next_s)
         self._next_s = min(self._next_s * 2, self._max_s)
+
+
+class BatchBuilder:
+    """Makes the record batches of one transaction, as ``build`` does, without keeping the event loop for long."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    async def built(
+        self, write: PartitionWrite, *, producer_id: int, producer_epoch: int, base_sequence: int, transactional: bool
+    ) -> list[Batch]:
+        """The write's record batches."""
+        make = partial(
+            build,
+            write.records,
+            producer_id=producer_id,
+            producer_epoch=producer_epoch,
+            base_sequence=base_sequence,
+            transactional=transactional,
+        )
+        size = sum([len(value) for _, _, value, _ in write.records if value])
+        if size > _ASIDE_BYTES:
+            return await asyncio.to_thread(make)
+        self._in_a_row += size
+        if self._in_a_row > _IN_A_ROW_BYTES:
+            await asyncio.sleep(0)
+            self._in_a_row = size
+        return make()
 
 
 class BatchSender:

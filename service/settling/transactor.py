@@ -29,8 +29,8 @@ from service.errors import FencedError, RefusedError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, Code, name_of, refusal_in
 from service.kafka.private import Membership
 from service.kafka.requests import TxnOffsetCommit
-from service.settling.batches import Batch, PartitionWrite, build, merged
-from service.settling.producing import Backoff, BatchSender, TransactorPolicy
+from service.settling.batches import Batch, PartitionWrite, merged
+from service.settling.producing import Backoff, BatchBuilder, BatchSender, TransactorPolicy
 
 SEQUENCE_MASK = 0x7FFFFFFF
 
@@ -192,10 +192,11 @@ class Transactor:
 
     async def _produce(self, writes: Sequence[PartitionWrite]) -> None:
         batches: dict[TopicPartition, list[Batch]] = {}
+        builder = BatchBuilder()
         for write in writes:
             tp = TopicPartition(write.topic, write.partition)
-            batches[tp] = build(
-                write.records,
+            batches[tp] = await builder.built(
+                write,
                 producer_id=self._producer_id,
                 producer_epoch=self._epoch,
                 base_sequence=self._sequences[tp],

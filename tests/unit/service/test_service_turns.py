@@ -1,0 +1,153 @@
+"""Long work gives others a turn."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from contracts.outcomes import Outcome
+from contracts.results import Operation
+from service.settling.batches import PartitionWrite, build
+from service.settling.producing import BatchBuilder
+from service.settling.settler import SettleHooks, SettlePolicy, Settler
+from service.turns import Turns, pieces, take_in_turns
+from tests.support.fakes import START_WALL_MS, FakeBroker, FakeTime, Source, eventually, run
+
+
+class Others:
+    """Counts how often others had a turn."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    async def run(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def beside() -> AsyncIterator[Others]:
+    others = Others()
+    task = asyncio.create_task(others.run())
+    try:
+        yield others
+    finally:
+        task.cancel()
+
+
+def test_pieces_are_bounded_by_count_and_size() -> None:
+    """In order, nothing left out; one that is larger than the bound goes alone or ends its piece."""
+    assert [list(piece) for piece in pieces("abcdefg", [1] * 7, 3, 100)] == [list("abc"), list("def"), ["g"]]
+    assert [list(piece) for piece in pieces("abcd", [1, 9, 9, 1], 3, 9)] == [["a", "b"], ["c"], ["d"]]
+    assert list(pieces("", [], 3, 9)) == []
+
+
+def test_others_go_on_once_the_turn_is_over() -> None:
+    """Not before: a pause for each piece of work would cost more than it gives."""
+
+    async def main(time: FakeTime) -> None:
+        turns = Turns(time, most_s=0.005)
+        async with beside() as others:
+            for _ in range(4):
+                await turns.rest()
+            assert others.turns == 0
+            for expected in (1, 2):
+                time.advance(0.006)
+                await turns.rest()
+                await turns.rest()
+                assert others.turns == expected
+
+    run(main)
+
+
+def test_what_is_not_wanted_any_more_is_not_taken() -> None:
+    """The partitions went while others had their turn: what is left is their next owner's."""
+
+    async def main(time: FakeTime) -> None:
+        taken: list[int] = []
+
+        def take(part: Sequence[int]) -> None:
+            taken.extend(part)
+            time.advance(0.01)
+
+        async with beside() as others:
+            parts = pieces(range(100), [1] * 100, 10, 1_000)
+            await take_in_turns(Turns(time), parts, take, lambda: others.turns < 3)
+        assert taken == list(range(30))
+
+    run(main)
+
+
+@pytest.mark.parametrize(("size", "count"), [(10, 3), (400_000, 3)], ids=["here", "in a thread"])
+async def test_large_batches_are_built_aside_and_are_the_same(size: int, count: int) -> None:
+    """Byte for byte, whichever way."""
+    records = [(START_WALL_MS, b"k", b"v" * size, [("h", b"1")]) for _ in range(count)]
+    write = PartitionWrite("t", 0, list(records))
+    batches = await BatchBuilder().built(write, producer_id=1, producer_epoch=2, base_sequence=3, transactional=True)
+    assert batches == build(records, producer_id=1, producer_epoch=2, base_sequence=3, transactional=True)
+
+
+async def test_others_go_on_while_batches_are_built() -> None:
+    """While one is built in a thread, and between those of several partitions."""
+    async with beside() as others:
+        for size, writes in ((2_000_000, 1), (200_000, 8)):
+            before, builder = others.turns, BatchBuilder()
+            for partition in range(writes):
+                write = PartitionWrite("t", partition, [(START_WALL_MS, None, b"v" * size, [])])
+                await builder.built(write, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False)
+            assert others.turns >= before + (1 if writes == 1 else 7)
+
+
+class SlowDocuments:
+    """Each call takes twenty microseconds per item of the loop's time, and tells how many it was given, and when."""
+
+    def __init__(self, time: FakeTime) -> None:
+        self.time = time
+        self.counts: list[int] = []
+        self.others = Others()
+        self.turns: set[int] = set()
+
+    def writes(self, items: Sequence[object], now_ms: int) -> list[PartitionWrite]:
+        self.counts.append(len(items))
+        self.turns.add(self.others.turns)
+        self.time.advance(len(items) * 0.00002)
+        first = sum(self.counts) - len(items)
+        return [PartitionWrite("results", 0, [(now_ms, None, b"%d" % (first + n), []) for n in range(len(items))])]
+
+
+@pytest.mark.parametrize(("operations", "most"), [(1, 500), (100, 20)])
+def test_a_large_settlement_lets_others_go_on(operations: int, most: int) -> None:
+    """2,000 results are written in pieces with turns between them, in order, and committed together; fewer at once
+    where they have many operations."""
+
+    async def main(time: FakeTime) -> None:
+        source, broker, documents = Source(), FakeBroker(), SlowDocuments(time)
+        settled: list[int] = []
+        hooks = SettleHooks(
+            settled=lambda items, _: settled.append(len(items)),
+            fenced=lambda _: None,
+            refused=lambda _: None,
+            lost=lambda _: None,
+            recovered=lambda: None,
+        )
+        settler = Settler(broker, documents, SettlePolicy(), hooks, time, broker.read_offsets)  # type: ignore[arg-type]
+        items = [source.ended(outcome=Outcome.DELIVERED) for _ in range(2_000)]
+        for item in items:
+            item.operations = [Operation("segment.join", "t", "501")] * operations
+        settler.add_all(items)
+        async with beside() as documents.others:
+            task = asyncio.create_task(settler.run())
+            while not broker.busy:  # noqa: ASYNC110 - fake time stands still while others have turns
+                await asyncio.sleep(0)
+        await eventually(lambda: bool(settled))
+        task.cancel()
+        # A turn of others every 5 ms at least, or after each piece that takes longer.
+        assert len(documents.turns) >= (4 if most == 500 else 7)
+        assert settled == [2_000]
+        assert max(documents.counts) == most
+        (write,) = broker.written
+        assert [value for _, _, value, _ in write.records] == [b"%d" % n for n in range(2_000)]
+
+    run(main)
