@@ -1,5 +1,6 @@
 """The private names of aiokafka on which the fence stands, in one place; a test checks that they exist."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -34,3 +35,19 @@ def request_rejoin(consumer: AIOKafkaConsumer) -> None:
     """Ask for a rebalance. With unchanged member metadata the coordinator answers it without one."""
     coordinator: Any = consumer._coordinator
     coordinator.request_rejoin()
+
+
+def on_heartbeat(consumer: AIOKafkaConsumer, answered: Callable[[float], None], monotonic: Callable[[], float]) -> None:
+    """Have ``answered`` told of each heartbeat that proves the membership, with the time at which it was sent. The
+    consumer has started."""
+    coordinator: Any = consumer._coordinator
+    beat = coordinator._do_heartbeat
+
+    async def watched() -> bool:
+        sent = monotonic()
+        proved: bool = await beat()
+        if proved:
+            answered(sent)
+        return proved
+
+    coordinator._do_heartbeat = watched

@@ -45,12 +45,13 @@ from service.journal.recovery import Recovered
 from service.kafka.closing import end_within
 from service.kafka.names import LaneNames
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
-from service.kafka.private import membership, request_rejoin
+from service.kafka.private import membership, on_heartbeat, request_rejoin
 from service.lane.bulks import BulkWay
 from service.lane.control import LaneControl
 from service.lane.deferring import DeferHooks, Deferring
 from service.lane.denials import Denials, denial_of, unseen
 from service.lane.observer import BatchLine, LaneObserver
+from service.lane.silence import Silence
 from service.lane.starting import start_writes
 from service.lifecycle import LaneState, StateBoard
 from service.offsets.deferred import is_deferred
@@ -170,6 +171,7 @@ class Lane:
         self._narrow: str | None = None
         self._draining = False
         self._awake_at = clock.monotonic()
+        self._silence = Silence(setup.session_timeout_s, clock.monotonic())
         self._stopped_for: str | None = None
         # The kind of the error of ours that the lane ended of.
         self.died: str | None = None
@@ -253,6 +255,7 @@ class Lane:
         await consumer.start()
         # Kept only now: a consumer whose start was cancelled waits for ever.
         self._consumer = consumer
+        on_heartbeat(consumer, self._silence.heard, self._clock.monotonic)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -318,6 +321,7 @@ class Lane:
     def partitions_assigned(self, tps: frozenset[TopicPartition]) -> None:
         """A new generation. Nothing here awaits: records are handed out as soon as the caller does."""
         assert self._consumer is not None
+        self._silence.heard(self._clock.monotonic())
         self._take_over(Assignment(membership(self._consumer, self.setup.names.group), tps, awake=self._awake))
 
     def _take_over(self, assignment: Assignment) -> None:
@@ -898,9 +902,9 @@ class Lane:
     # -- an operator's orders
 
     def orders_changed(self) -> None:
-        """A pause may have begun or ended: calls stop, or go on, at once."""
+        """A pause, or a silence of the brokers, may have begun or ended: calls stop, or go on, at once."""
         pause = self._control.pause()
-        reason = None if pause is None else pause.describe()
+        reason = self._silent() if pause is None else pause.describe()
         if reason == self.dispatcher.paused:
             return
         if reason is None:
@@ -909,6 +913,13 @@ class Lane:
             self.dispatcher.pause(reason)
         self._regulate()
         self.refresh_state()
+
+    def _silent(self) -> str | None:
+        """Why what the lane has read may be another's, though this process runs."""
+        assignment = self.assignment
+        if assignment is None or not assignment.active or not assignment.tps:
+            return None
+        return self._silence.reason(self._clock.monotonic())
 
     def released(self) -> None:
         """What the lane held for has been mended."""
@@ -957,6 +968,7 @@ class Lane:
             if not self._awake():
                 self._prepare_again()
             self._awake_at = self._clock.monotonic()
+            self.orders_changed()
             if self._deduper is not None:
                 for tp in self._deduper.bound():
                     self._observer.dedupe_shortened(tp.topic, tp.partition)
@@ -1000,7 +1012,9 @@ class Lane:
         assignment = self.assignment
         if self._draining:
             return LaneState.DRAINING, "giving partitions back"
-        if (paused := self.dispatcher.paused) is not None:
+        if (paused := self.dispatcher.paused) is not None and self._control.pause() is None:
+            return LaneState.HOLDING, f"kafka: {paused}"
+        if paused is not None:
             trouble = self._gap if self._kafka_lost is None else f"kafka: {self._kafka_lost}"
             return LaneState.PAUSED, paused if trouble is None else f"{paused}; {trouble}"
         if self._kafka_lost is not None:

@@ -115,7 +115,8 @@ async def records_of(bootstrap_servers: str, topic: str, count: int) -> TopicPar
 
 
 async def test_the_private_names_of_the_membership_exist(bootstrap_servers: str, prefix: str) -> None:
-    """The fence carries generation, member and instance id; a rejoin is asked for (service/kafka/private.py)."""
+    """The fence carries generation, member and instance id; a rejoin is asked for; heartbeats that were answered are
+    watched (service/kafka/private.py)."""
     await records_of(bootstrap_servers, f"{prefix}.t", 0)
     listener = Listener()
     async with joined(bootstrap_servers, f"{prefix}.g", [f"{prefix}.t"], listener, group_instance_id="one") as consumer:
@@ -124,6 +125,8 @@ async def test_the_private_names_of_the_membership_exist(bootstrap_servers: str,
         assert private.member_id.startswith("one-")
         assert private._group_instance_id == "one"
         assert not inspect.iscoroutinefunction(private.request_rejoin)
+        assert inspect.iscoroutinefunction(private._do_heartbeat)
+        assert await private._do_heartbeat() is True
 
 
 async def test_the_membership_is_known_inside_the_callback(bootstrap_servers: str, prefix: str) -> None:
