@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 import tempfile
@@ -28,7 +29,7 @@ def main() -> int:
         "--broker-faults", action="store_true", help="kill brokers too; with 3 always, with one sessions are 90 s then"
     )
     parser.add_argument(
-        "--sessions", type=float, help="seconds instead of 5; with 20 and more one broker can be killed as well"
+        "--sessions", type=float, help="seconds instead of 5; with 20 and more the only broker can be killed too"
     )
     parser.add_argument("--only", nargs="+", choices=[kind.value for kind in Kind], help="no faults but these")
     parser.add_argument("--bug", choices=sorted(BUGS), help="put this bug back: the run has to find it")
@@ -37,6 +38,8 @@ def main() -> int:
     given = parser.parse_args()
     # Whoever ends the run ends the processes that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A million results and calls stay: to look through all of them again and again would stop the platform.
+    gc.set_threshold(50_000, 20, 1_000)
     options = Options(
         seed=given.seed,
         minutes=given.minutes,

@@ -245,9 +245,15 @@ def _expired_is_lost_ownership() -> None:
     Transactor.commit = commit  # type: ignore[method-assign] # the bug
 
 
+def _silence_ignored() -> None:
+    from service.lane.silence import Silence
+
+    Silence.reason = lambda self, now: None  # type: ignore[assignment, method-assign] # the bug
+
+
 _LOST = frozenset({"commit beyond unfinished", "missing"})
 
-# The sixteen of which each has to be found by its name. A replay by the key's hash instead of the origin's partition is
+# Each has to be found by its name. A replay by the key's hash instead of the origin's partition is
 # shown by the dead letter, which is written to the partition from which it is replayed.
 BUGS: dict[str, Bug] = {
     "commit before settle": Bug(_commit_before_settle, "killed before its results", _LOST, each_time=True),
@@ -275,5 +281,6 @@ BUGS: dict[str, Bug] = {
         _original_timestamp, "load", frozenset({"dead letter's time"}), each_time=True
     ),
     "dead letter by hash instead of origin partition": Bug(_by_hash, "load", frozenset({"dead letters"})),
+    "calls without the brokers": Bug(_silence_ignored, "cut off", frozenset({"called after its result"})),
     "result id not stable": Bug(_id_not_stable, "load", frozenset({"wrong id"}), each_time=True),
 }

@@ -67,11 +67,17 @@ def main() -> int:
     """Exit code 1 if a bug was not found, or something where there is none."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.detectors", description=__doc__)
     parser.add_argument("--bug", choices=sorted(BUGS), nargs="+", help="only these, and their scenes without them")
+    parser.add_argument("--scene", choices=sorted(SCENES), help="only this scene, without a bug")
     parser.add_argument("--keep", type=Path, help="a folder for the processes' logs")
     given = parser.parse_args()
     print("| scene | bug | found | verdict | took |\n| --- | --- | --- | --- | --- |", flush=True)
     with tempfile.TemporaryDirectory() as temporary, Cluster() as cluster:
-        shown = asyncio.run(show_all(cluster.bootstrap_servers, given.keep or Path(temporary), given.bug))
+        servers, directory = cluster.bootstrap_servers, given.keep or Path(temporary)
+        if given.scene:
+            one = asyncio.run(show(servers, directory, given.scene))
+            print(_line(one), one.report.markdown(), sep="\n")
+            return 0 if one.well else 1
+        shown = asyncio.run(show_all(servers, directory, given.bug))
     wrong = [one for one in shown if not one.well]
     print(f"\n{len(shown) - len(wrong)} of {len(shown)} as they have to be, in {sum(s.took_s for s in shown):.0f} s")
     return 1 if wrong else 0

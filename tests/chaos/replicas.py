@@ -106,6 +106,10 @@ class Replica:
         process = self.process._process
         return self.wanted and process is not None and process.poll() is not None
 
+    def found_no_brokers(self) -> bool:
+        """Whether it ended because it could reach no broker at its start, as it has to."""
+        return "is the broker running" in self.process.tail(3)
+
     def told(self, wall_to_monotonic_s: float) -> tuple[list[Trouble], int]:
         """From its log: when it gave work up to others, and how often it was given partitions."""
         troubles, assignments = [], 0

@@ -19,6 +19,8 @@ class Report:
     options: Options
     bug: str | None
     took_s: float
+    judged_s: float  # of it, for the verdict
+    memory_mib: int  # the run's own, at most
     events: int
     faults: Counter[str]
     assignments: int
@@ -51,6 +53,8 @@ class Report:
             "command": self.command,
             "seed": self.options.seed,
             "took_s": round(self.took_s, 1),
+            "judged_s": round(self.judged_s, 1),
+            "memory_mib": self.memory_mib,
             "verdict": "proven" if self.well else "wrong",
             "events": self.events,
             "lost": wrong["missing"],
@@ -88,7 +92,8 @@ class Report:
             ("processes frozen", self.faults["freeze"]),
             ("assignments of partitions (a member in a rebalance)", self.assignments),
             ("calls made again, each with its reason", document["repeated_calls"]),
-            ("took", f"{self.took_s / 60:.1f} min"),
+            ("took", f"{self.took_s / 60:.1f} min, of it {self.judged_s:.0f} s for the verdict"),
+            ("memory of the run itself", f"{self.memory_mib} MiB at most"),
         ]
         lines = ["# A chaos run", "", f"Repeat it: `{self.command}`", "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {value} |" for name, value in rows]

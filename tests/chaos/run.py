@@ -2,46 +2,33 @@
 
 import asyncio
 import json
-import subprocess
+import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
 
 from handlers.sandbox import SandboxServer
 from handlers.sandbox.outages import Mode, Outage
 from service.localkafka import Cluster
 from tests.chaos.entry import BUG_VARIABLE, WIRE_VARIABLE
-from tests.chaos.events import LANES, Events, allowed, event_of, platform
+from tests.chaos.events import LANES, Events, platform
+from tests.chaos.judging import Judge
 from tests.chaos.plan import WIRED, Fault, Kind, Plan
 from tests.chaos.proxy import Wire
 from tests.chaos.replicas import Replica, chaos_stage
 from tests.chaos.report import Report
-from tests.chaos.verdict import (
-    Event,
-    Findings,
-    Trouble,
-    Troubles,
-    check_calls,
-    check_commits,
-    check_executions,
-    check_results,
-    recovery_s,
-)
+from tests.chaos.verdict import Findings, Trouble, recovery_s
 from tests.chaos.watching import Watch
 from tests.chaos.weather import Weather
-from tests.support.harness import ROOT
-from tests.support.kafka import Record, _partitions, read_committed_all
-from tests.support.oracle import Place, Result, Source, check_dead_letters, until
-from tests.support.workflows import performed
+from tests.support.kafka import _partitions
+from tests.support.oracle import until
 
 _LANES: dict[str, dict[str, Any]] = {
     "segments": {"topics": ["contacts"]},
@@ -56,6 +43,7 @@ _LANES: dict[str, dict[str, Any]] = {
 _BROKER_RECOVERS_S = 15.0
 _FEW_BYTES = "100"
 _STARTS_WITHIN_S = 90.0
+_TELL_EVERY_S = 30.0
 
 
 class Run:
@@ -76,6 +64,8 @@ class Run:
         self.plan = plan
         self.options = plan.options
         self.findings = Findings()
+        self._audits = True
+        self._published = 0
         self.fallen: list[tuple[Fault, float]] = []
         self._servers = servers
         self._prefix = prefix
@@ -91,6 +81,7 @@ class Run:
         self._watch = Watch(servers, self._stage.results_topic, {lane: f"{prefix}.{lane}" for lane in LANES})
         self._replicas: list[Replica] = []
         self._troubles: list[Trouble] = []
+        self._brokers_lock = asyncio.Lock()
         self._kafka_wires: dict[int, Wire] = {}
         self._watching: list[asyncio.Task[None]] = []
 
@@ -135,6 +126,7 @@ class Run:
             replica.start()
         await self._all_at_work()
         began = time.monotonic()
+        self._watching.append(asyncio.create_task(self._tell(began)))
         load = asyncio.create_task(self._publish(began))
         tasks: set[asyncio.Task[None]] = set()
         for fault in self.plan.faults:
@@ -155,9 +147,26 @@ class Run:
                 return
             await asyncio.sleep(0.2)
 
+    async def _tell(self, began: float) -> None:
+        """How it goes, on the standard error, until cancelled."""
+        while True:
+            await asyncio.sleep(_TELL_EVERY_S)
+            kills = sum(fault.kind is Kind.KILL for fault, _ in self.fallen)
+            settled = sum(map(len, self._watch.settled.values()))
+            print(
+                f"{(time.monotonic() - began) / 60:5.1f} min: {self._published:,} published, {settled:,} settled, "
+                f"{len(self.fallen)} faults, {kills} of them kills",
+                file=sys.stderr,
+                flush=True,
+            )
+
     def _look_for_dead(self) -> None:
         for replica in self._replicas:
             if replica.died():
+                if replica.found_no_brokers():
+                    self.findings.allow("started again: it found no brokers at its start")
+                    replica.start()
+                    continue
                 replica.wanted = False
                 self.findings.blame("process died", (replica.name, replica.process.tail(5)))
 
@@ -178,6 +187,7 @@ class Run:
                     topic = self._stage.topic(LANES[lane])
                     sent = await producer.send(topic, value, key=key, partition=partition)
                     sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+                self._published = events.count
                 await asyncio.sleep(0.05)
         finally:
             await producer.stop()
@@ -211,7 +221,8 @@ class Run:
                 await asyncio.sleep(fault.for_s)
                 replica.set_clock(0)
             case Kind.BROKER | Kind.BROKER_FREEZE:
-                await self._befall_broker(fault)
+                async with self._brokers_lock:
+                    await self._befall_broker(fault)
             case Kind.REFUSAL:
                 await self._refuse_results(fault)
 
@@ -314,6 +325,7 @@ class Run:
         while (found := sum(map(len, self._watch.settled.values()))) < wanted:
             if found > last:
                 last, since = found, time.monotonic()
+            self._look_for_dead()
             if time.monotonic() - since > self._quiet_s:
                 self.findings.blame("not settled in time", (found, wanted))
                 break
@@ -330,156 +342,23 @@ class Run:
             await until(lambda: not self._sandbox.log.running, within_s=15, what="no request is under way")
 
     async def _judge(self, began: float) -> Report:
-        findings, watch = self.findings, self._watch
-        offset_s = time.monotonic() - time.time()
-        troubles, assignments = list(self._troubles), 0
-        for replica in self._replicas:
-            if replica.process.log.exists():
-                told, count = replica.told(offset_s)
-                troubles += [*replica.troubles, *told]
-                assignments += count
-                for line in replica.process.log.read_text("utf-8", "replace").splitlines():
-                    watch.look_for_leaks("a log", line)
-        known = Troubles(troubles)
-        for lane, place, _ in watch.again:
-            findings.blame("duplicate", (lane, place))
-        every: dict[Place, Event] = {}
-        timelines = []
-        for lane, topic in LANES.items():
-            events, dead = await self._read(lane, self._stage.topic(topic))
-            settled = watch.settled[lane]
-            every |= events
-            check_results(findings, lane, events, settled, lambda event, lane=lane: allowed(lane, event))
-            await self._check_dead_letters(lane, dead)
-            timelines.append(
-                [(e.timestamp_ms / 1000 + offset_s, settled[p].seen_s) for p, e in events.items() if p in settled]
-            )
-            if lane == "segments":
-                self._judge_calls(events, known)
-            else:
-                accounts = [account for account in self._accounts if account.startswith(f"{lane}-")]
-                done = performed(self._sandbox, *accounts)
-                findings.counts["executions performed"] = len(done)
-                check_executions(findings, lane, events, settled, done, known, offset_s)
-        check_commits(findings, watch.commits, every, watch.settled)
-        await self._look_everywhere()
-        for leak, count in watch.leaks.items():
-            findings.wrong["leak"] += count
-            findings.examples["leak"].append(leak)
-        audit = await self._audit()
+        judging = time.monotonic()
+        judge = Judge(
+            self.findings, self._watch, self._stage, self._sandbox, self._replicas, self._troubles, self._accounts
+        )
+        judged = await judge.judge(audits=self._audits)
         falls = [(fault.kind.value, at_s) for fault, at_s in self.fallen]
         return Report(
             options=self.options,
             bug=self._bug,
             took_s=time.monotonic() - began,
-            events=len(every),
+            judged_s=time.monotonic() - judging,
+            memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            events=judged.events,
             faults=Counter(kind for kind, _ in falls),
-            assignments=assignments,
-            scrapes=watch.scrapes,
-            findings=findings,
-            recovery=recovery_s(falls, timelines),
-            audit=audit,
+            assignments=judged.assignments,
+            scrapes=self._watch.scrapes,
+            findings=self.findings,
+            recovery=recovery_s(falls, judged.timelines),
+            audit=judged.audit,
         )
-
-    def _judge_calls(self, events: dict[Place, Event], troubles: Troubles) -> None:
-        settled = self._watch.settled["segments"]
-        seen = {
-            (event.target or "", event.number): settled[place].seen_s
-            for place, event in events.items()
-            if event.number is not None and place in settled
-        }
-        wanted = {
-            (event.target or "", event.number)
-            for event in events.values()
-            if event.number is not None and not (event.target or "").startswith("stranger")
-        }
-        calls = [call for call in self._sandbox.log.calls() if call.kind == "join"]
-        self.findings.counts["joins called"] = len(calls)
-        check_calls(self.findings, calls, seen, wanted, troubles)
-
-    async def _read(self, lane: str, topic: str) -> tuple[dict[Place, Event], dict[Place, Source]]:
-        """What was published, in small; and, whole, what ended as a dead letter."""
-        events: dict[Place, Event] = {}
-        dead: dict[Place, Source] = {}
-        settled = self._watch.settled[lane]
-        async for record in stream(self._servers, [topic]):
-            place = Place(record.topic, record.partition, record.offset)
-            source = Source(record.key, record.value, tuple(record.headers), record.timestamp)
-            events[place] = event_of(source)
-            if place in settled and settled[place].dead_letter:
-                dead[place] = source
-        return events, dead
-
-    async def _check_dead_letters(self, lane: str, dead: dict[Place, Source]) -> None:
-        records = await read_committed_all(self._servers, [self._stage.dead_letter_topic(lane)], deadline_s=300)
-        settled = self._watch.settled[lane]
-        results = {}
-        for place in dead:
-            one = settled[place]
-            data = {"lane": lane, "outcome": one.outcome, "reason": one.reason, "dead_letter": True}
-            results[place] = Result(place, one.key, 0, {"id": one.id, "data": data})
-        self.findings.counts[f"{lane}: dead letters"] = len(records)
-        try:
-            check_dead_letters(records, lane, dead, results)
-        except AssertionError as error:
-            self.findings.blame("dead letters", str(error)[:600])
-        times = {place: source.timestamp_ms for place, source in dead.items()}
-        for record in records:
-            headers = {name: (value or b"").decode() for name, value in record.headers}
-            place = Place(
-                headers["fanline-origin-topic"],
-                int(headers["fanline-origin-partition"]),
-                int(headers["fanline-origin-offset"]),
-            )
-            if times.get(place) == record.timestamp:
-                self.findings.blame("dead letter's time", (lane, place))
-            self._watch.look_for_leaks("a dead letter's headers", repr(record.headers))
-
-    async def _look_everywhere(self) -> None:
-        """Status topic and journals."""
-        topics = [f"{self._prefix}.status", *(f"{self._prefix}.{lane}.journal" for lane in LANES)]
-        async for record in stream(self._servers, topics):
-            self._watch.look_for_leaks(record.topic.rpartition(".")[2], repr((record.key, record.value)))
-
-    async def _audit(self) -> str:
-        """What ``fanline audit`` says."""
-        command = [
-            sys.executable,
-            "-m",
-            "service",
-            "audit",
-            "--config",
-            str(self._stage.directory / "r0.yaml"),
-            "--json",
-        ]
-        done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=900)
-        if done.returncode:
-            self.findings.blame("audit", (done.returncode, done.stdout[-1500:], done.stderr[-500:]))
-        return done.stdout
-
-
-async def stream(servers: str, topics: Sequence[str]) -> AsyncIterator[Record]:
-    """Every committed record of topics, one after the other, without holding all of them."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-    )
-    await consumer.start()
-    try:
-        partitions = await _partitions(consumer, topics)
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        left = {tp for tp in partitions if ends[tp]}
-        while left:
-            with suppress(KafkaError):
-                for tp, records in (await consumer.getmany(*left, timeout_ms=200)).items():
-                    for record in records:
-                        if record.offset < ends[tp]:
-                            yield record
-            for tp in list(left):
-                if await consumer.position(tp) >= ends[tp]:
-                    left.discard(tp)
-    finally:
-        await consumer.stop()

@@ -15,7 +15,8 @@ from handlers.sandbox.faults import Faults, FaultSource
 from tests.chaos.entry import TRANSACTION_VARIABLE
 from tests.chaos.events import LANES, Events
 from tests.chaos.halting import FOLDER_VARIABLE, Point
-from tests.chaos.plan import Options, Plan
+from tests.chaos.plan import WIRED, Fault, Options, Plan
+from tests.chaos.plan import Kind as FaultKind
 from tests.chaos.replicas import Replica
 from tests.chaos.run import Run
 from tests.support.oracle import until
@@ -61,6 +62,7 @@ class Scene(Run):
         options = Options(seed=1, minutes=1.0, events=_EVENTS, sessions_s=kind.session_s)
         members = frozenset({0}) if kind.static else frozenset[int]()
         super().__init__(Plan(options, (), members), servers, prefix, directory, bug=bug, quiet_s=quiet_s)
+        self._audits = bug is None
         self._events = Events(1, self._contacts)
 
     def _environment(self, number: int) -> dict[str, str]:
@@ -237,6 +239,21 @@ async def transaction_expired(scene: Scene) -> None:
     halts.let_go(Point.ENDING)
 
 
+async def cut_off(scene: Scene) -> None:
+    """A process loses the brokers, but not the platform, for longer than its session, with much that it has read and
+    not called yet: another takes that over, and is faster."""
+    await scene.begin(WIRED, 0)
+    await scene.settled(await scene.publish(_EVENTS))
+    slow = Prescription([Step(delay_after_s=1.5)], Match(account=f"segments-r{WIRED}"), repeat=True)
+    scene._sandbox.prescriptions.add([slow])
+    count = await scene.publish(800, "segments")
+    await until(lambda: scene._sandbox.log.running >= 8, within_s=20, what="calls are under way")
+    fault = Fault(0.0, FaultKind.KAFKA_WIRE, scene.options.session_s + 10, WIRED, "stalled")
+    await scene._fall(fault)
+    scene._sandbox.prescriptions.clear()
+    await scene.settled(count)
+
+
 class Kind(NamedTuple):
     """A scene. ``static``: the process that is started again is the same member. ``transactions_s``: how long
     transactions live in truth, where that is not as the configuration says."""
@@ -258,4 +275,5 @@ SCENES: dict[str, Kind] = {
     "unfinished transaction": Kind(unfinished_transaction, transactions_s=25.0),
     "stood still": Kind(stood_still, session_s=30.0),
     "transaction expired": Kind(transaction_expired),
+    "cut off": Kind(cut_off),
 }
