@@ -3,6 +3,7 @@
 #   make bench  speed beside peers   make memory peak memory over two backlogs
 #   make chaos  a seeded run of faults: SEED=7 MINUTES=30 ARGS="--replicas 5 --brokers 3 --report DIR"
 #   make chaos-bugs   bugs put back one after the other: each has to be found
+#   make mutants  mistakes put into the pure rules, which the tests have to find: ONLY=delivery/retry
 # ARGS goes to the command: make demo ARGS="--faults --keep", make test ARGS="tests/unit -q".
 
 PYTHON ?= python3
@@ -12,14 +13,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.fanline-ready
 BENCH_READY := $(VENV)/.fanline-bench-ready
+MUTANTS_READY := $(VENV)/.fanline-mutants-ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench memory chaos chaos-bugs lock clean
+.PHONY: help setup demo test lint format bench memory chaos chaos-bugs mutants lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
 
 setup: $(READY)
 
@@ -65,6 +67,14 @@ chaos: $(READY)
 chaos-bugs: $(READY)
 	$(BIN)/python -m tests.chaos.detectors $(ARGS)
 
+$(MUTANTS_READY): $(READY) requirements-mutants.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-mutants.lock
+	@touch $@
+
+# All of them take some ten minutes on two idle cores, one module seconds.
+mutants: $(MUTANTS_READY)
+	nice $(BIN)/python -m tests.mutation --processes $(WORKERS) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
 format: $(READY)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -74,6 +84,7 @@ lock:
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --extra dev --extra kafka -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) --extra dev --extra kafka --extra bench -c requirements-dev.lock -o requirements-bench.lock
+	$(COMPILE) --extra dev --extra kafka --extra mutants -c requirements-dev.lock -o requirements-mutants.lock
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ from handlers.base import (
     Settle,
     Split,
 )
+from handlers.np6.verdicts import misdirected
 from handlers.np6.workflow_verdicts import judge_executions
 
 IDS = ["x-1", "x-2", "x-3"]
@@ -33,29 +34,31 @@ def judge(status: int, body: bytes = BODY, *, only: str | None = "42", truncated
 
 
 def expected(status: int) -> Any:
-    """What a refusal of the whole request means. Written down apart from the code."""
+    """What a refusal of the whole request means for the lane of workflow 42. Written down apart from the code."""
     if status in THROTTLED:
         return Retry(RetryCause.THROTTLED, "the platform says", "req-1")
     if status in BROKEN:
         return InDoubt("the platform says", "req-1")
     if status == 403:
         return Forbidden("the platform says", "req-1")
+    if status == 401:
+        return Hold(HoldScope.ACCOUNT, "credentials refused (401)")
+    if status in (404, 410):
+        return Hold(HoldScope.LANE, f"workflow 42 is unknown ({status}): `workflow` is wrong")
+    if status in MISDIRECTED:
+        return Hold(HoldScope.LANE, misdirected(status))
     return Split(Reason.TOO_LARGE if status == 413 else Reason.REFUSED, "the platform says", "req-1")
 
 
-@pytest.mark.parametrize("status", [*range(100, 200), *range(300, 600)])
-def test_over_every_status(status: int) -> None:
+@pytest.mark.parametrize("status", [range(100, 200), range(300, 400), range(400, 500), range(500, 600)])
+def test_over_every_status(status: range) -> None:
     """A 5xx is in doubt and never tried again, 429 and 503 are, 400 and its like split, an address holds."""
-    verdict = judge(status)
-    if status == 401:
-        assert isinstance(verdict, Hold)
-        assert verdict.scope is HoldScope.ACCOUNT
-    elif status in MISDIRECTED or status in (404, 410):
-        assert isinstance(verdict, Hold)
-        assert verdict.scope is HoldScope.LANE
-        assert str(status) in verdict.reason
-    else:
-        assert verdict == expected(status)
+    assert {one: judge(one) for one in status} == {one: expected(one) for one in status}
+
+
+def test_a_failure_without_words_names_its_status() -> None:
+    """Who judges what is in doubt has at least the status to go by."""
+    assert judge(502, b"<html>") == InDoubt("HTTP 502", "req-1")
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -81,7 +84,7 @@ def test_an_item_of_unknown_form_is_in_doubt(item: bytes) -> None:
     """What is not understood is not taken for a success, nor for a refusal; its neighbours are what they say."""
     first, second, third = judge(200, b'[{"type":"success"},' + item + b',{"type":"success"}]')
     assert first == Settle(Outcome.DELIVERED, None, None, "x-1")
-    assert isinstance(second, InDoubt)
+    assert second == InDoubt("an item of the answer is neither a success nor an error", "x-2")
     assert third == Settle(Outcome.DELIVERED, None, None, "x-3")
 
 
@@ -89,22 +92,32 @@ def test_a_short_answer_leaves_the_rest_in_doubt() -> None:
     """Items are in the order of the request; what is missing may have been executed."""
     first, second, third = judge(200, b'[{"type":"success"}]')
     assert first == Settle(Outcome.DELIVERED, None, None, "x-1")
-    assert isinstance(second, InDoubt)
-    assert third.reference == "x-3"
+    assert (second, third) == tuple(InDoubt("1 items in the answer to 3", id_) for id_ in ("x-2", "x-3"))
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b'[{"type":"success"},{"type":"success"},{"type":"success"},{"type":"success"}]', b"", b"{}", b"\xff", b"["],
+    ("body", "detail"),
+    [
+        (b"[" + b",".join([b'{"type":"success"}'] * 4) + b"]", "4 items in the answer to 3"),
+        *((body, "the answer is unreadable") for body in (b"", b"{}", b"\xff", b"[")),
+    ],
 )
-def test_an_answer_that_cannot_be_told_apart_leaves_all_in_doubt(body: bytes) -> None:
+def test_an_answer_that_cannot_be_told_apart_leaves_all_in_doubt(body: bytes, detail: str) -> None:
     """More items than were sent, no list, no JSON: nobody knows whose is what."""
-    assert isinstance(judge(200, body), InDoubt)
+    assert judge(200, body) == InDoubt(detail, "req-1")
+
+
+def test_an_answer_with_as_many_items_as_were_sent_is_told_apart() -> None:
+    """The last item too has its own end."""
+    assert judge(200, b"[" + b",".join([b'{"type":"success"}'] * 3) + b"]") == [
+        Settle(Outcome.DELIVERED, None, None, id_) for id_ in IDS
+    ]
 
 
 def test_an_answer_too_long_to_be_read_leaves_all_in_doubt() -> None:
     """Also where what was read of it would be a whole list."""
-    assert isinstance(judge(200, b'[{"type":"success"}]', truncated=True), InDoubt)
+    verdict = judge(200, b'[{"type":"success"}]', truncated=True)
+    assert verdict == InDoubt("the answer is too long to be read", "req-1")
 
 
 @pytest.mark.parametrize("kind", FailureKind)
@@ -117,7 +130,7 @@ def test_without_an_answer(kind: FailureKind) -> None:
         case FailureKind.TIMED_OUT | FailureKind.RESET:
             assert verdict == InDoubt("why")
         case FailureKind.BAD_CERTIFICATE:
-            assert isinstance(verdict, Hold)
+            assert verdict == Hold(HoldScope.LANE, "bad certificate: why")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,30 @@ def test_a_date_without_a_zone_is_in_utc() -> None:
 def test_no_retry_after_is_none() -> None:
     """A missing header asks for nothing."""
     assert retry_after_s({"date": "Thu, 01 Jan 2026 00:00:42 GMT"}, NOW_S) is None
+
+
+@pytest.mark.parametrize(
+    ("date_s", "seconds"),
+    [
+        (-600, 300.0),
+        (-4, 46.0),
+        (-3, 42.0),
+        (3, 42.0),
+        (4, 38.0),
+        (40, 2.0),
+        (600, 0.0),
+    ],
+)
+def test_a_date_is_compared_with_the_platforms_own_clock(date_s: float, seconds: float) -> None:
+    """A clock that differs from ours by more than an answer takes is theirs; a smaller difference is the way."""
+    headers = {"retry-after": formatdate(NOW_S + 42, usegmt=True), "date": formatdate(NOW_S + date_s, usegmt=True)}
+    assert retry_after_s(headers, NOW_S) == seconds
+
+
+def test_a_date_that_cannot_be_read_leaves_our_own_clock() -> None:
+    """The platform's clock is a help where it is told, and not needed."""
+    headers = {"retry-after": "Thu, 01 Jan 2026 00:00:42 GMT", "date": "yesterday"}
+    assert retry_after_s(headers, NOW_S) == 42.0
 
 
 @given(st.text(max_size=80), st.floats(0, 1e11))

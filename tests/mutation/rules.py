@@ -1,0 +1,109 @@
+"""The pure rules, each with the tests that hold it: what is mutated, and what has to notice.
+
+A module stands here if it decides something and does no I/O. The tests named are those that were written for it,
+and take seconds: what finds a mistake should be the rule's own tests, not a run against a broker.
+"""
+
+CONTRACTS = "tests/unit/contracts/test_contracts_"
+NP6 = "tests/unit/handlers/np6/test_np6_"
+DELIVERY = "tests/unit/service/delivery/test_delivery_"
+INTAKE = "tests/unit/service/intake/test_intake_"
+JOURNAL = "tests/unit/service/journal/test_journal_"
+OFFSETS = "tests/unit/service/offsets/test_offsets_"
+LOOKUP = "tests/unit/service/lookup/test_lookup_"
+SETTLING = "tests/unit/service/settling/test_settling_"
+STATUS = "tests/unit/service/status/test_status_"
+HANDLERS = "tests/contract/test_every_handler.py"
+
+RULES: dict[str, tuple[str, ...]] = {
+    # What crosses a boundary.
+    "contracts/contract_check.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
+    "contracts/deadletters.py": (f"{CONTRACTS}deadletters.py", f"{CONTRACTS}golden.py"),
+    "contracts/envelope.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
+    "contracts/fast_decoding.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
+    "contracts/ids.py": (f"{CONTRACTS}ids.py", f"{CONTRACTS}golden.py"),
+    "contracts/journal.py": (f"{CONTRACTS}journal.py", f"{CONTRACTS}golden.py"),
+    "contracts/json_text.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
+    "contracts/masking.py": (f"{CONTRACTS}masking.py",),
+    "contracts/outcomes.py": (f"{CONTRACTS}outcomes.py",),
+    "contracts/reader.py": (f"{CONTRACTS}results.py",),
+    "contracts/results.py": (f"{CONTRACTS}results.py", f"{CONTRACTS}golden.py"),
+    "contracts/timestamps.py": (f"{CONTRACTS}timestamps.py", f"{CONTRACTS}results.py"),
+    # What platforms are asked, and what their answers mean.
+    "handlers/base.py": (HANDLERS, f"{NP6}segments.py", f"{NP6}workflows.py"),
+    "handlers/deletions.py": (f"{NP6}workflows.py", HANDLERS),
+    "handlers/faults.py": (f"{NP6}segments.py", f"{NP6}workflows.py"),
+    "handlers/templates.py": (f"{NP6}workflows.py",),
+    "handlers/np6/client.py": (f"{NP6}client.py", f"{NP6}segments.py", f"{NP6}workflows.py"),
+    "handlers/np6/notifications.py": (f"{NP6}notifications.py",),
+    "handlers/np6/segments.py": (f"{NP6}segments.py", HANDLERS),
+    "handlers/np6/verdicts.py": (f"{NP6}verdicts.py", f"{NP6}segments.py"),
+    "handlers/np6/wire.py": (f"{NP6}wire.py", f"{NP6}workflow_verdicts.py"),
+    "handlers/np6/workflow_verdicts.py": (f"{NP6}workflow_verdicts.py", f"{NP6}workflows.py"),
+    "handlers/np6/workflows.py": (f"{NP6}workflows.py", HANDLERS),
+    # From a record to a delivery.
+    "service/batching/batcher.py": (
+        "tests/unit/service/batching/test_batching_batcher.py",
+        "tests/model/test_batcher_model.py",
+    ),
+    "service/dedupe/window.py": (
+        "tests/unit/service/dedupe/test_dedupe_window.py",
+        "tests/model/test_dedupe_model.py",
+    ),
+    "service/intake/assignor.py": (f"{INTAKE}assignor.py",),
+    "service/intake/losses.py": (f"{INTAKE}losses.py",),
+    "service/intake/starts.py": (f"{INTAKE}starts.py",),
+    "service/intake/planner.py": (f"{INTAKE}planner.py", f"{INTAKE}duplicates.py"),
+    # Whether and when a request goes out.
+    "service/delivery/adapting.py": (f"{DELIVERY}adapting.py",),
+    "service/delivery/breaker.py": (f"{DELIVERY}breaker.py",),
+    "service/delivery/bulk.py": (f"{DELIVERY}bulks.py",),
+    "service/delivery/chain.py": (f"{DELIVERY}chain.py",),
+    "service/delivery/guard.py": (f"{DELIVERY}guard.py",),
+    "service/delivery/held_time.py": (f"{DELIVERY}held_time.py",),
+    "service/delivery/holding.py": (f"{DELIVERY}holds.py",),
+    "service/delivery/limiter.py": (f"{DELIVERY}limiter.py", f"{DELIVERY}adapting.py", f"{DELIVERY}shares.py"),
+    "service/delivery/quota.py": (f"{DELIVERY}limiter.py", f"{DELIVERY}pacing.py"),
+    "service/delivery/retry.py": (f"{DELIVERY}retry.py",),
+    "service/delivery/shares.py": (f"{DELIVERY}shares.py",),
+    "service/delivery/success.py": (f"{DELIVERY}success.py",),
+    "service/transport/fair_line.py": (
+        "tests/unit/service/transport/test_transport_fair_line.py",
+        "tests/model/test_fair_line_model.py",
+    ),
+    "service/transport/wire.py": ("tests/unit/service/transport/test_transport_wire.py",),
+    # What is finished, and what is written of it.
+    "service/journal/deliveries.py": (f"{JOURNAL}writer.py",),
+    "service/journal/recovery.py": (f"{JOURNAL}recovery.py",),
+    "service/lifecycle.py": ("tests/unit/service/test_service_lifecycle.py",),
+    "service/offsets/deferred.py": (f"{OFFSETS}deferred.py", "tests/model/test_deferring_model.py"),
+    "service/offsets/ledger.py": (
+        f"{OFFSETS}ledger.py",
+        f"{OFFSETS}deferred.py",
+        "tests/model/test_ledger_model.py",
+    ),
+    "service/offsets/metadata.py": (f"{OFFSETS}metadata.py", f"{OFFSETS}ledger.py"),
+    "service/settling/documents.py": (f"{SETTLING}documents.py",),
+    "service/settling/partitioner.py": (f"{SETTLING}partitioner.py",),
+    # What operators order, and what they are told.
+    "service/auditing/marks.py": ("tests/unit/service/auditing/test_auditing_tally.py",),
+    "service/auditing/tally.py": ("tests/unit/service/auditing/test_auditing_tally.py",),
+    "service/control/orders.py": ("tests/unit/service/control/test_control_orders.py",),
+    "service/kafka/obstacles.py": ("tests/unit/service/kafka/test_kafka_obstacles.py",),
+    "service/kafka/rights.py": ("tests/unit/service/kafka/test_kafka_rights.py",),
+    "service/kafka/topic_faults.py": ("tests/unit/service/kafka/test_kafka_topics.py",),
+    "service/kafka/topics.py": ("tests/unit/service/kafka/test_kafka_topics.py",),
+    "service/lookup/findings.py": (f"{LOOKUP}findings.py",),
+    "service/lookup/matching.py": (f"{LOOKUP}matching.py",),
+    "service/lookup/results.py": (f"{LOOKUP}filter.py",),
+    "service/lookup/standing.py": (f"{LOOKUP}standing.py", f"{LOOKUP}findings.py"),
+    "service/status/health.py": (f"{STATUS}health.py",),
+    "service/status/longest.py": (f"{STATUS}longest.py",),
+    "service/status/waiting.py": (f"{STATUS}waiting.py",),
+}
+
+# Call themselves pure, and are left out, each with the reason.
+NOT_MUTATED: dict[str, str] = {
+    "handlers/np6/execution.py": "one command's own, and its tests run the command",
+    "service/localkafka/properties.py": "the local broker's settings, which itself says if one is wrong",
+}
