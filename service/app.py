@@ -32,7 +32,7 @@ from service.errors import StartError
 from service.intake.planner import PlanningPolicy
 from service.kafka.connection import client_for, connection_arguments
 from service.kafka.names import LaneNames, control_topic, lane_names
-from service.lane import Lane, LaneSetup
+from service.lane import Lane, LaneMeans, LaneSetup
 from service.settling.at_least_once import AcknowledgedCommitter
 from service.settling.documents import DocumentPolicy, Documents
 from service.settling.producing import TransactorPolicy
@@ -204,18 +204,20 @@ class Application:
         policy = TransactorPolicy(transaction_timeout_s=kafka.transaction_timeout_s)
         return Lane(
             lane_setup(self.config, config, names, self.drain_s),
-            handler=self.handler(config),
-            where=self._where(config),
-            account=self.accounts[config.account],
-            documents=self._documents(config, names, client),
-            committer=self._committer(client, names, policy),
-            client=client,
-            connection=connection,
-            observer=LaneTelemetry(self.telemetry, config.name),
-            requests=AccountTelemetry(self.telemetry, config.account, config.name),
-            control=control.of_lane(config.name, config.account),
-            clock=self.clock,
-            random=self._random,
+            LaneMeans(
+                handler=self.handler(config),
+                where=self._where(config),
+                account=self.accounts[config.account],
+                documents=self._documents(config, names, client),
+                committer=self._committer(client, names, policy),
+                client=client,
+                connection=connection,
+                observer=LaneTelemetry(self.telemetry, config.name),
+                requests=AccountTelemetry(self.telemetry, config.account, config.name),
+                control=control.of_lane(config.name, config.account),
+                clock=self.clock,
+                random=self._random,
+            ),
         )
 
     def handler(self, config: LaneConfig) -> Handler | BatchHandler:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
-from random import Random
 
 import msgspec
 
@@ -32,17 +31,15 @@ from handlers.base import (
     Settle,
     Split,
 )
-from service.clock import Clock
 from service.delivery.bulk import Bulk, Part
-from service.delivery.guard import Guard
 from service.delivery.holding import LaneHold
-from service.delivery.lane_delivery import DeliveryPolicy, LaneDelivery, status_of
+from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks, status_of
 from service.delivery.retry import EXHAUSTING
 from service.intake.assignment import Assignment
 from service.intake.item import Item, name_items
 from service.journal.deliveries import OpenDelivery
 from service.journal.writer import JournalWriter
-from service.transport.account import Account, AccountObserver, Permit, is_success
+from service.transport.account import Permit, is_success
 
 _CAUSES = {FailureKind.TIMED_OUT: RetryCause.TIMED_OUT, FailureKind.RESET: RetryCause.RESET}
 
@@ -57,10 +54,6 @@ class BulkHooks(msgspec.Struct, frozen=True):
     ended: Callable[[Sequence[Item]], None]
     released: Callable[[set[bytes | None]], None]  # keys none of whose records is under way any more
     operations_ended: Callable[[str, Outcome, int], None]
-    retried: Callable[[RetryCause], None]
-    hold_changed: Callable[[], None]
-    expires_at_ms: Callable[[Item], float | None] | None  # None: the lane has no deadline
-    fault: Callable[[BaseException], None]  # a handler's own error, after the plan
 
 
 class BulkDispatcher(LaneDelivery[Bulk]):
@@ -69,23 +62,17 @@ class BulkDispatcher(LaneDelivery[Bulk]):
     def __init__(
         self,
         handler: BatchHandler,
-        account: Account,
-        policy: DeliveryPolicy,
-        guard: Guard | None,
+        means: DeliveryMeans,
+        load_hooks: LoadHooks,
         hooks: BulkHooks,
         journal: JournalWriter,
         ids: ResultIds,
-        requests: AccountObserver,
-        clock: Clock,
-        random: Random,
     ) -> None:
-        super().__init__(account, policy, guard, clock, hooks.hold_changed)
+        super().__init__(means, load_hooks)
         self._handler = handler
         self._hooks = hooks
         self._journal = journal
         self._ids = ids
-        self._requests = requests
-        self._random = random
 
     def dispatch(self, bulk: Bulk) -> None:
         """Take a batch."""
@@ -189,7 +176,7 @@ class BulkDispatcher(LaneDelivery[Bulk]):
         try:
             return self._handler.batch_request(members, bulk.id)
         except Exception as error:  # noqa: BLE001 - one event must not stop the lane again and again
-            self._hooks.fault(error)
+            self._fault(error)
             return None
 
     async def _call(self, part: Part, request: Request, permit: Permit) -> Reply:
@@ -214,7 +201,7 @@ class BulkDispatcher(LaneDelivery[Bulk]):
             if not isinstance(verdict, Retry | Hold | Forbidden | Split | InDoubt) and len(verdict) != len(members):
                 raise ValueError("a verdict with more or fewer ends than members")
         except Exception as error:  # noqa: BLE001 - one event must not stop the lane again and again
-            self._hooks.fault(error)
+            self._fault(error)
             # Our own fault is nobody else's success to judge: it uses up an attempt.
             part.counted += 1
             return InDoubt(f"handler error: {type(error).__name__}")
@@ -320,12 +307,12 @@ class BulkDispatcher(LaneDelivery[Bulk]):
 
     def _park(self, bulk: Bulk, part: Part, cause: RetryCause, reply: Reply) -> None:
         part.last = cause.value if isinstance(reply, Failure) else f"HTTP {reply.status}"
-        self._hooks.retried(cause)
+        self._retried(cause)
         self._workers.park(bulk, self._policy.retry.delay_s(part.attempts, self._random.random))
 
     def _has_unexpired(self, bulk: Bulk, part: Part) -> bool:
         """End the members whose deadline has passed; whether any is left."""
-        expires_at_ms = self._hooks.expires_at_ms
+        expires_at_ms = self._expires_at_ms
         if expires_at_ms is None:
             return True
         now_ms = self._clock.wall_ms()

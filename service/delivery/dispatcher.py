@@ -6,7 +6,6 @@ ends it: everything else is waited for, by the account (pace, breaker, credentia
 
 from collections.abc import Callable
 from functools import partial
-from random import Random
 from typing import assert_never
 
 import msgspec
@@ -26,15 +25,13 @@ from handlers.base import (
     Settle,
     Verdict,
 )
-from service.clock import Clock
 from service.delivery.chain import Chain, Stage, Unit, close
-from service.delivery.guard import Guard
 from service.delivery.holding import LaneHold
-from service.delivery.lane_delivery import DeliveryPolicy, LaneDelivery, status_of
+from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks, status_of
 from service.delivery.retry import EXHAUSTING
 from service.intake.assignment import Assignment
 from service.intake.item import Item
-from service.transport.account import Account, AccountObserver, Permit, is_success
+from service.transport.account import Permit, is_success
 
 _NO_REPLY = Failure(FailureKind.RESET, "handler error")
 
@@ -45,31 +42,15 @@ class DeliveryHooks(msgspec.Struct, frozen=True):
     item_ended: Callable[[Item], None]
     chain_ended: Callable[[Chain], None]
     unit_ended: Callable[[Unit], None]
-    retried: Callable[[RetryCause], None]
-    hold_changed: Callable[[], None]
-    expires_at_ms: Callable[[Item], float | None] | None  # None: the lane has no deadline
-    fault: Callable[[BaseException], None]  # a handler's own error, after the plan
 
 
 class Dispatcher(LaneDelivery[Chain]):
     """One call for each operation, the operations of a key one after the other."""
 
-    def __init__(
-        self,
-        handler: Handler,
-        account: Account,
-        policy: DeliveryPolicy,
-        guard: Guard | None,
-        hooks: DeliveryHooks,
-        requests: AccountObserver,
-        clock: Clock,
-        random: Random,
-    ) -> None:
-        super().__init__(account, policy, guard, clock, hooks.hold_changed)
+    def __init__(self, handler: Handler, means: DeliveryMeans, load_hooks: LoadHooks, hooks: DeliveryHooks) -> None:
+        super().__init__(means, load_hooks)
         self._handler = handler
         self._hooks = hooks
-        self._requests = requests
-        self._random = random
 
     def dispatch(self, chains: list[Chain]) -> None:
         """Take the chains of a batch."""
@@ -128,7 +109,7 @@ class Dispatcher(LaneDelivery[Chain]):
         try:
             return await self._call(unit, permit)
         except Exception as error:  # noqa: BLE001 - one event must not stop the lane again and again
-            self._hooks.fault(error)
+            self._fault(error)
             return _NO_REPLY, Retry(RetryCause.SERVER_ERROR, f"handler error: {type(error).__name__}")
 
     async def _call(self, unit: Unit, permit: Permit) -> tuple[Reply, Verdict]:
@@ -196,7 +177,7 @@ class Dispatcher(LaneDelivery[Chain]):
                 end = Settle(Outcome.REJECTED, Reason.EXHAUSTED, verdict.detail, verdict.reference)
                 self._settle(chain, unit, end, status_of(reply))
                 return True
-        self._hooks.retried(verdict.cause)
+        self._retried(verdict.cause)
         delay_s = self._policy.retry.delay_s(unit.attempts, self._random.random)
         self._workers.park(chain, delay_s)
         return False
@@ -225,7 +206,7 @@ class Dispatcher(LaneDelivery[Chain]):
 
     def _expired(self, unit: Unit) -> bool:
         """Whether the deadline of every member has passed: one that may still be delivered keeps the call alive."""
-        expires_at_ms = self._hooks.expires_at_ms
+        expires_at_ms = self._expires_at_ms
         if expires_at_ms is None or unit.stage is not Stage.ACT:
             return False
         now_ms: int | None = None

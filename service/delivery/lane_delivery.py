@@ -6,13 +6,14 @@ The lane calls the methods here, whatever its loads are: the chain of one key, o
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from random import Random
 from typing import Generic, TypeVar
 
 import msgspec
 
 from contracts.events import Event
 from contracts.masking import mask_detail, personal_strings
-from handlers.base import Answer, Reply
+from handlers.base import Answer, Reply, RetryCause
 from service.clock import Clock
 from service.delivery.gate import LaneGate
 from service.delivery.guard import Guard
@@ -21,7 +22,8 @@ from service.delivery.retry import RetryPolicy
 from service.delivery.success import Successes
 from service.delivery.workers import Workers
 from service.intake.assignment import Assignment
-from service.transport.account import Account, LaneFlow
+from service.intake.item import Item
+from service.transport.account import Account, AccountObserver, LaneFlow
 
 Load = TypeVar("Load")
 
@@ -36,25 +38,43 @@ class DeliveryPolicy(msgspec.Struct, frozen=True):
     repeat_in_doubt: bool = False  # what may have taken effect is sent again
 
 
+class DeliveryMeans(msgspec.Struct, frozen=True):
+    """What a lane delivers with."""
+
+    account: Account
+    policy: DeliveryPolicy
+    guard: Guard | None
+    requests: AccountObserver
+    clock: Clock
+    random: Random
+
+
+class LoadHooks(msgspec.Struct, frozen=True):
+    """What the lane does, whatever its loads are."""
+
+    retried: Callable[[RetryCause], None]
+    hold_changed: Callable[[], None]
+    expires_at_ms: Callable[[Item], float | None] | None  # None: the lane has no deadline
+    fault: Callable[[BaseException], None]  # a handler's own error, after the plan
+
+
 class LaneDelivery(ABC, Generic[Load]):
     """The lane's workers, the loads that are ready, and those that are parked until their retry."""
 
-    def __init__(
-        self,
-        account: Account,
-        policy: DeliveryPolicy,
-        guard: Guard | None,
-        clock: Clock,
-        hold_changed: Callable[[], None],
-    ) -> None:
-        self._account = account
-        self._policy = policy
-        self._guard = guard
-        self._clock = clock
-        self._workers: Workers[Load] = Workers(policy.concurrency, self._carry, clock)
+    def __init__(self, means: DeliveryMeans, hooks: LoadHooks) -> None:
+        self._account = means.account
+        self._policy = means.policy
+        self._guard = means.guard
+        self._requests = means.requests
+        self._clock = means.clock
+        self._random = means.random
+        self._retried = hooks.retried
+        self._expires_at_ms = hooks.expires_at_ms
+        self._fault = hooks.fault
+        self._workers: Workers[Load] = Workers(means.policy.concurrency, self._carry, means.clock)
         self._successes = Successes()
-        self._gate = LaneGate(policy.hold, clock, hold_changed)
-        self._flow = LaneFlow(policy.weight)
+        self._gate = LaneGate(means.policy.hold, means.clock, hooks.hold_changed)
+        self._flow = LaneFlow(means.policy.weight)
         self._quiet = asyncio.Event()
         self._quiet.set()
         self.in_flight = 0

@@ -1,5 +1,6 @@
 """One lane in one process: its parts, wired, started and stopped in order."""
 
-from service.lane.lane import Lane, LaneSetup
+from service.lane.lane import Lane
+from service.lane.setup import LaneMeans, LaneSetup
 
-__all__ = ["Lane", "LaneSetup"]
+__all__ = ["Lane", "LaneMeans", "LaneSetup"]

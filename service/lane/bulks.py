@@ -1,7 +1,6 @@
 """The batched way of delivery of a lane: its journal, its dispatcher, and what an earlier owner left open."""
 
-from collections.abc import Callable, Mapping
-from random import Random
+from collections.abc import Mapping
 
 from aiokafka.structs import TopicPartition
 
@@ -9,11 +8,9 @@ from contracts.ids import ResultIds
 from contracts.journal import Delivery
 from contracts.outcomes import Outcome, Reason
 from handlers.base import BatchHandler
-from service.clock import Clock
 from service.delivery.bulk import Bulk
 from service.delivery.bulk_dispatcher import BulkDispatcher, BulkHooks
-from service.delivery.guard import Guard
-from service.delivery.lane_delivery import DeliveryPolicy
+from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.item import Item
 from service.intake.starts import Begin
@@ -21,8 +18,6 @@ from service.journal.deliveries import OpenDeliveries
 from service.journal.recovery import Recovered, recover
 from service.journal.writer import JournalWriter
 from service.settling.batches import PartitionWrite
-from service.settling.settler import Committer, SettleHooks, Settler
-from service.transport.account import Account, AccountObserver
 
 INTERRUPTED = "begun before a restart or a takeover: whether it took effect is not known"
 
@@ -34,28 +29,19 @@ class BulkWay:
         self,
         lane: str,
         handler: BatchHandler,
-        account: Account,
-        policy: DeliveryPolicy,
-        guard: Guard | None,
+        means: DeliveryMeans,
+        load_hooks: LoadHooks,
         hooks: BulkHooks,
         deliveries: OpenDeliveries,
-        settler: Settler,
-        committer: Committer,
-        settle_hooks: SettleHooks,
-        assignment: Callable[[], Assignment | None],
-        requests: AccountObserver,
-        clock: Clock,
-        random: Random,
+        journal: JournalWriter,
     ) -> None:
         self._kind = handler.name
-        self._repeats = policy.repeat_in_doubt
-        self._clock = clock
+        self._repeats = means.policy.repeat_in_doubt
+        self._clock = means.clock
         self._hooks = hooks
         self.deliveries = deliveries
-        self.journal = JournalWriter(committer, settler, deliveries, settle_hooks, assignment, clock, handler.name)
-        self.dispatcher = BulkDispatcher(
-            handler, account, policy, guard, hooks, self.journal, ResultIds(lane), requests, clock, random
-        )
+        self.journal = journal
+        self.dispatcher = BulkDispatcher(handler, means, load_hooks, hooks, journal, ResultIds(lane))
 
     def deliver(self, batch_id: str, items: list[Item]) -> None:
         """Take a batch."""

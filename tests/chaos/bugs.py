@@ -49,22 +49,22 @@ def _send_not_awaited() -> None:
 
 
 def _revoked_acknowledged() -> None:
-    from service.lane.lane import Lane
+    from service.lane.assigning import Assigning
     from service.settling.transactor import Committed
 
-    right = Lane._give_back
+    right = Assigning.give_back
 
     async def give_back(self: Any) -> None:
-        assignment = self.assignment
+        assignment = self._group.assignment
         if assignment is not None and assignment.active and assignment.ready:
             assignment.draining = True
             read = {tp: Committed(state.ledger.position, "") for tp, state in assignment.partitions.items()}
-            async with self.settler.lock:
-                await self._committer.commit((), read, assignment.membership)
+            async with self._settler.lock:
+                await self._settler._committer.commit((), read, assignment.membership)
             assignment.end()
         await right(self)
 
-    Lane._give_back = give_back  # type: ignore[method-assign] # the bug
+    Assigning.give_back = give_back  # type: ignore[method-assign] # the bug
 
 
 def _commit_past_a_gap() -> None:
@@ -115,14 +115,14 @@ def _journal_removed_outside() -> None:
 
 def _order_lost() -> None:
     from service.delivery import chain
-    from service.lane import lane
+    from service.lane import delivering
 
     def chains_of(items: Any, handler: Any) -> list[Any]:
         return [
             chain.Chain(None, [item], [chain.Unit(item, operation) for operation in item.operations]) for item in items
         ]
 
-    lane.chains_of = chains_of  # type: ignore[assignment] # the bug
+    delivering.chains_of = chains_of  # type: ignore[assignment] # the bug
 
 
 def _drop_on_full() -> None:
@@ -138,24 +138,24 @@ def _drop_on_full() -> None:
 
 def _cancelled_is_failed() -> None:
     from contracts.outcomes import Outcome, Reason
-    from service.lane.lane import Lane
+    from service.lane.assigning import Assigning
 
-    right = Lane._give_back
+    right = Assigning.give_back
 
     async def give_back(self: Any) -> None:
-        assignment = self.assignment
+        assignment = self._group.assignment
         if assignment is not None and assignment.active and assignment.ready:
             assignment.draining = True
             for state in assignment.partitions.values():
                 for item in state.items.values():
                     if item.outcome is None:
                         item.outcome, item.reason = Outcome.REJECTED, Reason.EXHAUSTED
-                        self.settler.add(item)
-            await self.settler.drained()
+                        self._settler.add(item)
+            await self._settler.drained()
             assignment.end()
         await right(self)
 
-    Lane._give_back = give_back  # type: ignore[method-assign] # the bug
+    Assigning.give_back = give_back  # type: ignore[method-assign] # the bug
 
 
 def _original_timestamp() -> None:
@@ -201,20 +201,21 @@ def _no_fencing() -> None:
 
 
 def _offsets_before_fencing() -> None:
-    from service.lane.lane import Lane
+    from service.lane.group import Group
+    from service.lane.preparing import Preparing
 
-    prepare, read = Lane._prepare_once, Lane._committed_of
+    prepare, read = Preparing.prepare, Group.committed
     early: dict[Any, Any] = {}
 
     async def prepare_once(self: Any, assignment: Any) -> None:
-        early[assignment] = await read(self, assignment)
+        early[assignment] = await read(self._group, assignment)
         await prepare(self, assignment)
 
     async def committed_of(self: Any, assignment: Any) -> Any:
         return early.pop(assignment, None) or await read(self, assignment)
 
-    Lane._prepare_once = prepare_once  # type: ignore[method-assign] # the bug
-    Lane._committed_of = committed_of  # type: ignore[method-assign] # the bug
+    Preparing.prepare = prepare_once  # type: ignore[method-assign] # the bug
+    Group.committed = committed_of  # type: ignore[method-assign] # the bug
 
 
 def _unstable_offsets() -> None:

@@ -138,5 +138,5 @@ async def delete_before(stage: Stage, offset: int) -> None:
 def accept(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     """The order that `lanes accept-loss` gives."""
     order = Loss(0, 0, "ops@host", "made anew", 1, offsets_lost=True)
-    monkeypatch.setattr(lane._control, "accepted", lambda tp: order)
+    monkeypatch.setattr(lane.core.means.control, "accepted", lambda tp: order)
     lane.loss_accepted()

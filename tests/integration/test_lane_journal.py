@@ -230,7 +230,7 @@ async def test_a_zombies_entry_is_refused(bootstrap_servers: str, prefix: str, t
         assert lane.assignment is not None
         current = lane.assignment.membership
         former = Membership(current.group_id, current.generation - 1, current.member_id, current.instance_id)
-        zombie = Transactor(lane._client, f"{stage.prefix}.lane.zombie", TransactorPolicy())
+        zombie = Transactor(lane.core.means.client, f"{stage.prefix}.lane.zombie", TransactorPolicy())
         await zombie.open()
         tp = TopicPartition(stage.topic("notes"), 0)
         commit = lane.assignment.partitions[tp].last_commit

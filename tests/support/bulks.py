@@ -40,7 +40,7 @@ from service.delivery.breaker import BreakerPolicy
 from service.delivery.bulk import Bulk
 from service.delivery.bulk_dispatcher import BulkDispatcher, BulkHooks
 from service.delivery.guard import Guard
-from service.delivery.lane_delivery import DeliveryPolicy
+from service.delivery.lane_delivery import DeliveryMeans, DeliveryPolicy, LoadHooks
 from service.delivery.retry import RetryPolicy
 from service.errors import RefusedError
 from service.intake.item import Item
@@ -182,23 +182,27 @@ class BulkBench:
         retries = retry or RetryPolicy(max_attempts=max_attempts)
         self.dispatcher = BulkDispatcher(
             EchoHandler(),
-            self.account,
-            DeliveryPolicy(concurrency, retries, repeat_in_doubt=repeat),
-            guard,
-            BulkHooks(
-                ended=self._ended,
-                released=self.released.extend,
-                operations_ended=lambda kind, outcome, count: self.operations.append((kind, outcome, count)),
+            DeliveryMeans(
+                account=self.account,
+                policy=DeliveryPolicy(concurrency, retries, repeat_in_doubt=repeat),
+                guard=guard,
+                requests=FakeAccountObserver(),
+                clock=time,
+                random=Random(0),
+            ),
+            LoadHooks(
                 retried=self.retries.append,
                 hold_changed=lambda: None,
                 expires_at_ms=lambda item: self.deadline_ms.get(name_of(item)),
                 fault=self.faults.append,
             ),
+            BulkHooks(
+                ended=self._ended,
+                released=self.released.extend,
+                operations_ended=lambda kind, outcome, count: self.operations.append((kind, outcome, count)),
+            ),
             self.journal,
             ResultIds("vip"),
-            FakeAccountObserver(),
-            time,
-            Random(0),
         )
         self._batches = 0
 

@@ -11,7 +11,7 @@ from service.delivery.breaker import Breaker, BreakerPolicy
 from service.delivery.chain import Chain, Unit, chains_of
 from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard
-from service.delivery.lane_delivery import DeliveryPolicy
+from service.delivery.lane_delivery import DeliveryMeans, DeliveryPolicy, LoadHooks
 from service.delivery.limiter import AccountLimiter, LimiterPolicy
 from service.delivery.retry import RetryPolicy
 from service.intake.item import Item
@@ -89,21 +89,23 @@ class Bench:
         self.deadline_ms: dict[int, float] = {}
         self.dispatcher = Dispatcher(
             self.handler,
-            self.account,
-            DeliveryPolicy(concurrency, retry or RetryPolicy()),
-            guard,
-            DeliveryHooks(
-                item_ended=self._item_ended,
-                chain_ended=self.chain_done.append,
-                unit_ended=self.unit_done.append,
+            DeliveryMeans(
+                account=self.account,
+                policy=DeliveryPolicy(concurrency, retry or RetryPolicy()),
+                guard=guard,
+                requests=self.requests,
+                clock=time,
+                random=Random(seed),
+            ),
+            LoadHooks(
                 retried=self.retries.append,
                 hold_changed=self._hold_changed,
                 expires_at_ms=lambda item: self.deadline_ms.get(item.offset),
                 fault=self.faults.append,
             ),
-            self.requests,
-            time,
-            Random(seed),
+            DeliveryHooks(
+                item_ended=self._item_ended, chain_ended=self.chain_done.append, unit_ended=self.unit_done.append
+            ),
         )
 
     def _item_ended(self, item: Item) -> None:

@@ -17,7 +17,7 @@ from service.intake.planner import PlanningPolicy
 from service.intake.starts import Begin
 from service.kafka.names import lane_names
 from service.kafka.private import Membership
-from service.lane import Lane, LaneSetup
+from service.lane import Lane, LaneMeans, LaneSetup
 from service.lane.observer import LaneObserver
 from service.offsets.deferred import key_digest
 from service.offsets.ledger import PartitionLedger
@@ -57,18 +57,20 @@ def lane_of(time: FakeTime, *, repeat: bool = False) -> Lane:
     nothing: Any = None
     return Lane(
         setup,
-        handler=EchoHandler(),
-        where=None,
-        account=account_for(time, FakePlatform(time)),
-        documents=documents_for(),
-        committer=FakeBroker(),
-        client=nothing,
-        connection={},
-        observer=create_autospec(LaneObserver, instance=True),  # it has many methods, and none may matter here
-        requests=FakeAccountObserver(),
-        control=nothing,
-        clock=time,
-        random=Random(0),
+        LaneMeans(
+            handler=EchoHandler(),
+            where=None,
+            account=account_for(time, FakePlatform(time)),
+            documents=documents_for(),
+            committer=FakeBroker(),
+            client=nothing,
+            connection={},
+            observer=create_autospec(LaneObserver, instance=True),  # it has many methods, and none may matter here
+            requests=FakeAccountObserver(),
+            control=nothing,
+            clock=time,
+            random=Random(0),
+        ),
     )
 
 
@@ -80,7 +82,7 @@ def assigned(lane: Lane, begin: Begin, *ranges: tuple[int, int]) -> PartitionSta
     assignment = Assignment(Membership("g", 1, "m", None), frozenset({TP}))
     ledger = PartitionLedger(begin.offset, finished, deferred)
     state = assignment.partitions[TP] = PartitionState(assignment, TP, ledger, is_replay=False)
-    lane.assignment = assignment
+    lane.core.group.assignment = assignment
     lane.bulks.begin(assignment, lane.bulks.recover({(0, "b-1.x"): entry}, {TP: begin}))
     assignment.ready = True
     return state
@@ -98,7 +100,7 @@ def test_what_was_begun_ends_in_doubt_or_goes_into_a_batch_again(repeat: bool) -
     async def main(time: FakeTime) -> None:
         lane = lane_of(time, repeat=repeat)
         state = assigned(lane, Begin(0, ""), (1, 3))
-        lane._take(state, [note(offset, f"k{offset}") for offset in range(4)])
+        lane.taking.take(state, [note(offset, f"k{offset}") for offset in range(4)])
         begun = [state.items[1], state.items[2]]
         assert [item.doubted for item in begun] == [repeat, repeat]
         assert [item.outcome for item in begun] == [None if repeat else "in_doubt"] * 2
@@ -119,7 +121,7 @@ def test_a_record_that_compaction_took_does_not_hold_the_entry_open() -> None:
     async def main(time: FakeTime) -> None:
         lane = lane_of(time)
         state = assigned(lane, Begin(0, ""), (1, 2))
-        lane._take(state, [note(0, "k0"), note(5, "k5")])
+        lane.taking.take(state, [note(0, "k0"), note(5, "k5")])
         assert lane.bulks is not None
         assert lane.bulks.deliveries.count == 0
         assert len(lane.bulks.deliveries.unproven) == 1
@@ -136,11 +138,11 @@ def test_a_deferred_record_that_was_begun_is_in_doubt_when_it_is_read_again() ->
         metadata = encode(1, [(2, 8)], {key_digest(b"hot"): 4})
         state = assigned(lane, Begin(1, metadata), (4, 6))
         assert sorted(state.interrupted) == [4, 5]
-        lane._take(state, [note(1, "k1"), *(note(n, "hot" if n == 4 else "k") for n in range(2, 9))])
+        lane.taking.take(state, [note(1, "k1"), *(note(n, "hot" if n == 4 else "k") for n in range(2, 9))])
         assert sorted(state.interrupted) == [4], "5 is of another key: it was settled"
         assert sorted(state.items) == [1, 8]
         state.ledger.recall([4], {key_digest(b"hot"): None})
-        lane._take_back(state, [note(4, "hot")])
+        lane.taking.take_back(state, [note(4, "hot")])
         assert state.items[4].outcome == "in_doubt"
         assert lane.settler.pending == 1
         assert lane.bulks is not None

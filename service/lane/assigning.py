@@ -1,0 +1,203 @@
+"""Takes partitions over and gives them back, in the order of steps that was measured to be safe.
+
+At an assignment: pause and capture the membership before the first await; open the transactor, which ends what a
+predecessor left open; read stable offsets; only then seek and resume. Work carries the assignment that it was read
+under and is dropped with it.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from aiokafka import ConsumerRebalanceListener
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import TopicPartition
+
+from service.errors import FencedError, JournalUnreadableError, RefusedError, TopicTooNarrowError, TransactorLostError
+from service.intake.assignment import Assignment, PartitionState
+from service.lane.core import Core
+from service.lane.delivering import Delivering
+from service.lane.denials import denial_of
+from service.lane.preparing import Preparing
+
+_RETRY_S = 0.5
+# Of the session timeout: heartbeats go out each fifth of it, so that the last one may be older by that.
+_LEASE = 0.8
+
+
+class Assigning:
+    """The consumer's rebalances, carried out."""
+
+    def __init__(
+        self,
+        core: Core,
+        delivering: Delivering,
+        preparing: Preparing,
+        *,
+        changed: Callable[[], None],
+        died: Callable[[BaseException], None],
+    ) -> None:
+        """``changed``: the lane's state may be another; ``died``: an error of ours, of which the lane ends."""
+        self._setup = core.setup
+        self._observer = core.means.observer
+        self._clock = core.means.clock
+        self._group = core.group
+        self._buffer = core.buffer
+        self._troubles = core.troubles
+        self._held_times = core.held_times
+        self._deduper = core.deduper
+        self._settler = core.settler
+        self._hooks = core.hooks
+        self._delivering = delivering
+        self._preparing = preparing
+        self._changed = changed
+        self._died = died
+        self._task: asyncio.Task[None] | None = None
+        self._awake_at = self._clock.monotonic()
+
+    def end(self) -> None:
+        """The lane goes down."""
+        if self._group.assignment is not None:
+            self._group.assignment.end()
+        if self._task is not None:
+            self._task.cancel()
+
+    # -- taking over
+
+    def assigned(self, tps: frozenset[TopicPartition]) -> None:
+        """A new generation. Nothing here awaits: records are handed out as soon as the caller does."""
+        self._take_over(Assignment(self._group.joined(), tps, awake=self._awake))
+
+    def prepare_again(self) -> None:
+        """Look at all partitions again, from the committed offsets on: the next offset is gone from one of them, or
+        this process stood still. Under the same membership: a newer one, or none while the group is joined anew,
+        would not be fenced."""
+        old = self._group.assignment
+        if old is not None and old.active and old.ready and not old.draining:
+            self._take_over(Assignment(old.membership, old.tps, awake=self._awake, doubtful=True))
+
+    def loss_accepted(self) -> None:
+        """What the lane lost may have been given up: look again."""
+        assignment = self._group.assignment
+        if self._troubles.gap is not None and assignment is not None and assignment.active and not assignment.ready:
+            self._troubles.gap = None
+            self._start_preparing(assignment)
+            self._changed()
+
+    def _take_over(self, assignment: Assignment) -> None:
+        assert self._group.consumer is not None
+        self._group.consumer.pause(*assignment.tps)
+        if self._group.assignment is not None:
+            self._group.assignment.end()
+        self._group.assignment = assignment
+        self._held_times.own({tp.partition for tp in assignment.tps}, self._clock.wall_ms())
+        self._reset()
+        if self._task is not None:
+            self._task.cancel()
+        self._start_preparing(assignment)
+        self._changed()
+
+    def _reset(self) -> None:
+        """Nothing of an earlier assignment goes on."""
+        self._settler.forget()
+        self._delivering.forget()
+        self._buffer.reset()
+        self._troubles.forget()
+
+    def _start_preparing(self, assignment: Assignment) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._prepare(assignment))
+        self._task.add_done_callback(self._prepared)
+
+    def _prepared(self, task: asyncio.Task[None]) -> None:
+        """A preparation that died of our own fault takes the lane down: an error in a callback would be lost."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._died(error)
+
+    async def _prepare(self, assignment: Assignment) -> None:
+        """Offsets, ledgers, seek, resume; tried again for as long as the assignment lasts."""
+        while assignment.active and not assignment.ready and self._troubles.gap is None:
+            try:
+                await self._preparing.prepare(assignment)
+            except FencedError:
+                self._hooks.fenced(assignment)
+            except (KafkaError, TransactorLostError) as error:
+                self._hooks.lost(denial_of(error) or str(error) or type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+            except TopicTooNarrowError as error:
+                self._troubles.narrow = str(error)
+                self._hooks.recovered()
+                await asyncio.sleep(_RETRY_S)
+            except JournalUnreadableError as error:
+                self._troubles.gap = str(error)
+            except RefusedError as error:
+                self._hooks.refused(error)
+                return
+        self._changed()
+        await self._read_back(assignment)
+
+    async def _read_back(self, assignment: Assignment) -> None:
+        """Partitions that still lack their dedupe window begin as soon as it has been read back."""
+
+        def ready(state: PartitionState) -> None:
+            if assignment.active and not self._buffer.stopped and self._group.consumer is not None:
+                self._group.consumer.resume(state.tp)
+            self._changed()
+
+        while self._deduper is not None and assignment.active and assignment.reading_back:
+            try:
+                await self._deduper.read_back(assignment, ready)
+            except (KafkaError, IllegalStateError) as error:
+                self._observer.kafka_error(type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+    # -- giving back
+
+    async def give_back(self) -> None:
+        """Drain and let go. The old generation may still commit until all members have joined again."""
+        assignment = self._group.assignment
+        if assignment is None or not assignment.active:
+            return
+        began = self._clock.monotonic()
+        assignment.draining = True
+        self._group.draining = True
+        self._changed()
+        try:
+            async with asyncio.timeout(self._setup.drain_s):
+                # What has not been called yet is left to the next owner; what has been is brought home.
+                await self._delivering.dispatcher.quiet()
+                await self._settler.drained()
+        except TimeoutError:
+            pass
+        finally:
+            self._group.draining = False
+            unfinished = sum(len(state.items) for state in assignment.partitions.values())
+            assignment.end()
+            self._observer.revoked(unfinished, self._clock.monotonic() - began)
+
+    # -- standing still
+
+    def wake(self) -> None:
+        """The lane begins to look at the clock."""
+        self._awake_at = self._clock.monotonic()
+
+    def look_at_the_clock(self) -> None:
+        """To be called several times a second: after a silence the partitions are looked at again."""
+        if not self._awake():
+            self.prepare_again()
+        self.wake()
+
+    def _awake(self) -> bool:
+        """Whether this process was never silent for so long that its partitions may be another's."""
+        return self._clock.monotonic() - self._awake_at < self._setup.session_timeout_s * _LEASE
+
+
+class Rebalances(ConsumerRebalanceListener):
+    """aiokafka's callbacks. An exception here would be logged and swallowed: nothing in them may raise."""
+
+    def __init__(self, assigning: Assigning) -> None:
+        self._assigning = assigning
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._assigning.assigned(frozenset(assigned))
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._assigning.give_back()

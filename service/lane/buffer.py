@@ -1,0 +1,30 @@
+"""What a lane has read and not settled: how many bytes, and the batches that are open."""
+
+from collections.abc import Callable
+
+from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
+
+# Intake begins again once the buffer has this much room, so that it does not stop and start with each record.
+_REFILL = 0.8
+
+
+class Buffer:
+    """``full``: intake waited for room when it was last looked at; ``stopped``: no partition is being read, for that
+    or for an operator's pause."""
+
+    def __init__(self, max_bytes: int, policy: BatchPolicy, dispatch: Callable[[OpenBatch, Cause], None]) -> None:
+        self._max_bytes = max_bytes
+        self._policy = policy
+        self._dispatch = dispatch
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing of an earlier assignment goes on."""
+        self.batcher = Batcher(self._policy, self._dispatch)
+        self.held_bytes = 0
+        self.full = False
+        self.stopped = False
+
+    def is_full(self) -> bool:
+        """Whether intake has to wait for room now."""
+        return self.held_bytes >= self._max_bytes or (self.full and self.held_bytes >= self._max_bytes * _REFILL)

@@ -1,0 +1,183 @@
+"""Sends batches on their way, one event or several in a request, and follows them to their end."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from aiokafka.structs import TopicPartition
+
+from contracts.ids import batch_id
+from contracts.outcomes import Outcome, Reason
+from handlers.base import BatchHandler
+from service.batching.batcher import Cause, OpenBatch
+from service.delivery.bulk_dispatcher import BulkDispatcher, BulkHooks
+from service.delivery.chain import Chain, chains_of, close
+from service.delivery.dispatcher import DeliveryHooks, Dispatcher
+from service.delivery.guard import Guard
+from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
+from service.intake.item import Item
+from service.intake.planner import stack_of
+from service.journal.deliveries import OpenDeliveries
+from service.journal.writer import JournalWriter
+from service.lane.bulks import BulkWay
+from service.lane.core import Core
+from service.lane.observer import BatchLine
+
+
+class Delivering:
+    """``bulks`` is there where requests carry several events; ``dispatcher`` always is."""
+
+    def __init__(self, core: Core, deliveries: OpenDeliveries | None, *, changed: Callable[[], None]) -> None:
+        """``deliveries``: those that were begun, where the lane keeps a journal of them; ``changed``: the lane's state
+        may be another."""
+        self._core = core
+        self._setup = core.setup
+        self._observer = core.means.observer
+        self._clock = core.means.clock
+        self._buffer = core.buffer
+        self._settler = core.settler
+        self._changed = changed
+        self._batches: dict[str, BatchLine] = {}
+        self.bulks: BulkWay | None = None
+        self.dispatcher: Dispatcher | BulkDispatcher
+        self._deliver: Callable[[str, list[Item]], None]
+        handler = core.means.handler
+        if isinstance(handler, BatchHandler):
+            assert deliveries is not None
+            self.bulks = self._bulk_way(handler, deliveries)
+            self.dispatcher = self.bulks.dispatcher
+            self._deliver = self.bulks.deliver
+        else:
+            hooks = DeliveryHooks(
+                item_ended=self._item_ended, chain_ended=self._chain_ended, unit_ended=self._observer.unit_ended
+            )
+            dispatcher = self.dispatcher = Dispatcher(handler, self._means(), self._load_hooks(), hooks)
+            self._deliver = lambda _, items: dispatcher.dispatch(chains_of(items, handler))
+
+    def forget(self) -> None:
+        """Drop what is of assignments that have ended."""
+        self.dispatcher.forget()
+        if self.bulks is not None:
+            self.bulks.forget()
+        self._batches.clear()
+
+    # -- building
+
+    def _bulk_way(self, handler: BatchHandler, deliveries: OpenDeliveries) -> BulkWay:
+        core, group = self._core, self._core.group
+        journal = JournalWriter(
+            core.means.committer,
+            core.settler,
+            deliveries,
+            core.hooks,
+            lambda: group.assignment,
+            self._clock,
+            handler.name,
+        )
+        hooks = BulkHooks(
+            ended=self._items_ended, released=self._keys_released, operations_ended=self._observer.operations_ended
+        )
+        return BulkWay(self._setup.name, handler, self._means(), self._load_hooks(), hooks, deliveries, journal)
+
+    def _means(self) -> DeliveryMeans:
+        setup, means = self._setup, self._core.means
+        return DeliveryMeans(
+            account=means.account,
+            policy=setup.delivery,
+            guard=Guard(setup.guard) if setup.guard is not None else None,
+            requests=means.requests,
+            clock=means.clock,
+            random=means.random,
+        )
+
+    def _load_hooks(self) -> LoadHooks:
+        return LoadHooks(
+            retried=self._observer.retried,
+            hold_changed=self._changed,
+            expires_at_ms=self._expires_at_ms if self._setup.planning.deadline_s is not None else None,
+            fault=self._fault,
+        )
+
+    # -- a batch begins
+
+    def dispatch(self, batch: OpenBatch, cause: Cause) -> None:
+        """A batch has been closed."""
+        items = batch.items
+        starts: dict[TopicPartition, int] = {}
+        operations = 0
+        for item in items:
+            starts.setdefault(item.partition.tp, item.offset)
+            operations += len(item.operations)
+        # Records of a key that waited come behind newer ones of other keys: the first is not always the lowest.
+        if len(items) > 1:
+            for item in items:
+                if item.offset < starts[item.partition.tp]:
+                    starts[item.partition.tp] = item.offset
+        name = batch_id(self._setup.name, [(tp.topic, tp.partition, offset) for tp, offset in starts.items()])
+        line = BatchLine(name, cause, len(items), operations, self._clock.monotonic())
+        self._batches[name] = line
+        for item in items:
+            item.batch_id = name
+        self._observer.batch_dispatched(cause, len(items))
+        if self._setup.dry_run:
+            self._report_only(items)
+        else:
+            self._deliver(name, items)
+
+    def _report_only(self, items: list[Item]) -> None:
+        """A dry run: everything but the calls."""
+        for item in items:
+            for operation in item.operations:
+                operation.outcome = Outcome.DELIVERED
+            item.remaining = 0
+            close(item)
+            self._item_ended(item)
+        self._keys_released({item.record.key for item in items})
+
+    # -- and ends
+
+    def _item_ended(self, item: Item) -> None:
+        if not item.partition.assignment.active:
+            return
+        self._settler.add(item)
+        line = self._batches.get(item.batch_id or "")
+        if line is not None and item.outcome is not None:
+            line.remaining -= 1
+            line.outcomes[item.outcome] = line.outcomes.get(item.outcome, 0) + 1
+            if not line.remaining:
+                self._tell(line)
+
+    def _items_ended(self, items: Sequence[Item]) -> None:
+        """Records of one batch have reached their ends."""
+        if not items[0].partition.assignment.active:
+            return
+        self._settler.add_all(items)
+        line = self._batches.get(items[0].batch_id or "")
+        if line is not None:
+            line.remaining -= len(items)
+            for outcome, count in Counter(item.outcome for item in items if item.outcome is not None).items():
+                line.outcomes[outcome] = line.outcomes.get(outcome, 0) + count
+            if not line.remaining:
+                self._tell(line)
+
+    def _tell(self, line: BatchLine) -> None:
+        del self._batches[line.id]
+        self._observer.batch_ended(line, self._clock.monotonic() - line.began)
+
+    def _keys_released(self, keys: set[bytes | None]) -> None:
+        now = self._clock.monotonic()
+        for key in keys:
+            self._buffer.batcher.release(key, now)
+
+    def _chain_ended(self, chain: Chain) -> None:
+        if chain.items[0].partition.assignment.active:
+            self._buffer.batcher.release(chain.key, self._clock.monotonic())
+
+    def _expires_at_ms(self, item: Item) -> float | None:
+        expires, deadline_s = self._core.planner.expires_at_ms(item), self._setup.planning.deadline_s
+        if expires is None or deadline_s is None:
+            return None
+        began = expires - deadline_s * 1000
+        return expires + self._core.held_times.since(item.partition.tp.partition, began, self._clock.wall_ms())
+
+    def _fault(self, error: BaseException) -> None:
+        self._observer.handler_fault(type(error).__name__, stack_of(error.__traceback__), Reason.EXHAUSTED)

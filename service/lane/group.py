@@ -1,0 +1,110 @@
+"""The lane's member of its consumer group: its consumer, its assignment, and its view of the topics."""
+
+import asyncio
+
+import msgspec
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from service.delivery.shares import part_of
+from service.errors import TransactorLostError
+from service.intake.assignment import Assignment
+from service.intake.assignor import LaneAssignor, View, assignor_for
+from service.kafka.offsets import CommittedOffset, read_committed_offsets
+from service.kafka.private import Membership, membership, on_heartbeat, request_rejoin
+from service.lane.setup import LaneMeans, LaneSetup
+from service.lane.silence import Silence
+
+# Longer than a transaction that is pending on the offsets may take.
+_OFFSETS_WITHIN_S = 60.0
+
+
+class Group:
+    """``assignment`` is the newest one, also once it has ended; ``draining``: its partitions are being given back."""
+
+    def __init__(self, setup: LaneSetup, means: LaneMeans) -> None:
+        self._setup = setup
+        self._connection = means.connection
+        self._client = means.client
+        self._clock = means.clock
+        self._assignor: type[LaneAssignor] = assignor_for(setup.name, setup.instance_id)
+        self._silence = Silence(setup.session_timeout_s, means.clock.monotonic())
+        self.consumer: AIOKafkaConsumer | None = None
+        self.assignment: Assignment | None = None
+        self.draining = False
+
+    async def start(self) -> AIOKafkaConsumer:
+        """Start the consumer; it joins the group once it subscribes."""
+        consumer = self._new_consumer()
+        await consumer.start()
+        # Kept only now: a consumer whose start was cancelled waits for ever.
+        self.consumer = consumer
+        on_heartbeat(consumer, self._silence.heard, self._clock.monotonic)
+        return consumer
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        setup = self._setup
+        instance = f"{setup.instance_id}-{setup.name}" if setup.instance_id is not None else None
+        return AIOKafkaConsumer(
+            **self._connection,
+            group_id=setup.names.group,
+            group_instance_id=instance,
+            partition_assignment_strategy=(self._assignor,),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=int(setup.session_timeout_s * 1000),
+            heartbeat_interval_ms=max(100, min(3000, int(setup.session_timeout_s * 1000 / 5))),
+            rebalance_timeout_ms=int(setup.rebalance_timeout_s * 1000),
+            max_partition_fetch_bytes=1024 * 1024,
+            fetch_max_bytes=16 * 1024 * 1024,
+        )
+
+    def joined(self) -> Membership:
+        """The membership of this moment; to be called in ``on_partitions_assigned`` before its first await."""
+        assert self.consumer is not None
+        self._silence.heard(self._clock.monotonic())
+        return membership(self.consumer, self._setup.names.group)
+
+    def silent(self) -> str | None:
+        """Why what the lane has read may be another's, though this process runs."""
+        assignment = self.assignment
+        if assignment is None or not assignment.active or not assignment.tps:
+            return None
+        return self._silence.reason(self._clock.monotonic())
+
+    async def committed(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
+        """Raises TransactorLostError if the brokers do not tell the offsets in time, RefusedError."""
+        try:
+            async with asyncio.timeout(_OFFSETS_WITHIN_S):
+                return await read_committed_offsets(self._client, self._setup.names.group, assignment.tps)
+        except TimeoutError as error:
+            raise TransactorLostError(f"no committed offsets within {_OFFSETS_WITHIN_S:g} s") from error
+
+    # -- the view of the topics
+
+    @property
+    def view(self) -> View:
+        """The leader's, on which the assignment stands."""
+        return self._assignor.view
+
+    @property
+    def part(self) -> float:
+        """What this process has of the lane's partitions, 0 to 1."""
+        assignment = self.assignment
+        mine = len(assignment.tps) if assignment is not None and assignment.active else 0
+        return part_of(mine, sum(self.view.topics.values()))
+
+    def compare_views(self) -> None:
+        """A static member that restarts with other topics causes no rebalance, and after its leader's restart nobody
+        watches the partition counts: each member compares, and raises its revision to have the group deal anew."""
+        view = self.view.topics
+        if self.consumer is None or self.assignment is None or not self.assignment.active or not view:
+            return
+        for topic in self._setup.subscribed:
+            count = len(self._client.cluster.partitions_for_topic(topic) or ())
+            if count and count != view.get(topic):
+                data = self._assignor.data
+                self._assignor.data = msgspec.structs.replace(data, revision=data.revision + 1)
+                request_rejoin(self.consumer)
+                return

@@ -1,0 +1,154 @@
+"""Asks for records: the one loop that does, whether partitions are paused or not."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import ConsumerRecord
+
+from service.intake.assignment import PartitionState
+from service.intake.unparsable import find_unparsable
+from service.lane.core import Core
+from service.lane.regulating import MAX_RECORDS, Regulating
+from service.lane.taking import Taking
+from service.turns import Turns, pieces, take_in_turns
+
+_POLL_S = 0.2
+_FULL_POLL_S = 0.02
+_ONE_BY_ONE_S = 5.0
+_HOLES_S = 0.25
+# Planned without a pause: a fraction of a millisecond each, some for one of a megabyte.
+_TAKEN_AT_ONCE = 32
+_BYTES_AT_ONCE = 128 * 1024
+_RETRY_S = 0.5
+
+
+class Polling:
+    """Never waits for a delivery: the group gives up a member that does not ask."""
+
+    def __init__(self, core: Core, taking: Taking, regulating: Regulating, *, gone: Callable[[], None]) -> None:
+        """``gone``: the next offset of a partition is there no more."""
+        self._observer = core.means.observer
+        self._client = core.means.client
+        self._clock = core.means.clock
+        self._turns = Turns(core.means.clock)
+        self._group = core.group
+        self._buffer = core.buffer
+        self._troubles = core.troubles
+        self._taking = taking
+        self._regulating = regulating
+        self._gone = gone
+
+    async def run(self) -> None:
+        """Poll until cancelled. The consumer has started."""
+        consumer = self._group.consumer
+        assert consumer is not None
+        holes_at = 0.0
+        while True:
+            due_s = self._buffer.batcher.due(self._clock.monotonic())
+            wait_s = _FULL_POLL_S if self._buffer.full else min(_POLL_S, due_s if due_s is not None else _POLL_S)
+            try:
+                batches = await consumer.getmany(timeout_ms=max(1, int(wait_s * 1000)), max_records=MAX_RECORDS)
+            except UnicodeDecodeError:
+                await self._pass_unparsable()
+                continue
+            except NoOffsetForPartitionError:
+                # Asked for before the offsets were known; they are sought as soon as they are. Each time the client
+                # asks the coordinator anew.
+                await asyncio.sleep(_FULL_POLL_S)
+                continue
+            except OffsetOutOfRangeError:
+                self._gone()
+                continue
+            except KafkaError as error:
+                self._observer.kafka_error(type(error).__name__)
+                self._troubles.denials.note(error, self._clock.monotonic())
+                await asyncio.sleep(_RETRY_S)
+                continue
+            assignment = self._group.assignment
+            if batches and assignment is not None and assignment.ready and assignment.may_start():
+                for tp, records in batches.items():
+                    state = assignment.partitions.get(tp)
+                    if state is not None:
+                        await self._take_in_turns(state, records)
+            self._regulating.regulate()
+            now = self._clock.monotonic()
+            if now >= holes_at:
+                holes_at = now + _HOLES_S
+                await self._pass_holes(consumer)
+            # Records that are at hand are returned without a pause: everybody else gets a turn here.
+            await asyncio.sleep(0)
+
+    async def _take_in_turns(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Take records that were handed out. Those that are left when the partitions go are read by their next owner:
+        the ledger does not know of them."""
+        sizes = [record.serialized_value_size for record in records]
+        parts = pieces(records, sizes, _TAKEN_AT_ONCE, _BYTES_AT_ONCE)
+        await take_in_turns(self._turns, parts, partial(self._taking.take, state), state.assignment.may_start)
+
+    async def _pass_holes(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit markers and aborted records are passed by without being handed out: move the ledgers with them.
+
+        Every record before a partition's position has been taken: it moves only when records are handed out here.
+        """
+        assignment = self._group.assignment
+        if assignment is None or not assignment.ready:
+            return
+        for tp, state in assignment.partitions.items():
+            try:
+                position = await consumer.position(tp)
+            except (IllegalStateError, KafkaError):
+                return
+            if not assignment.may_start():
+                return
+            state.ledger.advance(position)
+            if state.interrupted:
+                self._taking.pass_gone(state)
+
+    # -- records that the client cannot parse
+
+    async def _pass_unparsable(self) -> None:
+        """One partition holds a record that the client cannot parse: settle it as such, and read on behind it.
+
+        Whatever the failed call had taken from other partitions is lost with it, so all are read from the ledger on.
+        """
+        assignment, consumer = self._group.assignment, self._group.consumer
+        assert consumer is not None
+        if assignment is None or not assignment.ready or not assignment.may_start():
+            await asyncio.sleep(_FULL_POLL_S)
+            return
+        try:
+            for tp, state in assignment.partitions.items():
+                consumer.seek(tp, state.ledger.position)
+            for tp, state in assignment.partitions.items():
+                if state.reading_back:
+                    continue
+                offset = await find_unparsable(self._client, tp, state.ledger.position)
+                if offset is not None:
+                    await self._read_up_to(consumer, state, offset)
+                if not assignment.may_start():
+                    return
+        except (KafkaError, IllegalStateError) as error:
+            self._observer.kafka_error(type(error).__name__)
+        # Until the next call raises again, should nothing have been found.
+        await asyncio.sleep(_FULL_POLL_S)
+
+    async def _read_up_to(self, consumer: AIOKafkaConsumer, state: PartitionState, offset: int) -> None:
+        """Take the good records in front of the one at ``offset`` one by one, then settle that one and pass it."""
+        tp = state.tp
+        consumer.resume(tp)
+        try:
+            async with asyncio.timeout(_ONE_BY_ONE_S):
+                while state.assignment.may_start():
+                    record = await consumer.getone(tp)
+                    self._taking.take(state, [record])
+        except TimeoutError:
+            return
+        except UnicodeDecodeError:
+            pass
+        if not state.assignment.may_start():
+            return
+        self._taking.take_unparsable(state, offset)
+        consumer.seek(tp, offset + 1)

@@ -1,0 +1,106 @@
+"""Takes records that were read: into the ledger, through the plan, and into a batch or straight to their end."""
+
+from collections.abc import Sequence
+
+from aiokafka.structs import ConsumerRecord
+
+from contracts.outcomes import Outcome, Reason
+from service.intake.assignment import PartitionState
+from service.intake.item import Item
+from service.intake.planner import unparsable_record
+from service.lane.bulks import BulkWay
+from service.lane.core import Core
+from service.offsets.deferred import is_deferred
+
+
+class Taking:
+    """Nothing here awaits."""
+
+    def __init__(self, core: Core, bulks: BulkWay | None) -> None:
+        self._observer = core.means.observer
+        self._clock = core.means.clock
+        self._batch_of = core.means.handler.batch_of
+        self._buffer = core.buffer
+        self._planner = core.planner
+        self._settler = core.settler
+        self._bulks = bulks
+
+    def take(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Records as they are read."""
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        read, items = state.ledger.read, state.items
+        plan, batcher = self._planner.plan, self._buffer.batcher
+        batch_of, add, ended = self._batch_of, batcher.add, self._settler.add
+        interrupted, deferred = state.interrupted, state.ledger.deferred
+        held = 0
+        passed: list[int] = []
+        for record in records:
+            offset = record.offset
+            if not read(offset):
+                if interrupted and offset in interrupted and not is_deferred(deferred, record.key, offset):
+                    self._finished_before(state, offset)
+                self._planner.remember(state.window, record)
+                continue
+            # One that repeats another is at its end: when its turn came, the other might be forgotten.
+            if (
+                deferred
+                and is_deferred(deferred, record.key, offset)
+                and not self._planner.remember(state.window, record)
+            ):
+                passed.append(offset)
+                continue
+            item = Item(state, record, offset, now_ms)
+            items[offset] = item
+            plan(item)
+            held += item.size
+            if interrupted and offset in interrupted and self._bulks is not None:
+                self._bulks.take_interrupted(item)
+            if item.outcome is not None:
+                ended(item)
+                batcher.ended_early(record.key)
+            else:
+                add(item, batch_of(item.operations[0]), now)
+        self._buffer.held_bytes += held
+        if passed:
+            state.ledger.defer(passed, {})
+        if interrupted:
+            self.pass_gone(state)
+
+    def take_back(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Records that were deferred, read again."""
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        for record in records:
+            item = state.items[record.offset] = Item(state, record, record.offset, now_ms)
+            self._planner.plan(item)
+            self._buffer.held_bytes += item.size
+            if record.offset in state.interrupted and self._bulks is not None:
+                self._bulks.take_interrupted(item)
+            if item.outcome is not None:
+                self._settler.add(item)
+                self._buffer.batcher.ended_early(record.key)
+            else:
+                self._buffer.batcher.add(item, self._batch_of(item.operations[0]), now)
+
+    def take_unparsable(self, state: PartitionState, offset: int) -> None:
+        """A record that the Kafka client cannot parse: it is at its end."""
+        tp = state.tp
+        item = Item(state, unparsable_record(tp.topic, tp.partition, offset), offset, self._clock.wall_ms())
+        if state.ledger.read(offset):
+            item.outcome, item.reason = Outcome.INVALID, Reason.MALFORMED
+            item.detail = "the Kafka client cannot parse this record: a header key is not UTF-8"
+            state.items[offset] = item
+            self._buffer.held_bytes += item.size
+            self._observer.unparsable(tp.topic, tp.partition, offset)
+            self._settler.add(item)
+
+    def pass_gone(self, state: PartitionState) -> None:
+        """Records that were begun and that are gone from their topic: nobody will learn what became of them. While
+        keys are deferred reading passes records that are still to come."""
+        if self._bulks is not None and not state.ledger.deferred:
+            for offset in self._bulks.pass_gone(state):
+                self._observer.records_lost(state.tp.topic, state.tp.partition, offset, offset + 1)
+
+    def _finished_before(self, state: PartitionState, offset: int) -> None:
+        """A record that an open entry names was settled beyond the commit: the entry waits for its others."""
+        if self._bulks is not None:
+            self._bulks.finished_before(state, offset)
