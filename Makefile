@@ -4,6 +4,7 @@
 #   make chaos  a seeded run of faults: SEED=7 MINUTES=30 ARGS="--replicas 5 --brokers 3 --report DIR"
 #   make chaos-bugs   bugs put back one after the other: each has to be found
 #   make mutants  mistakes put into the pure rules, which the tests have to find: ONLY=delivery/retry
+#   make fuzz   mutated inputs and models' interleavings for MINUTES=10: what is found says its seed
 # ARGS goes to the command: make demo ARGS="--faults --keep", make test ARGS="tests/unit -q".
 
 PYTHON ?= python3
@@ -18,10 +19,10 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench memory chaos chaos-bugs mutants lock clean
+.PHONY: help setup demo test lint format bench memory chaos chaos-bugs mutants fuzz lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
 
 setup: $(READY)
 
@@ -74,6 +75,9 @@ $(MUTANTS_READY): $(READY) requirements-mutants.lock
 # All of them take some ten minutes on two idle cores, one module seconds.
 mutants: $(MUTANTS_READY)
 	nice $(BIN)/python -m tests.mutation --processes $(WORKERS) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix-only .

@@ -145,8 +145,13 @@ def decode_key(key: bytes | None) -> Key | None:
         case "loss/":
             lane, _, place = rest.partition("/")
             topic, _, number = place.rpartition("-")
-            return LossKey(lane, topic, int(number)) if lane and topic and number.isdecimal() else None
+            return LossKey(lane, topic, int(number)) if lane and topic and _is_partition(number) else None
     return None
+
+
+def _is_partition(text: str) -> bool:
+    """An int32; longer ones Python might refuse to convert."""
+    return text.isascii() and text.isdecimal() and len(text) <= 10
 
 
 def encode_order(order: Order) -> bytes:

@@ -16,6 +16,8 @@ VERSION = 1
 
 # Partition, first offset, the offset after the last.
 Range = tuple[int, int, int]
+# What one delivery can name: batches have 100,000 events at most. Whoever reads an entry writes its records out.
+MOST_RECORDS = 1_000_000
 
 
 class JournalError(ValueError):
@@ -180,6 +182,17 @@ def decode_entry(key: Key, value: bytes) -> Entry | Newer:
     """Read the value of an entry. Raises JournalError if it is damaged."""
     try:
         version = _read_version(value).version
-        return Newer(version) if version > VERSION else _DECODERS[type(key)].decode(value)
+        entry = Newer(version) if version > VERSION else _DECODERS[type(key)].decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise JournalError(f"a journal record that cannot be read: {type(key).__name__}") from None
+    if isinstance(entry, Delivery) and not _names_records(entry):
+        raise JournalError("a delivery whose ranges are none")
+    return entry
+
+
+def _names_records(delivery: Delivery) -> bool:
+    """Whether the ranges are such, and no more than a delivery can have."""
+    ranges = [one for found in delivery.ranges.values() for one in found]
+    if any(partition < 0 or not 0 <= first < end for partition, first, end in ranges):
+        return False
+    return sum(end - first for _, first, end in ranges) <= MOST_RECORDS

@@ -35,6 +35,8 @@ _POLL_MS = 200
 _STOP_S = 5.0
 # A partition that yields nothing for so long is not waited for in silence: longer than any transaction stays open.
 _STALLED_S = 60.0
+# Of a name in a lane's reason: nobody but us writes the journal, but a reason is shown in many places.
+_MOST_CHARACTERS = 100
 
 # (topic, partition) -> where the lane began with it. The journal's partition is the topic's.
 Starts = Mapping[tuple[str, int], Start]
@@ -135,9 +137,9 @@ def _put(kept: dict[Any, Any], place: object, name: Key, value: bytes | None) ->
 def _told(name: Key) -> str:
     match name:
         case StartKey(topic):
-            return f"start/{topic}"
+            return f"start/{topic[:_MOST_CHARACTERS]}"
         case DeliveryKey(delivery_id):
-            return f"delivery/{delivery_id}"
+            return f"delivery/{delivery_id[:_MOST_CHARACTERS]}"
         case HeldTimeKey():
             return "held-time"
         case _:

@@ -1,6 +1,8 @@
 """What an earlier owner began and did not see to its end: the open entries of the journal, against the offsets."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import msgspec
 from aiokafka.structs import TopicPartition
@@ -46,7 +48,8 @@ def recover(
     for (partition, delivery_id), delivery in deliveries.items():
         if delivery.kind != kind:
             raise JournalUnreadableError(
-                f"journal: delivery/{delivery_id} was begun by {delivery.kind}, this lane is {kind}: let it end there"
+                f"journal: delivery/{delivery_id[:100]} was begun by {delivery.kind[:100]}, this lane is {kind}: "
+                "let it end there"
             )
         entry = OpenEntry(delivery_id, partition)
         for topic, ranges in delivery.ranges.items():
@@ -66,8 +69,13 @@ def recover(
 
 
 def _unfinished(first: int, end: int, committed: int, finished: Sequence[tuple[int, int]]) -> list[int]:
-    return [
-        offset
-        for offset in range(max(first, committed), end)
-        if not any(start <= offset < stop for start, stop in finished)
-    ]
+    """Of ``first`` to before ``end``; ``finished`` are ascending and apart, and there can be thousands."""
+    offsets: list[int] = []
+    at = max(first, committed)
+    for start, stop in finished[bisect_right(finished, at, key=itemgetter(1)) :]:
+        if start >= end:
+            break
+        offsets.extend(range(at, start))
+        at = max(at, stop)
+    offsets.extend(range(at, end))
+    return offsets

@@ -29,6 +29,7 @@ MAX_BYTES = 4096
 PREFIX = "fl1"
 PREFIX_DEFERRED = "fl2"
 
+_FORMS = ("r", "b", "R", "B")
 _CRC_BYTES = 4
 # What the payload may hold, so that prefix, form letter, checksum and base64 stay within MAX_BYTES.
 MAX_PAYLOAD_BYTES = (MAX_BYTES - len(PREFIX) - 1) // 4 * 3 - _CRC_BYTES
@@ -121,6 +122,8 @@ def decode_all(base: int, text: str) -> tuple[Ranges, dict[bytes, int], Metadata
 
 
 def _decode_body(base: int, form: str, body: str, *, deferring: bool) -> tuple[Ranges, dict[bytes, int]] | None:
+    if form not in _FORMS:
+        return None
     try:
         raw = a2b_base64(body.encode("ascii"), strict_mode=True)
     except (Base64Error, UnicodeEncodeError):
