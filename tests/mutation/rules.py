@@ -28,7 +28,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "contracts/outcomes.py": (f"{CONTRACTS}outcomes.py",),
     "contracts/reader.py": (f"{CONTRACTS}results.py",),
     "contracts/results.py": (f"{CONTRACTS}results.py", f"{CONTRACTS}golden.py"),
-    "contracts/timestamps.py": (f"{CONTRACTS}timestamps.py", f"{CONTRACTS}results.py"),
+    "contracts/timestamps.py": (f"{CONTRACTS}timestamps.py",),
     # What platforms are asked, and what their answers mean.
     "handlers/base.py": (HANDLERS, f"{NP6}segments.py", f"{NP6}workflows.py"),
     "handlers/deletions.py": (f"{NP6}workflows.py", HANDLERS),

@@ -75,8 +75,8 @@ def test_newer_versions_are_told(key: Key) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"\xff", b'{"version":1}', b'{"version":"1"}', b"[" * 100_000])
 def test_damaged_values(value: bytes) -> None:
-    """One error, which quotes nothing."""
-    with pytest.raises(JournalError):
+    """One error, which says what kind of record it is and quotes nothing."""
+    with pytest.raises(JournalError, match=r"^a journal record that cannot be read: StartKey$"):
         decode_entry(StartKey("secret-topic"), value)
 
 

@@ -23,6 +23,7 @@ from contracts.masking import MASK, mask_detail, personal_strings
         ("id 46701234567x", "id •••x"),
         ("target 000PKXK4, segment 501", "target 000PKXK4, segment 501"),
         ("@ alone", "@ alone"),
+        ("anna@ or @anna", "••• or •••"),
     ],
 )
 def test_addresses_and_long_numbers(text: str, masked: str) -> None:
@@ -33,7 +34,9 @@ def test_addresses_and_long_numbers(text: str, masked: str) -> None:
 def test_strings_of_the_event() -> None:
     """Of four characters and more, in any case, wherever they stand."""
     assert mask_detail("Anna lives in MALMÖ, Malmö", ["Malmö", "Ann"]) == "Anna lives in •••, •••"
+    assert mask_detail("Malmö, Malmö and Malmö", ["Malmö"]) == "•••, ••• and •••"
     assert mask_detail("\u0130\u0130 ANNA", ["anna"]) == "\u0130\u0130 •••"  # a letter that grows with its case
+    assert mask_detail("Straße, ANNA", ["anna"]) == "Straße, •••"  # and one that grows the other way
 
 
 def test_one_secret_never_hides_another() -> None:
@@ -41,7 +44,7 @@ def test_one_secret_never_hides_another() -> None:
     assert mask_detail("Anna Berg <anna@x.se>", ["Anna Berg <anna@x.se>", "anna"]) == MASK
     assert mask_detail("anna@malmo.se", ["malmo.se"]) == MASK
     assert mask_detail("abcdefgh", ["abcde", "defgh"]) == MASK
-    assert mask_detail("aaaaaa", ["aaaa"]) == MASK
+    assert mask_detail("aaaaaa", ["aaaa"]) == mask_detail("aaaaa", ["aaaa"]) == MASK
 
 
 def test_masked_before_it_is_cut() -> None:
@@ -75,6 +78,8 @@ def test_personal_strings_of_a_contact() -> None:
         attributes={"city": "Malmö", "age": 41, "income": 54321, "score": 1.25, "vip": True, "gone": None},
     )
     assert personal_strings(Event("e", "s", "t", data)) == {"anna@example.com", "Malmö", "54321", "1.25"}
+    shortest = ContactChanged("c-1", "updated", attributes={"name": "Anna", "pin": 1234, "age": 123, "sex": "abc"})
+    assert personal_strings(Event("e", "s", "t", shortest)) == {"Anna", "1234"}
     assert personal_strings(Event("e", "s", "t", ContactChanged("c-1", "created"))) == set()
 
 

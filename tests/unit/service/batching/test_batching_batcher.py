@@ -1,6 +1,7 @@
 """When batches are closed, and why; the rest of the batcher is tested against a model."""
 
 from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
+from service.intake.item import Item
 from tests.support.fakes import Source
 
 
@@ -19,8 +20,14 @@ class Recorder:
             for key in {item.record.key for item in batch.items}:
                 self.batcher.release(key, 0.0)
 
-    def add(self, key: bytes | None, now: float, *, group: object = None, size: int = 0) -> None:
-        self.batcher.add(self.source.item(key, value=b"x" * size), group, now)  # type: ignore[arg-type] # hashable all the same
+    def add(self, key: bytes | None, now: float, *, group: object = None, size: int = 0) -> Item:
+        item = self.source.item(key, value=b"x" * size)
+        self.batcher.add(item, group, now)  # type: ignore[arg-type] # hashable all the same
+        return item
+
+    def add_behind(self, count: int) -> list[Item]:
+        """Records that wait behind one of their key which is under way."""
+        return [self.add(b"k", 0.0) for _ in range(count)]
 
 
 def test_linger_counts_from_the_first_record() -> None:
@@ -108,3 +115,70 @@ def test_a_batch_that_ends_within_its_dispatch() -> None:
     recorder.batcher.flush()
     assert [(group, offsets) for _, group, offsets in recorder.closed] == [("a", [0]), ("b", [1]), ("a", [2])]
     assert recorder.batcher.waiting == 0
+
+
+def under_way() -> Recorder:
+    """A batcher with one record of the key ``k`` on its way."""
+    recorder = Recorder()
+    recorder.add(b"k", 0.0)
+    recorder.batcher.flush()
+    return recorder
+
+
+def test_when_the_batch_of_a_record_closes_is_told() -> None:
+    """Counted from its first record; None for what waits or is on its way."""
+    recorder = Recorder(linger_s=1.0)
+    first, second = recorder.add(b"k", 10.0, group="a"), recorder.add(None, 10.5, group="b")
+    assert recorder.batcher.closes_in_s(first, 10.75) == 0.25
+    assert recorder.batcher.closes_in_s(second, 10.75) == 0.75
+    recorder.batcher.flush()
+    waiting = recorder.add(b"k", 11.0)
+    assert recorder.batcher.closes_in_s(first, 11.0) is None
+    assert recorder.batcher.closes_in_s(waiting, 11.0) is None
+
+
+def test_which_records_wait_is_told() -> None:
+    """Those behind an earlier one of their key, and neither what is in a batch nor what has no key."""
+    recorder = under_way()
+    [waiting] = recorder.add_behind(1)
+    assert recorder.batcher.is_waiting(waiting)
+    assert recorder.batcher.queue(b"k") == [waiting]
+    assert not recorder.batcher.is_waiting(recorder.add(b"other", 0.0))
+    assert not recorder.batcher.is_waiting(recorder.add(None, 0.0))
+
+
+def test_the_end_of_a_queue_can_be_taken_out() -> None:
+    """What was taken is told in the order read; there may be fewer than may stay."""
+    recorder = under_way()
+    waiting = recorder.add_behind(5)
+    assert recorder.batcher.cut(b"k", 2) == waiting[2:]
+    assert recorder.batcher.queue(b"k") == waiting[:2]
+    assert recorder.batcher.cut(b"k", 7) == []
+    assert recorder.batcher.cut(b"k", 0) == waiting[:2]
+    assert recorder.batcher.waiting == 0
+
+
+def test_what_stands_in_front_of_an_early_end_is_not_taken_out() -> None:
+    """It would come again together with the record that has ended already, and has its result."""
+    recorder = under_way()
+    before = recorder.add_behind(3)
+    recorder.batcher.ended_early(None)
+    recorder.batcher.ended_early(b"other")
+    recorder.batcher.ended_early(b"k")
+    behind = recorder.add_behind(3)
+    assert recorder.batcher.cut(b"k", 1) == behind
+    assert recorder.batcher.queue(b"k") == before
+
+
+def test_nothing_is_kept_of_a_key_that_has_ended() -> None:
+    """However many keys there were, and however they ended."""
+    recorder = under_way()
+    recorder.add_behind(1)
+    recorder.add(None, 0.0)
+    recorder.batcher.ended_early(b"k")
+    for _ in range(2):
+        recorder.batcher.release(b"k", 0.0)
+        recorder.batcher.flush()
+    assert not recorder.batcher._pinned
+    assert not recorder.batcher._claimed
+    assert not recorder.batcher._under_way
