@@ -258,7 +258,7 @@ _LOST = frozenset({"commit beyond unfinished", "missing"})
 # shown by the dead letter, which is written to the partition from which it is replayed.
 BUGS: dict[str, Bug] = {
     "commit before settle": Bug(_commit_before_settle, "killed before its results", _LOST, each_time=True),
-    "no fencing": Bug(_no_fencing, "zombie", frozenset({"duplicate"})),
+    "no fencing": Bug(_no_fencing, "zombie", frozenset({"duplicate"}), each_time=True),
     "send future not awaited": Bug(_send_not_awaited, "load", _LOST),
     "offsets read before fencing": Bug(_offsets_before_fencing, "stood still", frozenset({"duplicate"})),
     "unstable offsets read": Bug(_unstable_offsets, "unfinished transaction", frozenset({"duplicate"})),
@@ -272,9 +272,7 @@ BUGS: dict[str, Bug] = {
     ),
     "order lost on retry": Bug(_order_lost, "storm", frozenset({"order lost"})),
     "drop on full queue": Bug(_drop_on_full, "load", _LOST),
-    "cancelled counted as failed": Bug(
-        _cancelled_is_failed, "given back in the middle", frozenset({"wrong outcome"}), each_time=True
-    ),
+    "cancelled counted as failed": Bug(_cancelled_is_failed, "given back in the middle", frozenset({"wrong outcome"})),
     "expired transaction taken for lost ownership": Bug(
         _expired_is_lost_ownership, "transaction expired", frozenset({"not settled in time"})
     ),

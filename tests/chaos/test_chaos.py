@@ -9,6 +9,7 @@ from tests.chaos.bugs import BUGS
 from tests.chaos.detectors import show
 from tests.chaos.plan import Options, plan
 from tests.chaos.run import Run
+from tests.chaos.scenes import SCENES
 
 # The others take minutes: FANLINE_CHAOS_BUGS=all, or make chaos-bugs, has every bug put back.
 _ALL = os.environ.get("FANLINE_CHAOS_BUGS") == "all"
@@ -36,7 +37,7 @@ async def test_a_bug_that_is_put_back_is_found(bootstrap_servers: str, tmp_path:
     assert shown.well, f"{name} was not found:\n{shown.report.markdown()}"
 
 
-@pytest.mark.parametrize("scene", ["killed before its results", "given back in the middle", "zombie"])
+@pytest.mark.parametrize("scene", SCENES if _ALL else ["zombie"])
 async def test_without_a_bug_nothing_is_found(bootstrap_servers: str, tmp_path: Path, scene: str) -> None:
     """The same scenes with the service as it is: what finds the bugs finds nothing there."""
     shown = await show(bootstrap_servers, tmp_path, scene)

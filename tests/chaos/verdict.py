@@ -47,6 +47,8 @@ class Troubles:
 
     def __init__(self, troubles: Iterable[Trouble]) -> None:
         self._all = sorted(troubles, key=lambda trouble: trouble.from_s)
+        self._starts = [trouble.from_s for trouble in self._all]
+        self._longest_s = max((trouble.to_s - trouble.from_s for trouble in self._all), default=0.0)
 
     def between(self, accounts: Sequence[str], from_s: float, to_s: float, *kinds: str) -> str | None:
         """The first kind, in the order asked, of which one overlapped with this time for one of the accounts, whose
@@ -54,8 +56,8 @@ class Troubles:
         replicas = {account.rpartition("-")[2] for account in accounts}
         overlapping = {
             one.kind
-            for one in self._all
-            if one.from_s <= to_s and one.to_s >= from_s and (one.replica is None or one.replica in replicas)
+            for one in self._all[bisect_left(self._starts, from_s - self._longest_s) : bisect_right(self._starts, to_s)]
+            if one.to_s >= from_s and (one.replica is None or one.replica in replicas)
         }
         return next((kind for kind in kinds if kind in overlapping), None)
 
