@@ -9,6 +9,8 @@ from math import inf
 
 # How much of each new answer's time goes into that of the latest answers, and into that of calm ones.
 _LATEST, _CALM = 0.1, 0.00005
+# So small a part of the ceiling is no load to speak of: what takes longer then is not slow because of us.
+_FEW, _CALM_OF_FEW = 0.25, 0.01
 _FLAT_TIMES, _FLAT_S = 2.0, 0.05
 _NEAR = 0.75
 _ROUNDS_NEAR = 20
@@ -53,8 +55,10 @@ class AdaptingConcurrency:
             self._latest_s = self._calm_s = seconds
             return
         self._latest_s += _LATEST * (seconds - self._latest_s)
-        # Quickly down to what is better, slowly up: a platform that stays slower is calm again some day.
-        part = _LATEST if seconds < self._calm_s else _CALM
+        # Quickly down to what is better, slowly up: a platform that stays slower is calm again some day. With few in
+        # flight soon: else one that has slowed down would be asked by ones and twos until then.
+        slower = _CALM_OF_FEW if self.limit <= self._ceiling * _FEW else _CALM
+        part = _LATEST if seconds < self._calm_s else slower
         self._calm_s += part * (seconds - self._calm_s)
 
     def grow(self) -> None:

@@ -99,6 +99,17 @@ def test_it_does_not_grow_while_answers_take_longer() -> None:
     assert load.done > 30 * 160 * 0.8
 
 
+def test_a_platform_that_slows_down_for_all_is_not_asked_by_ones_and_twos_for_ever() -> None:
+    """After quick answers and some refusals it takes eight times as long, whatever is in flight: all 64 again within
+    40 s. Seen once as one to three in flight for eight minutes, with thousands of events behind them."""
+    load = Load(lambda in_flight, now: (204, 0.02 if now < NOW + 30 else 0.16))
+    load.run(30)
+    for second in range(6):
+        load.limiter.timed_out(NOW + 30 + second)
+    load.run(40)
+    assert load.limiter.concurrency_limit == 64
+
+
 def test_time_outs_lower_it() -> None:
     """Those that were in flight together count once."""
     concurrency = AdaptingConcurrency()
