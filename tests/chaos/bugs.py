@@ -122,6 +122,7 @@ def _order_lost() -> None:
             chain.Chain(None, [item], [chain.Unit(item, operation) for operation in item.operations]) for item in items
         ]
 
+    assert delivering.chains_of, "it is called there"
     delivering.chains_of = chains_of  # type: ignore[assignment] # the bug
 
 

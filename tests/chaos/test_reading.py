@@ -1,5 +1,7 @@
 """What the oracle reads by itself: commits' metadata, and results kept in small."""
 
+import subprocess
+import sys
 import uuid
 
 import pytest
@@ -10,6 +12,7 @@ from service.offsets.deferred import key_digest
 from service.offsets.metadata import encode
 from tests.chaos.books import Book, Settled
 from tests.chaos.commits import decode
+from tests.support.harness import ROOT
 from tests.support.oracle import Place
 
 _STEPS = st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=400)
@@ -57,3 +60,10 @@ def test_a_book_keeps_the_first_result_of_each_record() -> None:
     assert len(book) == 4
     assert Place("t", 0, 1) not in book
     assert Place("x", 0, 0) not in book
+
+
+def test_every_bug_finds_what_it_changes() -> None:
+    """What bugs replace in the service is still there: one that changes nothing would never be found."""
+    put_all_back = "from tests.chaos.bugs import BUGS\nfor bug in BUGS.values(): bug.put_back()"
+    done = subprocess.run([sys.executable, "-c", put_all_back], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-1000:]
