@@ -25,6 +25,8 @@ _MAX_PAUSE_S = 30.0
 # What may start at once although requests_per_second would spread it.
 _BURST_S = 0.1
 _LEAST_REQUESTS_PER_S = 0.1
+# A fifth, summed up from parts of partitions and weights, is 0.19999999999999998; of ten requests it is two.
+_ROUNDING = 1e-9
 # What one process has at least of the platform's own limit, so that it can divide by it.
 _LEAST_SHARE = 0.001
 
@@ -105,7 +107,7 @@ class AccountLimiter:
         """The part of the account's limits that this process has: at least one in flight, 0.1 requests/s."""
         policy = self._policy
         self._share = min(1.0, max(share, _LEAST_SHARE))
-        self._ceiling = inf if policy.max_in_flight is None else max(1, int(policy.max_in_flight * share))
+        self._ceiling = inf if policy.max_in_flight is None else max(1, int(policy.max_in_flight * share + _ROUNDING))
         self._concurrency.set_ceiling(self._ceiling)
         if policy.requests_per_second is not None:
             rate = max(_LEAST_REQUESTS_PER_S, policy.requests_per_second * share)
