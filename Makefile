@@ -1,6 +1,8 @@
 # Everything on a machine with Python 3.11 to 3.13 and make: the environment is made when first needed.
 #   make demo   see it work          make test   all tests      make lint   what must be clean
 #   make bench  speed beside peers   make memory peak memory over two backlogs
+#   make turns  the event loop's longest turns
+#   make soak   a quarter of an hour of load (MINUTES=15): nothing may grow
 #   make chaos  a seeded run of faults: SEED=7 MINUTES=30 ARGS="--replicas 5 --brokers 3 --report DIR"
 #   make chaos-bugs   bugs put back one after the other: each has to be found
 #   make mutants  mistakes put into the pure rules, which the tests have to find: ONLY=delivery/retry
@@ -19,10 +21,10 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench memory chaos chaos-bugs mutants fuzz lock clean
+.PHONY: help setup demo test lint format bench memory turns soak chaos chaos-bugs mutants fuzz lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
 
 setup: $(READY)
 
@@ -59,8 +61,15 @@ bench: $(BENCH_READY)
 memory: $(READY)
 	$(BIN)/python -m tests.benchmarks.memory $(ARGS)
 
+turns: $(READY)
+	$(BIN)/python -m tests.benchmarks.turns $(ARGS)
+
 SEED ?= 1
 MINUTES ?= 3
+
+soak: MINUTES = 15
+soak: $(READY)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)

@@ -68,7 +68,10 @@ class Preparing:
         if judged.gap is not None:
             self._troubles.gap = judged.gap
             return
-        recovered = Recovered() if self._bulks is None else self._bulks.recover(journal.deliveries, judged.begins)
+        recovered = Recovered()
+        if self._bulks is not None and journal.deliveries:
+            # Aside: there may be thousands of them.
+            recovered = await asyncio.to_thread(self._bulks.recover, journal.deliveries, judged.begins)
         await self._commit_beginnings(assignment, judged, journal, recovered)
         if assignment.active:
             self._begin(assignment, judged.begins, journal.starts)

@@ -26,8 +26,8 @@ from service.turns import Turns, pieces
 
 # Settling takes at most about a tenth of the time, whatever the broker's pace.
 _TIMES_AS_LONG = 10
-# Results, and operations in them, that are written without a pause: about 5 ms.
-_WRITTEN_AT_ONCE = 500
+# Results, and operations in them, that are written without a pause: 3 to 5 ms.
+_WRITTEN_AT_ONCE = 250
 _OPERATIONS_AT_ONCE = 2_000
 
 

@@ -53,7 +53,9 @@ class LaneStatus(msgspec.Struct):
     """One lane in one process.
 
     ``since`` is when the lane entered ``state``. ``slots`` is null for a lane that needs none.
-    ``dead_letters`` counts those that this process wrote since its start.
+    ``dead_letters`` counts those that this process wrote since its start. ``concurrency_limit`` is how many requests
+    may be in flight on the account from this process now: fewer than configured while the platform throttles, null
+    where there is no limit.
     """
 
     lane: str
@@ -71,6 +73,7 @@ class LaneStatus(msgspec.Struct):
     open_imports: list[ImportStatus]
     journal_open: int
     dead_letters: int
+    concurrency_limit: int | None = None
 
 
 class Waiting(msgspec.Struct, gc=False):

@@ -1,6 +1,7 @@
 """Builds the status of a process from its lanes."""
 
 from collections.abc import Mapping
+from math import inf
 
 from contracts.outcomes import DEAD, Outcome
 from contracts.timestamps import instant_text, rfc3339_ms
@@ -73,6 +74,7 @@ class Status:
             open_imports=[],
             journal_open=0 if lane.bulks is None else lane.bulks.deliveries.count,
             dead_letters=dead_letters_of(self.app.telemetry, name),
+            concurrency_limit=None if (limit := lane.account.limiter.concurrency_limit) == inf else int(limit),
         )
 
 

@@ -102,6 +102,7 @@ async def test_a_settled_backlog_shows_everywhere(stage: Stage) -> None:
             assert re.fullmatch("[0-9a-f]{8}", lane.config)
             assert (lane.in_flight, lane.retrying, lane.dead_letters) == (0, 0, 0)
             assert (lane.slots, lane.open_imports, lane.journal_open) == (None, [], 0)
+            assert lane.concurrency_limit == 32
             assert (lane.breaker.state, lane.breaker.until) == ("closed", None)
             for part in sources(lane):
                 assert part.position == part.end == part.committed
@@ -130,7 +131,7 @@ async def test_the_document_has_exactly_the_fields_that_are_promised(stage: Stag
     lane = document["lanes"][0]
     assert set(lane) == {
         *("lane", "handler", "account", "state", "reason", "since", "config", "partitions", "in_flight", "retrying"),
-        *("breaker", "slots", "open_imports", "journal_open", "dead_letters"),
+        *("breaker", "slots", "open_imports", "journal_open", "dead_letters", "concurrency_limit"),
     }
     assert set(lane["breaker"]) == {"state", "until"}
     assert set(lane["partitions"][0]) == {

@@ -117,7 +117,7 @@ class SlowDocuments:
         return [PartitionWrite("results", 0, [(now_ms, None, b"%d" % (first + n), []) for n in range(len(items))])]
 
 
-@pytest.mark.parametrize(("operations", "most"), [(1, 500), (100, 20)])
+@pytest.mark.parametrize(("operations", "most"), [(1, 250), (100, 20)])
 def test_a_large_settlement_lets_others_go_on(operations: int, most: int) -> None:
     """2,000 results are written in pieces with turns between them, in order, and committed together; fewer at once
     where they have many operations."""
@@ -144,7 +144,7 @@ def test_a_large_settlement_lets_others_go_on(operations: int, most: int) -> Non
         await eventually(lambda: bool(settled))
         task.cancel()
         # A turn of others every 5 ms at least, or after each piece that takes longer.
-        assert len(documents.turns) >= (4 if most == 500 else 7)
+        assert len(documents.turns) >= (4 if most == 250 else 7)
         assert settled == [2_000]
         assert max(documents.counts) == most
         (write,) = broker.written
