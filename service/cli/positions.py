@@ -108,10 +108,14 @@ def seek(
 
 async def _seek(config: Configuration, lane: str, target: Target, why: str) -> list[Move]:
     names = lane_names(config.kafka.topic_prefix, lane)
-    async with desk(connection_arguments(config.kafka)) as at:
+    async with desk(connection_arguments(config.kafka), transactions=_transactions(config)) as at:
         return await moving.seek(
             at, names, config.lanes[lane].topics, target, by=who_orders(), why=why, now_ms=now_ms()
         )
+
+
+def _transactions(config: Configuration) -> bool:
+    return config.kafka.delivery == "exactly_once"
 
 
 def _row(move: Move) -> list[str]:
@@ -178,7 +182,7 @@ def copy(
 
 async def _copy(config: Configuration, old: str, new: str, why: str) -> Copied:
     prefix = config.kafka.topic_prefix
-    async with desk(connection_arguments(config.kafka)) as at:
+    async with desk(connection_arguments(config.kafka), transactions=_transactions(config)) as at:
         return await moving.copy(
             at,
             lane_names(prefix, old),
@@ -187,4 +191,5 @@ async def _copy(config: Configuration, old: str, new: str, why: str) -> Copied:
             deliveries=old not in config.lanes,
             by=who_orders(),
             why=why,
+            now_ms=now_ms(),
         )

@@ -1,7 +1,8 @@
 """``lanes seek`` and ``lanes copy``: where a lane reads that no process runs, moved or taken over. Rules, then drivers.
 
-A move is written into the journal before it is committed: what is passed over counts as lost, and said so, and a lane
-that reads what it had lost has it no more. Whoever reads the offsets later finds the journal in agreement.
+A move is written into the journal in the transaction that commits it: what is passed over counts as lost, and said so,
+and a lane that reads what it had lost has it no more. Whoever reads the offsets finds the journal in agreement: a
+command that died between the two would leave events that the audit takes for lost, or looks for in vain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from contracts.journal import DeliveryKey, Entry, HeldTimeKey, Key, Lost, Start, StartKey
 from contracts.timestamps import rfc3339_ms
-from service.control.desk import Desk
+from service.control.desk import Desk, Signature
 from service.control.ordering import OrderError
 from service.journal.reading import Journal, Starts
 from service.kafka.names import LaneNames
@@ -57,8 +58,8 @@ async def seek(
     entries = [
         (move.partition, StartKey(move.topic), moved(move, starts, to, counts, by=by, now_ms=now_ms)) for move in moves
     ]
-    await desk.write_journal(names.journal, entries, by=by, why=why)
-    await desk.commit(names.group, {move.tp: CommittedOffset(move.after, "") for move in moves})
+    offsets = {move.tp: CommittedOffset(move.after, "") for move in moves}
+    await desk.move(names, entries, offsets, Signature(by, why, now_ms))
     return moves
 
 
@@ -116,7 +117,15 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 async def copy(
-    desk: Desk, old: LaneNames, new: LaneNames, topics: Sequence[str], *, deliveries: bool, by: str, why: str
+    desk: Desk,
+    old: LaneNames,
+    new: LaneNames,
+    topics: Sequence[str],
+    *,
+    deliveries: bool,
+    by: str,
+    why: str,
+    now_ms: int,
 ) -> Copied:
     """Begin ``new`` where ``old`` stopped; nobody may run either. ``deliveries``: what the old one had begun is taken
     over too, because it will never run again.
@@ -134,6 +143,11 @@ async def copy(
         raise OrderError(
             f"group {new.group} has begun already; `fanline lanes seek` moves it, a copy would hide events"
         )
+    if left_behind := await desk.unfinished(old.group, old.replay):
+        raise OrderError(
+            f"topic {old.replay} has {left_behind} replayed events that {old.group} has not ended: {new.group} would "
+            "never read them; run the old lane until they are done, then copy"
+        )
     journal = await desk.journal(old.journal)
     entries = taken_over(journal, tps, deliveries=deliveries)
     wide = {tp.partition for tp in await desk.partitions([new.journal])}
@@ -141,8 +155,7 @@ async def copy(
         raise OrderError(
             f"topic {new.journal} has fewer partitions than {old.journal}; `fanline topics ensure` says more"
         )
-    await desk.write_journal(new.journal, entries, by=by, why=why)
-    await desk.commit(new.group, committed)
+    await desk.move(new, entries, committed, Signature(by, why, now_ms))
     moves = [Move(tp.topic, tp.partition, None, at.offset) for tp, at in sorted(committed.items())]
     left = [f"{topic}-{partition}" for topic, partition in sorted(journal.starts) if topic not in topics]
     began = sum(isinstance(key, DeliveryKey) for _, key, _ in entries)

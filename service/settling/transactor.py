@@ -11,7 +11,7 @@ completes or aborts what the old one left open, and the committed offsets tell w
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ from aiokafka.structs import TopicPartition
 
 from service.errors import FencedError, RefusedError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, Code, name_of, refusal_in
+from service.kafka.groups import GroupBusyError
 from service.kafka.private import Membership
 from service.kafka.requests import TxnOffsetCommit
 from service.settling.batches import Batch, PartitionWrite, merged
@@ -85,8 +86,11 @@ class Transactor:
         membership: Membership,
         *,
         after: Sequence[PartitionWrite] = (),
+        agreed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Commit ``writes``, ``after`` and ``offsets`` in one transaction; return only when it is committed.
+
+        ``agreed`` is asked once everything is written, and the offsets are pending: what it raises aborts all.
 
         Raises FencedError (aborted), RefusedError (aborted), TransactorLostError (unknown or aborted).
         """
@@ -98,8 +102,10 @@ class Transactor:
         try:
             async with asyncio.timeout(self._policy.settle_deadline_s):
                 await self._write(merged(writes, after) if after else writes, offsets, membership)
+                if agreed is not None:
+                    await agreed()
                 await self._end(commit=True)
-        except (FencedError, RefusedError):
+        except (FencedError, RefusedError, GroupBusyError):
             await self._abort()
             raise
         except TimeoutError as error:

@@ -121,8 +121,16 @@ def _current_error(_logger: Any, _method: str, line: MutableMapping[str, Any]) -
 
 def _renderer(form: str, stream: TextIO) -> Any:
     if form == "console":
-        return structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        console = structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        return lambda logger, method, line: console(logger, method, _stack_as_text(line))
     return structlog.processors.JSONRenderer(serializer=_to_json)
+
+
+def _stack_as_text(line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The console's renderer takes the field for its own, a text, and fails on our list."""
+    if isinstance(line.get("stack"), list):
+        line["stack"] = "\n".join(line["stack"])
+    return line
 
 
 def _to_json(line: Any, **_: Any) -> str:

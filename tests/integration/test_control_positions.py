@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.protocol.admin import DeleteGroupsRequest
@@ -16,7 +17,9 @@ from aiokafka.structs import TopicPartition
 from contracts.journal import Start
 from service.app import KINDS, Application
 from service.config import loads
+from service.control import desk
 from service.journal.reading import Journal, read_journal
+from service.kafka.groups import GroupBusyError
 from service.lane import Lane
 from service.telemetry import metrics as m
 from tests.support.cli import run
@@ -51,6 +54,18 @@ async def running(stage: Stage, lanes: Sequence[str] = ("lane",)) -> AsyncIterat
         finally:
             stop.set()
             await asyncio.wait_for(task, DRAIN_S + 15)
+
+
+def _busy_the_second_time() -> Callable[[AIOKafkaClient, str], Awaitable[None]]:
+    """In the place of who asks whether somebody is in the group: a process joins in between."""
+    asked: list[str] = []
+
+    async def refuse(_client: AIOKafkaClient, group: str) -> None:
+        asked.append(group)
+        if len(asked) > 1:
+            raise GroupBusyError(group)
+
+    return refuse
 
 
 async def until_read(stage: Stage, lane: Lane) -> None:
@@ -151,10 +166,11 @@ async def test_lost_records_are_given_up_by_order(bootstrap_servers: str, prefix
 
 
 async def test_a_lane_is_moved_and_copied_only_while_nobody_runs_it(
-    bootstrap_servers: str, prefix: str, tmp_path: Path
+    bootstrap_servers: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused while a process runs it. Forward, what is passed over is never called and the journal says so; backward,
-    it is called again and no longer lost. A copy goes on where the other one stopped, once."""
+    """Refused while a process runs it, also one that began at the last moment: then nothing is written. Forward, what
+    is passed over is never called and the journal says so; backward, it is called again and no longer lost. A copy goes
+    on where the other one stopped, once, and not while it would leave replays behind."""
     lanes = {"lane": {}, "renamed": {}}
     async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"contacts": 2}) as stage:
         file = tmp_path / "operator.yaml"
@@ -170,6 +186,12 @@ async def test_a_lane_is_moved_and_copied_only_while_nobody_runs_it(
         before = await stage.committed("lane")
         passed = feed.take(30)
         await stage.publish(passed)
+        untouched = (await journal(stage)).starts
+        with monkeypatch.context() as patch:
+            patch.setattr(desk, "refuse_members", _busy_the_second_time())
+            assert "has members" in await command(file, "seek", "lane", "--to", "latest", code=1)
+        assert await stage.committed("lane") == before
+        assert (await journal(stage)).starts == untouched
         moves = read_json(await command(file, "seek", "lane", "--to", "latest", "--json"))["moves"]
         assert sum(move["after"] - move["before"] for move in moves) == 30
         starts = (await journal(stage)).starts
@@ -191,6 +213,14 @@ async def test_a_lane_is_moved_and_copied_only_while_nobody_runs_it(
         async with running(stage) as application:
             await stage.results.until({"lane": 45 + moves[1]["after"] - back}, within_s=WITHIN_S)
             await until_read(stage, application.lanes["lane"])
+
+        replay = f"{prefix}.lane.replay"
+        await produce(bootstrap_servers, replay, messages(feed.take(1)), transactional_id=f"{prefix}.lane.x")
+        told = await command(file, "copy", "lane", "renamed", code=1)
+        assert f"topic {replay} has 1 replayed events that {prefix}.lane has not ended" in told
+        settled = len(stage.results.of("lane"))
+        async with running(stage):
+            await stage.results.until({"lane": settled + 1}, within_s=WITHIN_S)
 
         told = await command(file, "copy", "lane", "renamed")
         assert "lane renamed begins where lane stopped: 2 partitions" in told

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from service.errors import FencedError, RefusedError, SettleError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, LEADER_MOVED, REFUSED, Code
+from service.kafka.groups import GroupBusyError
 from service.kafka.private import Membership
 from service.settling.batches import PartitionWrite
 from service.settling.producing import TransactorPolicy
@@ -198,6 +199,20 @@ async def test_a_fenced_member_aborts_at_once() -> None:
     transactor, client = await _open({"TxnOffsetCommit": [Code.ILLEGAL_GENERATION]})
     with pytest.raises(FencedError):
         await _commit(transactor)
+    assert [request._transaction_result for step, request in client.sent if step == "EndTxn"] == [False]
+
+
+async def test_who_does_not_agree_once_all_is_written_aborts_it() -> None:
+    """A lane is moved only while nobody is in its group, who is asked about while the offsets are pending."""
+    transactor, client = await _open()
+
+    async def somebody_came() -> None:
+        assert set(client.steps()) >= {"Produce", "TxnOffsetCommit"}
+        raise GroupBusyError("group")
+
+    write = PartitionWrite("results", 0, [(1, b"k", b"v", [])])
+    with pytest.raises(GroupBusyError):
+        await transactor.commit([write], {SOURCE: Committed(12, "")}, MEMBER, agreed=somebody_came)
     assert [request._transaction_result for step, request in client.sent if step == "EndTxn"] == [False]
 
 

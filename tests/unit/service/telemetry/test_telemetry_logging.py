@@ -74,6 +74,13 @@ def test_people_can_read_the_console_form() -> None:
     assert "hunter2" not in lines.getvalue()
 
 
+def test_a_list_named_stack_does_not_break_the_console_form() -> None:
+    """The renderer takes a field of that name for a text of its own; a fault of ours must be told, not raise."""
+    lines = configured("info", "console")
+    structlog.get_logger().error(LogEvent.HANDLER_FAULT, stack=["lane.py:1 run", "lane.py:2 take"])
+    assert "lane.py:2 take" in lines.getvalue()
+
+
 def test_secrets_added_later_are_masked_too() -> None:
     """Secrets are read after logging was set up."""
     lines = configured("info", "json", "hunter2")
