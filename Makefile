@@ -5,6 +5,7 @@
 #   make soak   a quarter of an hour of load (MINUTES=15): nothing may grow
 #   make chaos  a seeded run of faults: SEED=7 MINUTES=30 ARGS="--replicas 5 --brokers 3 --report DIR"
 #   make chaos-bugs   bugs put back one after the other: each has to be found
+#   make rolling  how long partitions stand still while replicas restart: ARGS="--how stop kill"
 #   make mutants  mistakes put into the pure rules, which the tests have to find: ONLY=delivery/retry
 #   make fuzz   mutated inputs and models' interleavings for MINUTES=10: what is found says its seed
 # ARGS goes to the command: make demo ARGS="--faults --keep", make test ARGS="tests/unit -q".
@@ -21,10 +22,10 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench memory turns soak chaos chaos-bugs mutants fuzz lock clean
+.PHONY: help setup demo test lint format bench memory turns soak chaos rolling chaos-bugs mutants fuzz lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -11
 
 setup: $(READY)
 
@@ -73,6 +74,9 @@ soak: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)
+
+rolling: $(READY)
+	$(BIN)/python -m tests.benchmarks.rolling $(ARGS)
 
 chaos-bugs: $(READY)
 	$(BIN)/python -m tests.chaos.detectors $(ARGS)

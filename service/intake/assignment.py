@@ -99,6 +99,8 @@ class Assignment:
         self.active = True
         self.ready = False
         self.draining = False
+        # When the drain ends (monotonic), once it has begun: whoever joins it keeps to it.
+        self.drain_until: float | None = None
 
     @property
     def reading_back(self) -> int:

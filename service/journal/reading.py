@@ -34,6 +34,8 @@ from service.kafka.closing import end_within
 _POLL_MS = 200
 # About 5 ms of decoding; then everybody else gets a turn.
 _MAX_RECORDS = 1_000
+# A broker that has nothing (more) for us says so after this long: where the end is, is told with the first answer.
+_FETCH_WAIT_MS = 20
 _STOP_S = 5.0
 # A partition that yields nothing for so long is not waited for in silence: longer than any transaction stays open.
 _STALLED_S = 60.0
@@ -84,6 +86,7 @@ async def read_journal(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
     )
     try:
         await consumer.start()

@@ -1,6 +1,7 @@
-"""The two requests that aiokafka lacks: TxnOffsetCommit with the generation, OffsetFetch with ``require_stable``.
+"""The requests that aiokafka lacks: TxnOffsetCommit with the generation, OffsetFetch with ``require_stable``, a
+heartbeat that names the instance of a static member.
 
-Source: Kafka's protocol guide (TxnOffsetCommit v3, OffsetFetch v7), KIP-447.
+Source: Kafka's protocol guide (TxnOffsetCommit v3, OffsetFetch v7, Heartbeat v3), KIP-447, KIP-345.
 """
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -12,6 +13,7 @@ from aiokafka.protocol.types import (
     Int32,
     Int64,
     Schema,
+    String,
     TaggedFields,
 )
 
@@ -160,4 +162,34 @@ class OffsetFetch(Request[OffsetFetchRequest_v7]):
         self._fields: tuple[object, ...] = (group_id, [(name, parts, {}) for name, parts in topics], require_stable, {})
 
     def build(self, request_struct_class: type[OffsetFetchRequest_v7]) -> OffsetFetchRequest_v7:
+        return request_struct_class(*self._fields)
+
+
+class HeartbeatResponse_v3(Response):
+    API_KEY = 12
+    API_VERSION = 3
+    SCHEMA = Schema(("throttle_time_ms", Int32), ("error_code", Int16))
+
+
+class HeartbeatRequest_v3(RequestStruct):
+    API_KEY = 12
+    API_VERSION = 3
+    RESPONSE_TYPE = HeartbeatResponse_v3
+    SCHEMA = Schema(
+        ("group_id", String("utf-8")),
+        ("generation_id", Int32),
+        ("member_id", String("utf-8")),
+        ("group_instance_id", String("utf-8")),
+    )
+
+
+class StaticHeartbeat(Request[HeartbeatRequest_v3]):
+    """A heartbeat that names the member's instance: 82 says that the instance id is another member's by now."""
+
+    API_KEY = 12
+
+    def __init__(self, *, group_id: str, generation_id: int, member_id: str, instance_id: str | None) -> None:
+        self._fields: tuple[object, ...] = (group_id, generation_id, member_id, instance_id)
+
+    def build(self, request_struct_class: type[HeartbeatRequest_v3]) -> HeartbeatRequest_v3:
         return request_struct_class(*self._fields)

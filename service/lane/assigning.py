@@ -14,10 +14,12 @@ from aiokafka.structs import TopicPartition
 
 from service.errors import FencedError, JournalUnreadableError, RefusedError, TopicTooNarrowError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
+from service.kafka.displaced import displaced_text, is_displaced
 from service.lane.core import Core
 from service.lane.delivering import Delivering
 from service.lane.denials import denial_of
 from service.lane.preparing import Preparing
+from service.lane.takeover import Takeover
 
 _RETRY_S = 0.5
 # Of the session timeout: heartbeats go out each fifth of it, so that the last one may be older by that.
@@ -35,8 +37,10 @@ class Assigning:
         *,
         changed: Callable[[], None],
         died: Callable[[BaseException], None],
+        halt: Callable[[str], None],
     ) -> None:
-        """``changed``: the lane's state may be another; ``died``: an error of ours, of which the lane ends."""
+        """``changed``: the lane's state may be another; ``died``: an error of ours, of which the lane ends; ``halt``:
+        it ends for that reason."""
         self._setup = core.setup
         self._observer = core.means.observer
         self._clock = core.means.clock
@@ -51,6 +55,8 @@ class Assigning:
         self._preparing = preparing
         self._changed = changed
         self._died = died
+        self._halt = halt
+        self._client = core.means.client
         self._task: asyncio.Task[None] | None = None
         self._awake_at = self._clock.monotonic()
 
@@ -114,9 +120,10 @@ class Assigning:
 
     async def _prepare(self, assignment: Assignment) -> None:
         """Offsets, ledgers, seek, resume; tried again for as long as the assignment lasts."""
+        takeover = Takeover(self._clock)
         while assignment.active and not assignment.ready and self._troubles.gap is None:
             try:
-                await self._preparing.prepare(assignment)
+                await self._preparing.prepare(assignment, takeover)
             except FencedError:
                 self._hooks.fenced(assignment)
             except (KafkaError, TransactorLostError) as error:
@@ -142,36 +149,66 @@ class Assigning:
                 self._group.consumer.resume(state.tp)
             self._changed()
 
+        waiting, began = assignment.reading_back, self._clock.monotonic()
         while self._deduper is not None and assignment.active and assignment.reading_back:
             try:
                 await self._deduper.read_back(assignment, ready)
             except (KafkaError, IllegalStateError) as error:
                 self._observer.kafka_error(type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
+        if waiting and assignment.active:
+            self._observer.read_back(waiting, self._clock.monotonic() - began)
 
     # -- giving back
 
+    async def revoked(self) -> None:
+        """The group is joined anew: drain and let go. Raises CancelledError, which keeps the client from joining, if
+        another process has this one's instance id."""
+        assignment = self._group.assignment
+        lost = assignment is not None and self._group.has_lost(assignment.membership)
+        if lost and await self.displaced():
+            raise asyncio.CancelledError
+        await self.give_back()
+
+    async def displaced(self) -> bool:
+        """Whether another process has joined under this one's instance id; the lane ends then."""
+        assignment = self._group.assignment
+        if assignment is None or not await is_displaced(self._client, assignment.membership):
+            return False
+        self._halt(displaced_text(assignment.membership))
+        return True
+
     async def give_back(self) -> None:
-        """Drain and let go. The old generation may still commit until all members have joined again."""
+        """Drain and let go. The old generation may still commit until all members have joined again. A stop in the
+        middle of a revocation, or the other way round, waits for the same end: there is one deadline for both."""
         assignment = self._group.assignment
         if assignment is None or not assignment.active:
             return
         began = self._clock.monotonic()
+        if assignment.drain_until is None:
+            assignment.drain_until = began + self._setup.drain_s
         assignment.draining = True
         self._group.draining = True
         self._changed()
         try:
-            async with asyncio.timeout(self._setup.drain_s):
+            async with asyncio.timeout(max(0.0, assignment.drain_until - began)):
                 # What has not been called yet is left to the next owner; what has been is brought home.
                 await self._delivering.dispatcher.quiet()
                 await self._settler.drained()
         except TimeoutError:
             pass
         finally:
-            self._group.draining = False
-            unfinished = sum(len(state.items) for state in assignment.partitions.values())
-            assignment.end()
-            self._observer.revoked(unfinished, self._clock.monotonic() - began)
+            self._let_go(assignment, began)
+
+    def _let_go(self, assignment: Assignment, began: float) -> None:
+        """Whoever waited first for the drain's end; the other one finds it done."""
+        if assignment.drain_until is None:
+            return
+        assignment.drain_until = None
+        self._group.draining = False
+        unfinished = sum(len(state.items) for state in assignment.partitions.values())
+        assignment.end()
+        self._observer.revoked(unfinished, self._clock.monotonic() - began)
 
     # -- standing still
 
@@ -191,7 +228,8 @@ class Assigning:
 
 
 class Rebalances(ConsumerRebalanceListener):
-    """aiokafka's callbacks. An exception here would be logged and swallowed: nothing in them may raise."""
+    """aiokafka's callbacks. An exception here would be logged and swallowed: nothing in them may raise. A
+    CancelledError ends the client's coordination: it never joins again."""
 
     def __init__(self, assigning: Assigning) -> None:
         self._assigning = assigning
@@ -200,4 +238,4 @@ class Rebalances(ConsumerRebalanceListener):
         self._assigning.assigned(frozenset(assigned))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        await self._assigning.give_back()
+        await self._assigning.revoked()

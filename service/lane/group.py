@@ -10,6 +10,7 @@ from service.delivery.shares import part_of
 from service.errors import TransactorLostError
 from service.intake.assignment import Assignment
 from service.intake.assignor import LaneAssignor, View, assignor_for
+from service.kafka.leaving import stop_member
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import Membership, membership, on_heartbeat, request_rejoin
 from service.lane.setup import LaneMeans, LaneSetup
@@ -17,6 +18,15 @@ from service.lane.silence import Silence
 
 # Longer than a transaction that is pending on the offsets may take.
 _OFFSETS_WITHIN_S = 60.0
+
+
+# A rebalance is told in the answer to a heartbeat: those that have heard of it stand still until all have.
+_HEARTBEAT_MS = 1000
+
+
+def heartbeat_ms(session_timeout_s: float) -> int:
+    """How often a member tells that it lives."""
+    return max(100, min(_HEARTBEAT_MS, int(session_timeout_s * 1000 / 5)))
 
 
 class Group:
@@ -42,6 +52,11 @@ class Group:
         on_heartbeat(consumer, self._silence.heard, self._clock.monotonic)
         return consumer
 
+    async def stop(self, *, within_s: float) -> None:
+        """Stop the consumer and leave the group. Raises KafkaError, TimeoutError."""
+        if self.consumer is not None:
+            await stop_member(self.consumer, self._client, self._setup.names.group, within_s=within_s)
+
     def _new_consumer(self) -> AIOKafkaConsumer:
         setup = self._setup
         instance = f"{setup.instance_id}-{setup.name}" if setup.instance_id is not None else None
@@ -54,7 +69,7 @@ class Group:
             auto_offset_reset="none",
             isolation_level="read_committed",
             session_timeout_ms=int(setup.session_timeout_s * 1000),
-            heartbeat_interval_ms=max(100, min(3000, int(setup.session_timeout_s * 1000 / 5))),
+            heartbeat_interval_ms=heartbeat_ms(setup.session_timeout_s),
             rebalance_timeout_ms=int(setup.rebalance_timeout_s * 1000),
             max_partition_fetch_bytes=1024 * 1024,
             fetch_max_bytes=16 * 1024 * 1024,
@@ -72,6 +87,10 @@ class Group:
         if assignment is None or not assignment.active or not assignment.tps:
             return None
         return self._silence.reason(self._clock.monotonic())
+
+    def has_lost(self, held: Membership) -> bool:
+        """Whether the group does not know this member any more: its session ended, or another took its place."""
+        return self.consumer is None or membership(self.consumer, held.group_id).member_id != held.member_id
 
     async def committed(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
         """Raises TransactorLostError if the brokers do not tell the offsets in time, RefusedError."""

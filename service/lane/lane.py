@@ -71,8 +71,12 @@ class Lane:
         self._deferring = self._new_deferring()
         self._regulating = Regulating(core, self.delivering, self._deferring, changed=self.refresh_state)
         preparing = Preparing(core, self.bulks, regulate=self._regulating.regulate)
-        self._assigning = Assigning(core, self.delivering, preparing, changed=self.refresh_state, died=self._died)
-        self._polling = Polling(core, self.taking, self._regulating, gone=self._assigning.prepare_again)
+        self._assigning = assigning = Assigning(
+            core, self.delivering, preparing, changed=self.refresh_state, died=self._died, halt=self._halt
+        )
+        self._polling = Polling(
+            core, self.taking, self._regulating, gone=assigning.prepare_again, displaced=assigning.displaced
+        )
         self._held_time_writer = HeldTimeWriter(
             means.committer,
             core.settler,
@@ -165,13 +169,14 @@ class Lane:
     async def _close(self) -> None:
         self._assigning.end()
         self._state.stopped(self._stopped_for)
-        for closing in (self.consumer.stop() if self.consumer else None, self._client.close()):
-            if closing is None:
-                continue
-            try:
-                await end_within(closing, _CLOSE_S)
-            except (TimeoutError, KafkaError) as error:
-                self._observer.kafka_error(type(error).__name__)
+        await self._closed(self.core.group.stop(within_s=_CLOSE_S))
+        await self._closed(end_within(self._client.close(), _CLOSE_S))
+
+    async def _closed(self, closing: Coroutine[Any, Any, None]) -> None:
+        try:
+            await closing
+        except (TimeoutError, KafkaError) as error:
+            self._observer.kafka_error(type(error).__name__)
 
     def _halt(self, reason: str) -> None:
         """Stop for good: going on would lose or hide something."""

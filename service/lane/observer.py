@@ -1,6 +1,6 @@
 """What a lane tells: counters for machines, lines for people. Implemented by ``service.telemetry``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from contracts.outcomes import Outcome, Reason
@@ -42,7 +42,9 @@ class LaneObserver(Protocol):
 
     def state_changed(self, state: LaneState, reason: str | None) -> None: ...
 
-    def assigned(self, partitions: int, fresh: int) -> None: ...
+    def assigned(self, partitions: int, fresh: int, seconds: float, steps_s: Mapping[str, float]) -> None: ...
+
+    def read_back(self, partitions: int, seconds: float) -> None: ...
 
     def revoked(self, unfinished: int, seconds: float) -> None: ...
 

@@ -1,7 +1,7 @@
 """Asks for records: the one loop that does, whether partitions are paused or not."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer
@@ -28,8 +28,17 @@ _RETRY_S = 0.5
 class Polling:
     """Never waits for a delivery: the group gives up a member that does not ask."""
 
-    def __init__(self, core: Core, taking: Taking, regulating: Regulating, *, gone: Callable[[], None]) -> None:
-        """``gone``: the next offset of a partition is there no more."""
+    def __init__(
+        self,
+        core: Core,
+        taking: Taking,
+        regulating: Regulating,
+        *,
+        gone: Callable[[], None],
+        displaced: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """``gone``: the next offset of a partition is there no more; ``displaced``: whether another process has taken
+        this one's place, so that nothing is to be polled for any more."""
         self._observer = core.means.observer
         self._client = core.means.client
         self._clock = core.means.clock
@@ -40,6 +49,7 @@ class Polling:
         self._taking = taking
         self._regulating = regulating
         self._gone = gone
+        self._displaced = displaced
 
     async def run(self) -> None:
         """Poll until cancelled. The consumer has started."""
@@ -65,6 +75,9 @@ class Polling:
             except KafkaError as error:
                 self._observer.kafka_error(type(error).__name__)
                 self._troubles.denials.note(error, self._clock.monotonic())
+                # What the client does not know by name: another process may have this one's instance id.
+                if type(error) is KafkaError and await self._displaced():
+                    return
                 await asyncio.sleep(_RETRY_S)
                 continue
             assignment = self._group.assignment

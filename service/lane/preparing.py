@@ -16,6 +16,7 @@ from service.lane.bulks import BulkWay
 from service.lane.core import Core
 from service.lane.denials import unseen
 from service.lane.starting import start_writes
+from service.lane.takeover import Takeover
 from service.offsets.ledger import PartitionLedger
 from service.offsets.metadata import decode_all as decode_metadata
 from service.settling.transactor import Committed
@@ -43,24 +44,31 @@ class Preparing:
         self._bulks = bulks
         self._regulate = regulate
 
-    async def prepare(self, assignment: Assignment) -> None:
-        """One attempt. Raises KafkaError, TransactorLostError and TopicTooNarrowError, after which another one may
-        succeed, and FencedError, RefusedError and JournalUnreadableError."""
-        names = self._setup.names
+    async def prepare(self, assignment: Assignment, takeover: Takeover) -> None:
+        """One attempt; ``takeover`` measures its steps.
+
+        Raises KafkaError, TransactorLostError and TopicTooNarrowError, after which another one may succeed, and
+        FencedError, RefusedError and JournalUnreadableError."""
+        names, done = self._setup.names, takeover.done
         async with self._settler.lock:
             await self._settler.reopen(lambda: assignment.active)
+        done("fenced")
         if not assignment.active:
             return
         committed = assignment.committed = await self._group.committed(assignment)
+        done("offsets")
         # Nothing is called before every order that has been given is known: also not after this process stood still.
         await self._orders_known()
+        done("orders")
         consumer = self._group.consumer
         assert consumer is not None
         journal = await self._journal(assignment, committed)
+        done("journal")
         self._troubles.narrow = None
         if assignment.active:
             self._held_times.read(journal.held_times, self._clock.wall_ms())
         found = await begins(consumer, assignment.tps, committed, self._setup.start, names.replay, journal.starts)
+        done("places")
         if not assignment.active:
             return
         hold = self._setup.hold_on_gap
@@ -73,12 +81,14 @@ class Preparing:
             # Aside: there may be thousands of them.
             recovered = await asyncio.to_thread(self._bulks.recover, journal.deliveries, judged.begins)
         await self._commit_beginnings(assignment, judged, journal, recovered)
+        done("begun")
         if assignment.active:
             self._begin(assignment, judged.begins, journal.starts)
             if self._bulks is not None:
                 self._bulks.begin(assignment, recovered)
             self._regulate()
-            self._observer.assigned(len(found), sum(begin.fresh for begin in judged.begins.values()))
+            fresh = sum(begin.fresh for begin in judged.begins.values())
+            self._observer.assigned(len(found), fresh, takeover.seconds, takeover.steps_s)
             self._hooks.recovered()
 
     async def _orders_known(self) -> None:

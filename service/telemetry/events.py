@@ -22,7 +22,12 @@ class LogEvent(StrEnum):
     """A lane's state or its reason changed."""
 
     ASSIGNED = "partitions_assigned"
-    """The lane reads partitions; ``fresh`` of them have no committed offset."""
+    """The lane reads partitions, ``seconds`` after they were dealt to it; ``fresh`` of them have no committed offset.
+    ``fenced_s`` (no predecessor can commit any more), ``offsets_s``, ``orders_s``, ``journal_s``, ``places_s``,
+    ``begun_s`` are the steps."""
+
+    READ_BACK = "dedupe_read_back"
+    """The dedupe windows of partitions had to be read back from the source before they were read on."""
 
     REVOKED = "partitions_revoked"
     """The lane gave its partitions back; ``unfinished`` events are left to their next owner."""

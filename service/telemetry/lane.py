@@ -1,7 +1,7 @@
 """What lanes and accounts tell, as metrics and as log lines."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -139,9 +139,14 @@ class LaneTelemetry:
         for other, gauge in self._states.items():
             gauge.set(1.0 if other is state else 0.0)
 
-    def assigned(self, partitions: int, fresh: int) -> None:
-        """The lane reads ``partitions``, of which ``fresh`` have no committed offset."""
-        self._log.info(LogEvent.ASSIGNED, partitions=partitions, fresh=fresh)
+    def assigned(self, partitions: int, fresh: int, seconds: float, steps_s: Mapping[str, float]) -> None:
+        """The lane reads ``partitions``, of which ``fresh`` have no committed offset, after so many ``seconds``;
+        ``steps_s`` says where they went, each step by its name with ``_s``."""
+        self._log.info(LogEvent.ASSIGNED, partitions=partitions, fresh=fresh, seconds=round(seconds, 3), **steps_s)
+
+    def read_back(self, partitions: int, seconds: float) -> None:
+        """The dedupe windows of ``partitions`` had to be read back, which took so many seconds."""
+        self._log.info(LogEvent.READ_BACK, partitions=partitions, seconds=round(seconds, 3))
 
     def revoked(self, unfinished: int, seconds: float) -> None:
         """The lane gave its partitions back; ``unfinished`` events are left to their next owner."""

@@ -198,17 +198,20 @@ def test_all_other_changes_are_told() -> None:
     """Assignment, revocation, fencing and unreadable metadata are a line each."""
     told = Told()
     with capture_logs() as lines:
-        told.lane.assigned(6, 2)
+        told.lane.assigned(6, 2, 1.25, {"journal_s": 1.0})
+        told.lane.read_back(3, 0.5)
         told.lane.revoked(10, 0.5)
         told.lane.fenced()
         told.lane.metadata_ignored("contacts.changed", 1, "damaged")
     assert [line["event"] for line in lines] == [
         "partitions_assigned",
+        "dedupe_read_back",
         "partitions_revoked",
         "settlement_fenced",
         "commit_metadata_ignored",
     ]
     assert all(line["lane"] == "vip" for line in lines)
+    assert (lines[0]["seconds"], lines[0]["journal_s"]) == (1.25, 1.0)
 
 
 def test_requests_are_counted_by_status() -> None:

@@ -1,0 +1,160 @@
+"""How members of a lane's group come, go and stand in each other's way, on the real broker."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.client import AIOKafkaClient
+
+from service.kafka.displaced import is_displaced
+from service.kafka.groups import members_of
+from service.kafka.leaving import stop_member
+from service.kafka.private import membership
+from tests.support.events import Feed
+from tests.support.harness import DRAIN_S, Stage
+from tests.support.kafka import create_topics
+from tests.support.oracle import check_each_called, repeats, until
+
+SESSION_S = 60.0
+# Slow enough that there is always work under way.
+PACED = {"limits": {"requests_per_second": 400, "max_in_flight": 16}}
+
+
+class Slow(ConsumerRebalanceListener):
+    """Gives its partitions back when it is told to."""
+
+    def __init__(self) -> None:
+        self.assigned: set[TopicPartition] = set()
+        self.revoking = False
+        self.may_go = asyncio.Event()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self.assigned = set(assigned)
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        if revoked:
+            self.revoking = True
+            await self.may_go.wait()
+
+
+def _member(bootstrap_servers: str, group: str, instance: str | None = None) -> AIOKafkaConsumer:
+    """A member whose session outlives the test: who goes without a word is missed by nobody."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers,
+        group_id=group,
+        group_instance_id=instance,
+        enable_auto_commit=False,
+        session_timeout_ms=int(SESSION_S * 1000),
+        heartbeat_interval_ms=200,
+        rebalance_timeout_ms=int(SESSION_S * 1000),
+    )
+
+
+async def test_who_stops_in_the_middle_of_a_rebalance_leaves_at_once(bootstrap_servers: str, prefix: str) -> None:
+    """A second member waits for the first to drain, and is stopped: it does not wait, and the first one has all
+    partitions as soon as it has drained, not after the session of the other."""
+    topic, group = f"{prefix}.t", f"{prefix}.g"
+    await create_topics(bootstrap_servers, {topic: 2})
+    first, second, client = (
+        _member(bootstrap_servers, group),
+        _member(bootstrap_servers, group),
+        AIOKafkaClient(bootstrap_servers=bootstrap_servers),
+    )
+    slow = Slow()
+    await client.bootstrap()
+    for consumer in (first, second):
+        await consumer.start()
+    first.subscribe([topic], listener=slow)
+    await until(lambda: len(slow.assigned) == 2, within_s=20, what="the first member has all")
+    second.subscribe([topic])
+    await until(lambda: slow.revoking, within_s=20, what="the first member drains")
+    await until(lambda: bool(membership(second, group).member_id), within_s=20, what="the second one joins")
+    began = time.monotonic()
+    await stop_member(second, client, group, within_s=SESSION_S / 2)
+    assert time.monotonic() - began < SESSION_S / 3
+    slow.assigned = set()
+    slow.may_go.set()
+    await until(lambda: len(slow.assigned) == 2, within_s=5, what="nobody waits for the one that has gone")
+    assert len((await members_of(client, group)).clients) == 1
+    await first.stop()
+    await client.close()
+
+
+async def test_the_coordinator_tells_who_was_displaced(bootstrap_servers: str, prefix: str) -> None:
+    """A member asks before it joins again: it is displaced once another one has its instance id, and not before."""
+    topic, group = f"{prefix}.t", f"{prefix}.g"
+    await create_topics(bootstrap_servers, {topic: 1})
+    first, second, client = (
+        _member(bootstrap_servers, group, "pod-0"),
+        _member(bootstrap_servers, group, "pod-0"),
+        AIOKafkaClient(bootstrap_servers=bootstrap_servers),
+    )
+    slow, other = Slow(), Slow()
+    await client.bootstrap()
+    for consumer in (first, second):
+        await consumer.start()
+    first.subscribe([topic], listener=slow)
+    await until(lambda: bool(slow.assigned), within_s=20, what="the first member has all")
+    mine = membership(first, group)
+    assert not await is_displaced(client, mine)
+    second.subscribe([topic], listener=other)
+    # Its heartbeat is refused, and it would join again, if its callback let it.
+    await until(lambda: slow.revoking, within_s=20, what="the first one has noticed")
+    assert await is_displaced(client, mine)
+    await until(lambda: bool(other.assigned), within_s=20, what="the second member has all")
+    assert not await is_displaced(client, membership(second, group))
+    slow.may_go.set()
+    await first.stop()
+    await second.stop()
+    await client.close()
+
+
+def _assignments(log: Path) -> int:
+    return log.read_bytes().count(b'"partitions_assigned"')
+
+
+async def test_static_members_restart_without_their_neighbours_and_alone(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """Each of two processes with an instance id is restarted under load: it has its partitions back, the other one
+    keeps its own, no call is made twice. A third with the id of one of them takes its place: the one that was pushed
+    out ends, says why and what to do, and does not push back."""
+    times = {"session_timeout": "30s", "transaction_timeout": "3s"}
+    names = ("pod-0", "pod-1")
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, kafka=times, account=PACED) as stage:
+        feed = Feed(300, seed=21)
+        processes = {
+            name: stage.process(name, account_suffix=f"-{name}", kafka={"instance_id": name}) for name in names
+        }
+        double = stage.process("double", account_suffix="-double", kafka={"instance_id": "pod-0"})
+        async with stage.load(feed, per_s=200):
+            for process in processes.values():
+                process.start()
+            for name in names:
+                await stage.until_called(50, f"lane-{name}")
+            for name, other in (names, names[::-1]):
+                before, calls = _assignments(processes[other].log), len(stage.calls(f"lane-{name}"))
+                processes[name].terminate()
+                assert await processes[name].ended(within_s=DRAIN_S) == 0
+                processes[name].start()
+                await stage.until_called(calls + 50, f"lane-{name}")
+                assert _assignments(processes[other].log) == before, "the neighbour's partitions moved"
+            assert not repeats(stage.calls(*(f"lane-{name}" for name in names)))
+            double.start()
+            await stage.until_called(50, "lane-double")
+            assert await processes["pod-0"].ended(within_s=DRAIN_S) == 1
+            told = processes["pod-0"].tail()
+            assert f"another process has joined group {prefix}.lane as pod-0-lane" in told
+            assert "kafka.instance_id" in told
+            kept = _assignments(double.log), _assignments(processes["pod-1"].log)
+        await stage.results.until({"lane": len(feed.events)}, within_s=60, alive=double.must_live)
+        assert (_assignments(double.log), _assignments(processes["pod-1"].log)) == kept, "the group did not settle"
+        for process in (double, processes["pod-1"]):
+            process.terminate()
+            assert await process.ended(within_s=DRAIN_S) == 0
+        await stage.check("lane")
+        check_each_called(
+            stage.calls(*(f"lane-{name}" for name in (*names, "double"))),
+            [(event.target, event.segment) for event in feed.events],
+        )

@@ -1,0 +1,69 @@
+"""Whether another process has this one's instance id is asked of the coordinator, and never guessed."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.client import CoordinationType
+from aiokafka.errors import NodeNotReadyError
+
+from service.kafka.codes import Code
+from service.kafka.displaced import displaced_text, is_displaced
+from service.kafka.private import Membership
+
+STATIC = Membership("fanline.vip", 3, "pod-0-vip-1234", "pod-0-vip")
+
+
+class Client:
+    """Answers heartbeats by a script; behind its end, with silence."""
+
+    def __init__(self, *script: int | Exception) -> None:
+        self._script = list(script)
+        self.asked: list[Any] = []
+
+    async def coordinator_lookup(self, kind: CoordinationType, key: str) -> int:
+        assert (kind, key) == (CoordinationType.GROUP, "fanline.vip")
+        return 1
+
+    async def send(self, node: int, request: Any, *, group: Any = None) -> Any:
+        self.asked.append(request)
+        if not self._script:
+            await asyncio.Event().wait()
+        said = self._script.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return SimpleNamespace(error_code=said)
+
+
+@pytest.mark.parametrize(
+    ("script", "displaced"),
+    [
+        ([Code.FENCED_INSTANCE_ID], True),
+        ([NodeNotReadyError(), Code.COORDINATOR_LOAD_IN_PROGRESS, Code.FENCED_INSTANCE_ID], True),
+        ([Code.NONE], False),
+        ([Code.UNKNOWN_MEMBER_ID], False),  # its session ended
+        ([Code.ILLEGAL_GENERATION], False),
+        ([Code.REBALANCE_IN_PROGRESS], False),
+        ([], False),  # nobody tells
+    ],
+)
+async def test_only_the_coordinators_word_for_it_counts(script: list[int | Exception], displaced: bool) -> None:
+    """A member whose session has ended joins again; one whose place is taken must not."""
+    client = Client(*script)
+    assert await is_displaced(client, STATIC, within_s=0.5) is displaced  # type: ignore[arg-type] # the fake
+
+
+async def test_a_dynamic_member_asks_nobody() -> None:
+    """It has no place that another one could take."""
+    client = Client()
+    dynamic = Membership("fanline.vip", 3, "m", None)
+    assert not await is_displaced(client, dynamic)  # type: ignore[arg-type] # the fake
+    assert not client.asked
+
+
+def test_the_reason_says_what_happened_and_what_to_do() -> None:
+    """Whoever reads it has to find the other process."""
+    told = displaced_text(STATIC)
+    assert "pod-0-vip" in told
+    assert "kafka.instance_id" in told
