@@ -27,6 +27,7 @@ class Report:
     scrapes: int
     findings: Findings
     recovery: dict[str, list[float]]
+    still: dict[str, list[float]]
     audit: str
 
     @property
@@ -67,15 +68,8 @@ class Report:
             "wrong": {name: {"count": n, "examples": self.findings.examples[name]} for name, n in wrong.items()},
             "counted": dict(sorted(counts.items())),
             "pages_read": self.scrapes,
-            "recovery_s": {
-                kind: {
-                    "count": len(found),
-                    "median": round(median(found), 2),
-                    "p95": round(sorted(found)[math.ceil(len(found) * 0.95) - 1], 2),
-                    "max": round(max(found), 2),
-                }
-                for kind, found in self.recovery.items()
-            },
+            "recovery_s": _figures(self.recovery),
+            "still_s": _figures(self.still),
             "audit": json.loads(self.audit)["lanes"] if self.audit.startswith("{") else self.audit,
         }
 
@@ -97,12 +91,16 @@ class Report:
         ]
         lines = ["# A chaos run", "", f"Repeat it: `{self.command}`", "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {value} |" for name, value in rows]
-        lines += ["", "| fault | count | recovered after, median | p95 | at most |", "| --- | --- | --- | --- | --- |"]
-        for kind, found in sorted(document["recovery_s"].items()):
-            lines.append(f"| {kind} | {found['count']} | {found['median']} s | {found['p95']} s | {found['max']} s |")
+        for title, key in (("stood still, median", "still_s"), ("recovered after, median", "recovery_s")):
+            lines += ["", f"| fault | count | {title} | p95 | at most |", "| --- | --- | --- | --- | --- |"]
+            for kind, found in sorted(document[key].items()):
+                told = f"{found['median']} s | {found['p95']} s | {found['max']} s"
+                lines.append(f"| {kind} | {found['count']} | {told} |")
         lines += [
             "",
-            "Recovered: all that had been published before the fault is settled, whatever else fell meanwhile.",
+            "Stood still: until the last partition had a new result, those of the lost process among them. "
+            "Recovered: all that had been published before the fault is settled, whatever else fell meanwhile; "
+            "a machine that is slower than its load recovers only when the load ends.",
         ]
         lines += ["", "| counted | |", "| --- | --- |"]
         lines += [f"| {name} | {count} |" for name, count in document["counted"].items()]
@@ -118,3 +116,16 @@ class Report:
         name = f"chaos-{self.options.seed}"
         (directory / f"{name}.json").write_text(json.dumps(self.document(), indent=1) + "\n", "utf-8")
         (directory / f"{name}.md").write_text(self.markdown(), "utf-8")
+
+
+def _figures(of: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """By fault, in seconds."""
+    return {
+        kind: {
+            "count": len(found),
+            "median": round(median(found), 2),
+            "p95": round(sorted(found)[math.ceil(len(found) * 0.95) - 1], 2),
+            "max": round(max(found), 2),
+        }
+        for kind, found in of.items()
+    }

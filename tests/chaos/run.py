@@ -24,7 +24,7 @@ from tests.chaos.plan import WIRED, Fault, Kind, Plan
 from tests.chaos.proxy import Wire
 from tests.chaos.replicas import Replica, chaos_stage
 from tests.chaos.report import Report
-from tests.chaos.verdict import Findings, Trouble, recovery_s
+from tests.chaos.verdict import Findings, Trouble, recovery_s, still_s
 from tests.chaos.watching import Watch
 from tests.chaos.weather import Weather
 from tests.support.kafka import _partitions
@@ -360,5 +360,6 @@ class Run:
             scrapes=self._watch.scrapes,
             findings=self.findings,
             recovery=recovery_s(falls, judged.timelines),
+            still=still_s(falls, self._watch.settled),
             audit=judged.audit,
         )

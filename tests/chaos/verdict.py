@@ -5,6 +5,7 @@ Nothing of the service's own code is used.
 """
 
 import uuid
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -305,3 +306,21 @@ def recovery_s(
         ends = [latest[count - 1] for times, latest in prepared if (count := bisect_right(times, at_s))]
         found[kind].append(max(0.0, max(ends, default=at_s) - at_s))
     return dict(found)
+
+
+def still_s(
+    faults: Iterable[tuple[str, float]], settled: Mapping[str, Mapping[Place, Settled]]
+) -> dict[str, list[float]]:
+    """After each fault, how long the partition that stood still longest had no new result: until somebody took it over,
+    however much had gathered by then. ``settled`` by lane. A partition without any later one does not count."""
+    seen: dict[tuple[str, str, int], array[float]] = defaultdict(lambda: array("d"))
+    for lane, found in settled.items():
+        for place, one in found.items():
+            seen[lane, place.topic, place.partition].append(one.seen_s)
+    ordered = [sorted(times) for times in seen.values()]
+    stood: dict[str, list[float]] = defaultdict(list)
+    for kind, at_s in faults:
+        waits = [times[after] - at_s for times in ordered if (after := bisect_right(times, at_s)) < len(times)]
+        if waits:
+            stood[kind].append(max(waits))
+    return dict(stood)

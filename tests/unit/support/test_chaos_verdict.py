@@ -18,6 +18,7 @@ from tests.chaos.verdict import (
     check_results,
     recovery_s,
     result_id,
+    still_s,
 )
 from tests.chaos.watching import Commits, Settled
 from tests.support.oracle import NAMESPACE, Place
@@ -130,3 +131,14 @@ def test_executions(account: str, troubles: list[Trouble], wrong: int) -> None:
 def test_recovery() -> None:
     """From the fault until what was published before it is settled."""
     assert recovery_s([("kill", 5.0)], [[(1.0, 2.0), (4.0, 9.0), (6.0, 30.0)]]) == {"kill": [4.0]}
+
+
+def test_how_long_partitions_stood_still() -> None:
+    """The one that waited longest for its next result; one that has none any more is left out."""
+    times = {0: [1.0, 4.9, 5.3], 1: [1.0, 12.0, 12.1], 2: [2.0]}
+    found = {
+        Place("t", partition, number): settled()._replace(seen_s=at_s)
+        for partition, of in times.items()
+        for number, at_s in enumerate(of)
+    }
+    assert still_s([("kill", 5.0), ("stop", 20.0)], {"lane": found}) == {"kill": [7.0]}
