@@ -80,7 +80,7 @@ def test_results(found: dict[Place, Settled], name: str | None) -> None:
 def test_commits(offset: int, end: int, wrong: int) -> None:
     """A commit beyond an event whose result was not written yet is found; one in front of it, or with it, is not."""
     findings = Findings()
-    sample = Commits("lane", {("t", 0): offset}, {1: end})
+    sample = Commits("lane", {("t", 0): (offset, "")}, {1: end})
     check_commits(findings, [sample], {PLACE: EVENT}, {"lane": {PLACE: settled()}})
     assert findings.wrong["commit beyond unfinished"] == wrong
 
