@@ -1,10 +1,11 @@
 """Reads what an audit needs, in an order that leaves nothing to chance while the lanes run on.
 
-First the ends of the sources, then what the groups have finished, only then the results and the dead letters: whatever
-was finished by then has its result in front of the ends that are read last.
+First the ends of the sources, then what the groups have finished, only then the results and the dead letters, up to all
+that had been written by then: whatever was finished has its result in front of the ends that are read last.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from contracts.ids import ResultIds
 from contracts.journal import Start
 from contracts.outcomes import Outcome
 from service.auditing.marks import Ranges
+from service.auditing.retention import Left
 from service.auditing.tally import LaneAudit, LaneTally, Place, Terms, Window
 from service.config import Configuration
 from service.errors import FanlineError
@@ -27,8 +29,12 @@ from service.kafka.names import LaneNames, lane_names
 from service.kafka.offsets import read_committed_offsets
 from service.lookup.scanning import Record, Span, Spans, TopicReader, reading
 from service.offsets.metadata import decode as decode_metadata
+from service.settling.partitioner import partitions as partitions_of
 
 _OFFSETS_S = 30.0
+# Beyond the transaction time-out, until the broker has looked for it and aborted a dead process's transaction.
+_ABORTED_WITHIN_S = 30.0
+_AGAIN_S = 0.2
 _NO_TIMESTAMP = -1
 # How far the first retained record is looked for behind aborted ones and markers.
 _FIRST_WITHIN = 1_000
@@ -99,7 +105,6 @@ class _Lane:
         self.ids = ResultIds(name)
         self.spans: Spans = {}
         self.tally = LaneTally({}, Terms())
-        self.dead_since_ms: int | None = None
 
     def window_spans(self, windows: Mapping[Place, Window]) -> dict[TopicPartition, Span]:
         return {tp: Span(windows[tp].first, windows[tp].end) for tp in self.spans}
@@ -130,14 +135,17 @@ class _Audit:
         for name, lane in self._lanes.items():
             windows[name] = await self._windows(lane, begin, end)
             lane.tally = LaneTally(windows[name], self._terms())
-        results = await self._reader.spans(await self._partitions([self._config.results.topic]))
-        dead = {name: await self._dead_spans(lane) for name, lane in self._lanes.items()}
-        results_since_ms = await self._oldest_left(results)
+        results = await self._visible(await self._partitions([self._config.results.topic]))
+        dead = {
+            name: await self._visible(await self._partitions([lane.names.dead_letters]))
+            for name, lane in self._lanes.items()
+        }
+        results_left = await self._left(results)
         await self._read_results(results)
         for name, lane in self._lanes.items():
-            lane.dead_since_ms = await self._oldest_left(dead[name])
+            dead_left = await self._left(dead[name])
             await self._read_dead_letters(lane, dead[name])
-            await self._read_sources(lane, lane.window_spans(windows[name]), results_since_ms)
+            await self._read_sources(lane, lane.window_spans(windows[name]), results_left, dead_left)
         return {name: lane.tally.verdict() for name, lane in self._lanes.items()}
 
     def _terms(self) -> Terms:
@@ -155,8 +163,23 @@ class _Audit:
             )
         return [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
 
-    async def _dead_spans(self, lane: _Lane) -> dict[TopicPartition, Span]:
-        return await self._reader.spans(await self._partitions([lane.names.dead_letters]))
+    async def _visible(self, partitions: Sequence[TopicPartition]) -> Spans:
+        """What lies in the partitions, up to all that has been written by now. An open transaction hides what others
+        have committed behind it, until it ends or its broker ends it. Raises AuditError if neither happens."""
+        marks = await self._reader.high_watermarks(partitions)
+        bound_s = self._config.kafka.transaction_timeout_s + _ABORTED_WITHIN_S
+        deadline = time.monotonic() + bound_s
+        while True:
+            spans = await self._reader.spans(partitions)
+            hidden = [tp for tp, span in spans.items() if span.end < marks[tp]]
+            if not hidden:
+                return spans
+            if time.monotonic() > deadline:
+                raise AuditError(
+                    f"{hidden[0].topic}-{hidden[0].partition}: a transaction has been open for {bound_s:.0f} s and "
+                    "hides what was committed behind it; end its producer, and audit again"
+                )
+            await asyncio.sleep(_AGAIN_S)
 
     # -- windows
 
@@ -215,14 +238,14 @@ class _Audit:
 
     # -- reading
 
-    async def _oldest_left(self, spans: Spans) -> int | None:
-        """The youngest of the partitions' first records, where something before them was deleted: what is older may
-        have had a record that is gone. None if nothing was deleted."""
+    async def _left(self, spans: Spans) -> Left:
+        """What retention has left of a topic, all of whose partitions are given."""
         cut = {tp: Span(span.first, min(span.end, span.first + _FIRST_WITHIN)) for tp, span in spans.items()}
-        firsts: dict[TopicPartition, int] = {}
-        async for tp, records in self._reader.scan({tp: span for tp, span in cut.items() if span.first > 0}):
-            firsts.setdefault(tp, records[0].timestamp)
-        return max(firsts.values(), default=None)
+        firsts: dict[int, int | None] = {tp.partition: None for tp, span in spans.items() if span.first > 0}
+        async for tp, records in self._reader.scan({tp: cut[tp] for tp in spans if tp.partition in firsts}):
+            if firsts[tp.partition] is None:
+                firsts[tp.partition] = records[0].timestamp
+        return Left(len(spans), firsts)
 
     async def _read_results(self, spans: Spans) -> None:
         self._progress.begin("reading results", _total(spans))
@@ -243,24 +266,41 @@ class _Audit:
             for record in records:
                 _take_dead_letter(lane.tally, record)
 
-    async def _read_sources(self, lane: _Lane, spans: Spans, results_since_ms: int | None) -> None:
+    async def _read_sources(self, lane: _Lane, spans: Spans, results: Left, dead_letters: Left) -> None:
         self._progress.begin(f"reading the sources of {lane.names.group}", _total(spans))
         take, ids = lane.tally.record, lane.ids.of
 
         def unparsable(tp: TopicPartition, offset: int) -> None:
-            take(tp.topic, tp.partition, offset, ids(tp.topic, tp.partition, offset, _NO_TIMESTAMP))
+            # Nobody can read its key or its time: the lane takes them for null and unknown.
+            take(
+                tp.topic,
+                tp.partition,
+                offset,
+                ids(tp.topic, tp.partition, offset, _NO_TIMESTAMP),
+                old=results.may_lack(tp.partition % results.partitions, _NO_TIMESTAMP),
+                old_dead=dead_letters.may_lack(tp.partition, _NO_TIMESTAMP),
+            )
 
         async for (topic, partition), records in self._reader.scan(spans, self._progress.advance, unparsable):
-            for record in records:
-                stamp = record.timestamp
+            is_replay = topic == lane.names.replay
+            lies_in = _result_partitions(records, partition, results)
+            for record, result_partition in zip(records, lies_in, strict=True):
+                offset, stamp = record.offset, record.timestamp
                 take(
                     topic,
                     partition,
-                    record.offset,
-                    ids(topic, partition, record.offset, stamp) if topic == lane.names.replay else "",
-                    old=results_since_ms is not None and stamp < results_since_ms,
-                    old_dead=lane.dead_since_ms is not None and stamp < lane.dead_since_ms,
+                    offset,
+                    ids(topic, partition, offset, stamp) if is_replay else "",
+                    old=results.may_lack(result_partition, stamp),
+                    old_dead=dead_letters.may_lack(partition, stamp),
                 )
+
+
+def _result_partitions(records: Sequence[Record], partition: int, results: Left) -> Sequence[int]:
+    """Where the results of a partition's records lie; not worth the work while no result was deleted."""
+    if results.whole:
+        return [0] * len(records)
+    return partitions_of([record.key for record in records], [partition] * len(records), results.partitions)
 
 
 def _take_dead_letter(tally: LaneTally, record: Record) -> None:

@@ -22,8 +22,8 @@ REPEATED = 0x20  # a second result with the same outcome
 TWO_OUTCOMES = 0x40
 DEAD_LETTER = 0x80
 DEAD_LETTERS = 0x100  # more than one
-OLD = 0x200  # the record is older than the oldest result that is still there
-OLD_DEAD = 0x400  # older than the oldest dead letter that is still there
+OLD = 0x200  # its result may have been deleted
+OLD_DEAD = 0x400  # its dead letter may have been deleted
 
 Page = NDArray[np.uint16]
 Flags = NDArray[np.bool_]

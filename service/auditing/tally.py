@@ -95,8 +95,8 @@ class LaneTally:
     def record(
         self, topic: str, partition: int, offset: int, result_id: str, *, old: bool = False, old_dead: bool = False
     ) -> None:
-        """A record exists, and what the id of its result is. ``old``: older than the oldest result that is still
-        there; ``old_dead``: than the oldest dead letter."""
+        """A record exists, and what the id of its result is. ``old``: its result may have been deleted; ``old_dead``:
+        its dead letter may have."""
         marks = self._marks_at(topic, partition, offset)
         if marks is None:
             return

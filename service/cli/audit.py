@@ -10,14 +10,13 @@ from aiokafka.structs import TopicPartition
 
 from service.app import KINDS
 from service.auditing.auditing import Bounds, Progress, audit
+from service.auditing.showing import audit_lines, audit_table
 from service.auditing.tally import LaneAudit
 from service.cli.failures import CommandError, ExitCode
 from service.cli.instants import since_ms
 from service.cli.options import ConfigOption, JsonOption
-from service.cli.output import Bar, console, counted, print_json, print_table, quiet_libraries
+from service.cli.output import Bar, console, print_json, quiet_libraries
 from service.config import Configuration, load
-
-_TROUBLES = ("missing", "duplicate", "contradictory", "unknown", "unproven", "lost", "past", "pending")
 
 
 def audit_command(
@@ -92,44 +91,11 @@ class Progressing:
 
 
 def print_audit(found: Mapping[str, LaneAudit]) -> None:
-    """The counts as a table, examples of what is wrong, and a verdict for each lane."""
-    outcomes = sorted({name for one in found.values() for name in one.results})
-    troubles = [name for name in _TROUBLES if name in _TROUBLES[:3] or any(getattr(a, name) for a in found.values())]
-    columns = ["lane", "events", *outcomes, *troubles]
-    print_table(
-        columns,
-        [
-            [
-                name,
-                f"{one.events:,}",
-                *(f"{one.results.get(outcome, 0):,}" for outcome in outcomes),
-                *(f"{getattr(one, trouble):,}" for trouble in troubles),
-            ]
-            for name, one in found.items()
-        ],
-        right=columns[1:],
-    )
+    """The counts, and what they prove of each lane."""
     out = console()
-    for name, one in found.items():
-        for example in one.examples:
-            out.print(f"{name}: {example}", markup=False, soft_wrap=True)
-    for name, one in found.items():
-        out.print(f"{name}: {verdict_text(one)}", markup=False, soft_wrap=True)
-
-
-def verdict_text(one: LaneAudit) -> str:
-    """One sentence: proven, or what is wrong."""
-    if not one.proven:
-        wrong = ", ".join(f"{getattr(one, what):,} {what}" for what in _TROUBLES[:3] if getattr(one, what))
-        return f"NOT proven: {wrong} of {counted(one.events, 'event')}"
-    told = sum(one.results.values())
-    rest = [f"{getattr(one, what):,} {what}" for what in _TROUBLES[3:] if getattr(one, what)]
-    if one.repeated:
-        rest.append(f"{one.repeated:,} repeated (at least once)")
-    if one.of_no_record:
-        rest.append(f"{one.of_no_record:,} of records that are gone")
-    tail = f"; {', '.join(rest)}" if rest else ""
-    return f"proven: {told:,} of {counted(one.events, 'event')} have exactly one result{tail}"
+    out.print(audit_table(found))
+    for line in audit_lines(found):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def _lanes(config: Configuration, wanted: Sequence[str] | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The demo: Kafka, a platform that is imitated, topics, events, the service, and a recount of what became of each.
+"""The demo: Kafka, a platform that is imitated, topics, events, the service, and an audit of what became of each.
 
 It is made of the parts that a user has: the local Kafka, the sandbox, ``topics ensure``, the publisher, a
 configuration in a file, ``run``'s application with its HTTP server.
@@ -25,10 +25,13 @@ from contracts.outcomes import Outcome
 from handlers.np6.sandbox import Np6Sandbox, Rules
 from handlers.sandbox import SandboxServer
 from service.app import KINDS, Application
+from service.auditing.auditing import Bounds, Progress, audit
+from service.auditing.showing import audit_lines, audit_table
+from service.auditing.tally import LaneAudit
 from service.config import Configuration, load
-from service.demo.events import SampleContacts, SampleEvent, SampleNotifications
-from service.demo.recount import LaneCount, recount
-from service.demo.screen import summary
+from service.demo.aftermath import DeadLetters, dead_letters
+from service.demo.events import FIRST_EVENT_ID, SampleContacts, SampleEvent, SampleNotifications
+from service.demo.screen import dead_letter_table
 from service.demo.setting import Setting
 from service.demo.trouble import add_faults, begin_outage
 from service.demo.watching import until_running, watch
@@ -67,7 +70,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Demo:
-    """One run of the demo. ``counts`` are there once it has come to its end, ``proven`` is the verdict."""
+    """One run of the demo. ``audits`` are there once it has come to its end, ``proven`` is the verdict."""
 
     def __init__(self, options: Options, console: Console, *, program: str = "fanline") -> None:
         self._options = options
@@ -81,14 +84,18 @@ class Demo:
         self._program = program
         self._enough = asyncio.Event()
         self._keeping = False
-        self.counts: dict[str, LaneCount] = {}
+        self.audits: dict[str, LaneAudit] = {}
+        self.dead_letters: dict[str, DeadLetters] = {}
         self.executions: Counter[str] = Counter()  # by id, as the platform has performed them
 
     @property
     def proven(self) -> bool:
         """Whether every lane has exactly one result for each event, and no workflow was executed twice."""
-        counted = all(count.proven and count.events == self._wanted(lane) for lane, count in self.counts.items())
-        return bool(self.counts) and counted and not self._repeated
+        audited = all(
+            found.proven and found.events == sum(found.results.values()) == self._wanted(lane)
+            for lane, found in self.audits.items()
+        )
+        return bool(self.audits) and audited and not self._repeated
 
     @property
     def _repeated(self) -> int:
@@ -148,7 +155,7 @@ class Demo:
 
         def clean(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
             """What failed is worth looking at; what was interrupted is not."""
-            if (self.counts and not self.proven) or (kind is not None and issubclass(kind, Exception)):
+            if (self.audits and not self.proven) or (kind is not None and issubclass(kind, Exception)):
                 self._console.print(f"\nConfiguration and log are kept in {directory}", soft_wrap=True)
             else:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -254,46 +261,48 @@ class Demo:
     # -- the verdict
 
     async def _verdict(self, config: Configuration) -> None:
-        """Read everything back from the topics, and say what they hold."""
-        names = {name: lane_names(config.kafka.topic_prefix, name) for name in config.lanes}
-        self.counts = await recount(
-            connection_arguments(config.kafka),
-            {name: lane.topics for name, lane in config.lanes.items()},
-            config.results.topic,
-            {lane: name.dead_letters for lane, name in names.items()},
+        """Audit the topics, ask the platform what it has performed, and say what they hold."""
+        out, events = self._console, self._events
+        out.print(
+            f"\n{events:,} events through {len(config.lanes)} lanes in {self._took_s:.1f} s "
+            f"({events / self._took_s:,.0f} a second), {self._calls:,} calls to the platform.\n"
+            f"What `{self._program} audit` says of the topics, read back as a reader of committed records:\n"
         )
+        with out.status("auditing") as shown:
+            progress = Progress(lambda what, _: shown.update(what), lambda _: None)
+            self.audits = await audit(config, list(config.lanes), Bounds(), Bounds(), progress)
+            topics = {name: lane_names(config.kafka.topic_prefix, name).dead_letters for name in config.lanes}
+            self.dead_letters = await dead_letters(connection_arguments(config.kafka), topics)
         performed = [one for account in _ACCOUNTS.values() for one in self._np6.performed(account)]
         self.executions = Counter(str(one.id) for one in performed)
-        out, events = self._console, self._events
-        rate = events / self._took_s
-        out.print(
-            f"\n{events:,} events through {len(names)} lanes in {self._took_s:.1f} s ({rate:,.0f} a second), "
-            f"{self._calls:,} calls to the platform.\nRead back from the topics, by a reader of committed records:\n"
-        )
-        out.print(summary(self.counts))
-        for lane, count in self.counts.items():
-            for example in count.examples():
-                out.print(f"{lane}: {example}", style="red")
-            if count.misplaced:
-                out.print(f"{lane}: {count.misplaced} results and dead letters do not match", style="red")
+        out.print(audit_table(self.audits))
+        for line in audit_lines(self.audits):
+            out.print(line, markup=False, soft_wrap=True)
+        self._tell_of_dead_letters()
         out.print(
             f"\nBy the platform's own record {len(self.executions):,} executions of a workflow were performed, "
             f"{self._repeated or 'none'} of them twice.",
             style="bold red" if self._repeated else "",
         )
-        if any(count.outcomes[Outcome.IN_DOUBT.value] for count in self.counts.values()):
-            out.print(
-                "in_doubt: a request failed after it was sent, and may have taken effect. It is not sent again; its "
-                "events are dead letters.",
-                style="dim",
-            )
         if self.proven:
             out.print("\nEvery event has exactly one result in every lane.", style="bold green")
             if not self._options.keep:
                 self._tell_what_else()
         else:
-            found = ", ".join(f"{count.events:,}" for count in self.counts.values())
+            found = ", ".join(f"{found.events:,}" for found in self.audits.values())
             out.print(f"\nThe topics do not hold what they must (source events found: {found}).", style="bold red")
+
+    def _tell_of_dead_letters(self) -> None:
+        if not any(dead.counts for dead in self.dead_letters.values()):
+            return
+        self._console.print()
+        self._console.print(dead_letter_table(self.dead_letters))
+        if any(Outcome.IN_DOUBT.value in dead.event_ids for dead in self.dead_letters.values()):
+            self._console.print(
+                "\nin_doubt: a request failed after it was sent, and may have taken effect. It is not sent again; its "
+                "events are dead letters.",
+                style="dim",
+            )
 
     def _tell_what_else(self) -> None:
         self._console.print(
@@ -328,6 +337,8 @@ What each lane does, and what its oldest event waits for
 What became of an event in every lane, and the results as they come
   {self._program} explain {self._example()} --config {setting.config_file}
   {self._program} results --follow --config {setting.config_file}
+The same proof once more, while everything runs
+  {self._program} audit --config {setting.config_file}
 No call until somebody says so: an operator's hand on a lane
   {self._program} lanes pause welcome --reason "a look" --config {setting.config_file}
 {_MORE_EVENTS} further events
@@ -342,11 +353,11 @@ Ctrl-C ends it all.""",
 
     def _example(self) -> str:
         """An event worth explaining: one that went wrong, where there is one."""
-        for outcome in (Outcome.IN_DOUBT, Outcome.REJECTED, Outcome.INVALID, Outcome.DELIVERED):
-            for count in self.counts.values():
-                if outcome.value in count.event_ids:
-                    return count.event_ids[outcome.value]
-        return "EVENT_ID"
+        for outcome in (Outcome.IN_DOUBT, Outcome.REJECTED, Outcome.INVALID):
+            for dead in self.dead_letters.values():
+                if outcome.value in dead.event_ids:
+                    return dead.event_ids[outcome.value]
+        return FIRST_EVENT_ID
 
     def _step(self, text: str) -> None:
         self._console.print(Text.assemble(("✓ ", "green"), text), soft_wrap=True)

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 SEGMENTS = range(501, 509)
+FIRST_EVENT_ID = "crm-0000001"
 
 _FIRST_NAMES = (
     *("Camille", "Louis", "Inès", "Hugo", "Léa", "Jules", "Chloé", "Adam", "Zoé", "Noé", "Élise", "Malik"),

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.outcomes import DEAD, Outcome
-from service.demo.recount import LaneCount
+from service.demo.aftermath import DeadLetters
 from service.status import LaneStatus
 
 _STATE_STYLES = {"running": "green", "full": "yellow", "holding": "bold red", "paused": "yellow", "stopped": "red"}
@@ -93,24 +93,16 @@ def plain_line(title: str, lanes: Sequence[LaneView]) -> str:
     return " | ".join([title, *(_plain(lane) for lane in lanes)])
 
 
-def summary(counts: Mapping[str, LaneCount]) -> RenderableType:
-    """The recount: events by outcome, what is missing and what is there twice; dead letters by reason."""
-    outcomes = [name for name in _outcome_order(counts) if any(count.outcomes[name] for count in counts.values())]
+def dead_letter_table(of_lanes: Mapping[str, DeadLetters]) -> Table:
+    """Dead letters by reason."""
     table = _table()
-    table.add_column("lane", style="bold", no_wrap=True)
-    for name in ("events", *outcomes, "missing", "duplicate"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for lane, count in counts.items():
-        wrong = [_judged(len(count.missing)), _judged(len(count.duplicate))]
-        table.add_row(lane, _number(count.events), *(_number(count.outcomes[name]) for name in outcomes), *wrong)
-    dead = _table()
     for name in ("lane", "dead letters because"):
-        dead.add_column(name, no_wrap=True)
-    dead.add_column("count", justify="right")
-    for lane, count in counts.items():
-        for (outcome, reason), number in sorted(count.dead_letters.items()):
-            dead.add_row(Text(lane, style="bold"), f"{outcome}: {reason}", _number(number))
-    return Group(table, Text(), dead) if dead.row_count else table
+        table.add_column(name, no_wrap=True)
+    table.add_column("count", justify="right")
+    for lane, dead in of_lanes.items():
+        for (outcome, reason), number in sorted(dead.counts.items()):
+            table.add_row(Text(lane, style="bold"), f"{outcome}: {reason}", _number(number))
+    return table
 
 
 def _table() -> Table:
@@ -138,17 +130,6 @@ def _plain(lane: LaneView) -> str:
     state = status.state if status.reason is None else f"{status.state} ({status.reason})"
     lag = "?" if lane.lag is None else f"{lane.lag:,}"
     return f"{status.lane}: {state}, lag {lag}, in flight {status.in_flight}, settled {lane.total:,}"
-
-
-def _outcome_order(counts: Mapping[str, LaneCount]) -> list[str]:
-    """Delivered and skipped first, then the others by how many."""
-    total = sum((count.outcomes for count in counts.values()), start=type(next(iter(counts.values())).outcomes)())
-    first = ("delivered", "skipped")
-    return [*first, *(name for name, _ in total.most_common() if name not in first)]
-
-
-def _judged(number: int) -> Text:
-    return Text(f"{number:,}", style="bold red" if number else "green")
 
 
 def _number(number: int | None) -> str:

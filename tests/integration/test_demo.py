@@ -37,7 +37,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 
 
 def rows(text: str, lane: str) -> list[list[str]]:
-    """The words of each line that begins with a lane's name and a number: its row of the count."""
+    """The words of each line that begins with a lane's name and a number: its row of the audit."""
     return [words for line in text.splitlines() if (words := line.split())[:1] == [lane] and words[1][0].isdecimal()]
 
 
@@ -50,9 +50,10 @@ def test_with_faults_it_ends_by_itself_and_nothing_is_missing(
     assert done.returncode == 0, done.stdout + done.stderr
     for lane, wanted in (("vip-segment", 600), ("newsletter", 600), ("welcome", 300)):
         [row] = rows(done.stdout, lane)
-        events, *outcomes, missing, duplicate = (int(cell.replace(",", "")) for cell in row[1:])
-        assert (events, missing, duplicate) == (wanted, 0, 0)
+        events, *outcomes, missing, duplicate, contradictory = (int(cell.replace(",", "")) for cell in row[1:])
+        assert (events, missing, duplicate, contradictory) == (wanted, 0, 0, 0)
         assert sum(outcomes) == wanted
+        assert f"{lane}: proven: {wanted} of {wanted} events have exactly one result" in done.stdout
     for reason in ("rejected: not_found", "rejected: refused", "in_doubt: interrupted"):
         assert reason in done.stdout
     assert re.search(r"record [1-9]\d* executions of a workflow were performed, none of them twice", done.stdout)
