@@ -47,7 +47,7 @@ _WEIGHTS = {
     Kind.BROKER_FREEZE: 2,
     Kind.REFUSAL: 1,
 }
-_OF_REPLICAS = frozenset({Kind.KILL, Kind.STOP, Kind.FREEZE, Kind.SCALE})
+OF_REPLICAS = frozenset({Kind.KILL, Kind.STOP, Kind.FREEZE, Kind.SCALE})
 _OF_BROKERS = frozenset({Kind.BROKER, Kind.BROKER_FREEZE})
 # While one of these lasts nothing else of them begins: each stops the whole group for a while.
 _ALONE = _OF_BROKERS | {Kind.REFUSAL}
@@ -145,7 +145,7 @@ def plan(options: Options) -> Plan:
             if scaled_until <= now and alone_until <= now:
                 faults.append(fault)
                 scaled_until = ends + _STARTS_IN_S
-        elif kind in _OF_REPLICAS:
+        elif kind in OF_REPLICAS:
             if len(free) > LEAST_ALIVE and alone_until <= now:
                 victim = random.choice(free)
                 faults.append(Fault(now, kind, fault.for_s, victim, fault.how))

@@ -20,7 +20,7 @@ from service.localkafka import Cluster
 from tests.chaos.entry import BUG_VARIABLE, WIRE_VARIABLE
 from tests.chaos.events import LANES, Events, platform
 from tests.chaos.judging import Judge
-from tests.chaos.plan import WIRED, Fault, Kind, Plan
+from tests.chaos.plan import LEAST_ALIVE, OF_REPLICAS, WIRED, Fault, Kind, Plan
 from tests.chaos.proxy import Wire
 from tests.chaos.replicas import Replica, chaos_stage
 from tests.chaos.report import Report
@@ -44,6 +44,7 @@ _BROKER_RECOVERS_S = 15.0
 _FEW_BYTES = "100"
 _STARTS_WITHIN_S = 90.0
 _TELL_EVERY_S = 30.0
+_OTHERS_WITHIN_S = 20.0
 
 
 class Run:
@@ -196,11 +197,14 @@ class Run:
 
     async def _fall(self, fault: Fault) -> None:
         """One fault, from its beginning to its end."""
-        self.fallen.append((fault, time.monotonic()))
+        if fault.kind not in OF_REPLICAS:
+            self.fallen.append((fault, time.monotonic()))
         replica = self._replicas[min(fault.whom, self.options.replicas)]
         match fault.kind:
             case Kind.KILL | Kind.STOP | Kind.FREEZE | Kind.SCALE:
+                await self._others_at_work(replica)
                 async with replica.lock:
+                    self.fallen.append((fault, time.monotonic()))
                     await self._befall(fault, replica)
             case Kind.WIRE:
                 await self._befall_wires([replica.wire], fault, replica)
@@ -225,6 +229,14 @@ class Run:
                     await self._befall_broker(fault)
             case Kind.REFUSAL:
                 await self._refuse_results(fault)
+
+    async def _others_at_work(self, but: Replica) -> None:
+        """Where processes start slowly a fault waits a little, or nobody would ever be at work."""
+        deadline = time.monotonic() + _OTHERS_WITHIN_S
+        while time.monotonic() < deadline:
+            if sum(one.wanted and one.at_work() for one in self._replicas if one is not but) >= LEAST_ALIVE:
+                return
+            await asyncio.sleep(0.5)
 
     async def _befall(self, fault: Fault, replica: Replica) -> None:
         if fault.kind is Kind.SCALE:
