@@ -92,14 +92,20 @@ class Replica:
         return 0 if code == -signal.SIGTERM and not self._has_started() else code
 
     def _has_started(self) -> bool:
-        return b"service_started" in self.process.log.read_bytes()[self._log_before :]
+        return b"service_started" in self._said()
+
+    def _said(self) -> bytes:
+        """Its log since it was started."""
+        with self.process.log.open("rb") as log:
+            log.seek(self._log_before)
+            return log.read()
 
     def set_clock(self, offset_s: int) -> None:
         self._clock.write_text(str(offset_s))
 
     def at_work(self) -> bool:
         """Whether both lanes have been given partitions since the start."""
-        return self.process.log.read_bytes()[self._log_before :].count(b'"partitions_assigned"') >= 2
+        return self._said().count(b'"partitions_assigned"') >= 2
 
     def died(self) -> bool:
         """Whether it has ended by itself."""
