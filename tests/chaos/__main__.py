@@ -67,7 +67,10 @@ def _run(options: Options, directory: Path, bug: str | None) -> Report:
 
 
 async def _act(options: Options, servers: str, directory: Path, cluster: Cluster, bug: str | None) -> Report:
-    return await Run(plan(options), servers, unique("chaos"), directory, cluster=cluster, bug=bug).run()
+    quiet_s = max(120.0, 6 * options.session_s)
+    return await Run(
+        plan(options), servers, unique("chaos"), directory, cluster=cluster, bug=bug, quiet_s=quiet_s
+    ).run()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ from tests.support.kafka import Record, _partitions, read_committed_all
 from tests.support.oracle import Place, Result, Source, check_dead_letters
 from tests.support.workflows import performed
 
+# Clocks are stepped by 30 s at the least.
+_WRONG_CLOCK_S = 25.0
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -72,9 +75,10 @@ class Judge:
         troubles, assignments = list(self._troubles), 0
         for replica in self._replicas:
             if replica.process.log.exists():
-                told, count = replica.told(offset_s)
+                told, counts = replica.told(offset_s)
                 troubles += [*replica.troubles, *told]
-                assignments += count
+                assignments += counts.pop("partitions assigned", 0)
+                findings.counts += counts
                 for line in replica.process.log.read_text("utf-8", "replace").splitlines():
                     watch.look_for_leaks("a log", line)
         known = Troubles(troubles)
@@ -148,6 +152,7 @@ class Judge:
             check_dead_letters(records, lane, dead, results)
         except AssertionError as error:
             self.findings.blame("dead letters", str(error)[:600])
+        wall_s = time.monotonic() - time.time()
         times = {place: source.timestamp_ms for place, source in dead.items()}
         for record in records:
             headers = {name: (value or b"").decode() for name, value in record.headers}
@@ -156,6 +161,8 @@ class Judge:
                 int(headers["fanline-origin-partition"]),
                 int(headers["fanline-origin-offset"]),
             )
+            if place in settled and abs(record.timestamp / 1000 + wall_s - settled[place].seen_s) > _WRONG_CLOCK_S:
+                self.findings.counts["dead letters with the time of a wrong clock"] += 1
             if times.get(place) == record.timestamp:
                 self.findings.blame("dead letter's time", (lane, place))
             self._watch.look_for_leaks("a dead letter's headers", repr(record.headers))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import time
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -116,21 +117,26 @@ class Replica:
         """Whether it ended because it could reach no broker at its start, as it has to."""
         return "is the broker running" in self.process.tail(3)
 
-    def told(self, wall_to_monotonic_s: float) -> tuple[list[Trouble], int]:
-        """From its log: when it gave work up to others, and how often it was given partitions."""
-        troubles, assignments = [], 0
+    def told(self, wall_to_monotonic_s: float) -> tuple[list[Trouble], Counter[str]]:
+        """From its log: when it gave work up to others; and how often it was given partitions, a lane stopped because
+        the broker refused, a lane held because the brokers were silent."""
+        troubles, counts = [], Counter[str]()
         for line in self.process.log.read_text("utf-8", "replace").splitlines():
             try:
                 told = json.loads(line)
             except ValueError:
                 continue
             event = told.get("event")
-            assignments += event == "partitions_assigned"
+            counts["partitions assigned"] += event == "partitions_assigned"
+            if event == "lane_state":
+                reason = told.get("reason") or ""
+                counts["lanes stopped by a refusal"] += reason.startswith("the broker refused")
+                counts["lanes held by the brokers' silence"] += reason.endswith("the brokers answer no heartbeat")
             drained = event == "partitions_revoked" and told.get("seconds", 0) >= DRAIN_S - 1
             if event in _GIVEN_UP or drained:
                 at_s = datetime.fromisoformat(told["timestamp"]).timestamp() + wall_to_monotonic_s
                 troubles.append(Trouble("takeover", self.name, at_s - _UNNOTICED_S, at_s + 1.0))
-        return troubles, assignments
+        return troubles, counts
 
 
 def chaos_stage(
