@@ -37,6 +37,20 @@ def test_the_quick_way_reads_what_the_slow_one_reads(noise: str, ms: int, data: 
             )
 
 
+@given(st.integers(0, END_MS - 1), st.data())
+def test_a_day_that_was_seen_lets_no_other_form_through(ms: int, data: st.DataObject) -> None:
+    """Whether a text is an instant is the same before and after others of its day were read."""
+    rfc = rfc3339_ms(ms)
+    assert is_strict_rfc3339(rfc)
+    text = list(rfc if data.draw(st.booleans()) else rfc[:19] + "Z")
+    for index in data.draw(st.lists(st.integers(0, len(text) - 1), max_size=2)):
+        text[index] = data.draw(st.sampled_from("0123456789:-.tTZz ,W4٣"))
+    changed = "".join(text) + data.draw(st.sampled_from(["", "", "Z", "0", "+01:00"]))
+    said = is_strict_rfc3339(changed)
+    timestamps._days.clear()
+    assert said is is_strict_rfc3339(changed) is (changed[10] == "T" and parse_rfc3339_ms(changed) is not None)
+
+
 @given(
     st.datetimes(
         min_value=datetime(2, 1, 1),
@@ -133,10 +147,12 @@ def test_what_is_no_instant_is_not_written() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """However many different seconds come."""
+    """However many different seconds and days come."""
     from contracts import timestamps
 
     for second in range(10_000):
         assert parse_rfc3339_ms(rfc3339_ms(second * 1000)) == second * 1000
+        assert is_strict_rfc3339(rfc3339_ms(second * 86_400_000))
+    assert 0 < len(timestamps._days) <= 4096
     assert len(timestamps._read) <= 4096
     assert len(timestamps._written) <= 4096
