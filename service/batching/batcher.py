@@ -5,7 +5,7 @@ go into the next batch together; other keys never wait for them. Linger counts f
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from enum import StrEnum
 
 import msgspec
@@ -56,9 +56,11 @@ class Batcher:
         self._policy = policy
         self._dispatch = dispatch
         self._open: dict[Hashable, OpenBatch] = {}
-        # A key's place: the group of the open batch that holds it, or its queue while its batch is under way.
+        # A key's place: the group of the open batch that holds it, or among those whose batch is under way.
         self._claimed: dict[bytes, Hashable] = {}
-        self._under_way: dict[bytes, _Waiting] = {}
+        self._under_way: set[bytes] = set()
+        # Of the keys that are under way those that have a queue; none of them is empty.
+        self._waiting: dict[bytes, _Waiting] = {}
         # Of a key, the last that waited when a later record of it ended without a call.
         self._pinned: dict[bytes, Item] = {}
 
@@ -66,9 +68,12 @@ class Batcher:
         """Take a planned record; may dispatch a batch that it fills."""
         key = item.record.key
         if key is not None:
-            waiting = self._under_way.get(key)
-            if waiting is not None:
-                waiting.append((item, group))
+            if key in self._under_way:
+                waiting = self._waiting.get(key)
+                if waiting is None:
+                    self._waiting[key] = deque([(item, group)])
+                else:
+                    waiting.append((item, group))
                 return
             claimed = self._claimed.setdefault(key, group)
             if claimed != group:
@@ -91,17 +96,29 @@ class Batcher:
         """The key's records of a batch have all ended; what waited goes into the next batch."""
         if key is None:
             return
-        waiting = self._under_way.pop(key)
-        if not waiting:
+        self._under_way.remove(key)
+        waiting = self._waiting.pop(key, None)
+        if waiting is None:
             self._pinned.pop(key, None)
+            return
         while waiting:
             item, group = waiting.popleft()
             self.add(item, group, now)
-            queue = self._under_way.get(key)
-            if queue is not None:
+            if key in self._under_way:
                 # The batch was filled and dispatched: the rest waits on, in front of nobody newer.
-                queue.extend(waiting)
+                if waiting:
+                    self._waiting.setdefault(key, deque()).extend(waiting)
                 return
+
+    def release_all(self, keys: Set[bytes | None], now: float) -> None:
+        """:meth:`release` of each."""
+        busy = self._waiting.keys() & keys
+        if self._pinned:
+            busy |= self._pinned.keys() & keys
+        # Of nearly all nothing waits.
+        self._under_way -= keys - busy if busy else keys
+        for key in busy:
+            self.release(key, now)
 
     def due(self, now: float) -> float | None:
         """Dispatch what has lingered long enough; seconds until the next batch has, None if none is open."""
@@ -118,35 +135,37 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """How many records wait for an earlier one of their key."""
-        return sum(len(queue) for queue in self._under_way.values())
+        return sum(len(queue) for queue in self._waiting.values())
 
     def queues(self) -> Iterable[tuple[bytes, Sequence[tuple[Item, Hashable]]]]:
         """The records that wait for an earlier one of their key, by key, in the order read."""
-        return self._under_way.items()
+        return self._waiting.items()
 
     def queue(self, key: bytes) -> list[Item]:
         """The records of one key that wait."""
-        return [item for item, _ in self._under_way[key]]
+        return [item for item, _ in self._waiting.get(key, ())]
 
     def ended_early(self, key: bytes | None) -> None:
         """A record of the key ended at its planning. Those in front of it are not cut off: they would come again as all
         that lies behind the first of them, and it has its result."""
-        if key is not None and (queue := self._under_way.get(key)):
+        if key is not None and (queue := self._waiting.get(key)):
             self._pinned[key] = queue[-1][0]
 
     def cut(self, key: bytes, keep: int) -> list[Item]:
         """Take all but the first ``keep`` out of a key's queue, or fewer; they will come again or never."""
-        queue = self._under_way[key]
+        queue = self._waiting.get(key, deque())
         pinned = self._pinned.get(key)
         places = [place for place, (item, _) in enumerate(queue) if item is pinned]
         keep = min(len(queue), max([keep, *(place + 1 for place in places)]))
         dropped = [queue.pop()[0] for _ in range(len(queue) - keep)]
+        if not queue:
+            self._waiting.pop(key, None)
         return dropped[::-1]
 
     def is_waiting(self, item: Item) -> bool:
         """Whether the record waits for an earlier one of its key."""
         key = item.record.key
-        return key is not None and any(entry is item for entry, _ in self._under_way.get(key, ()))
+        return key is not None and any(entry is item for entry, _ in self._waiting.get(key, ()))
 
     def closes_in_s(self, item: Item, now: float) -> float | None:
         """When the open batch that holds the record closes at the latest; None if it is in none."""
@@ -157,9 +176,14 @@ class Batcher:
 
     def _close(self, batch: OpenBatch, cause: Cause) -> None:
         del self._open[batch.group]
-        for item in batch.items:
-            key = item.record.key
-            if key is not None and key not in self._under_way:
-                self._claimed.pop(key, None)
-                self._under_way[key] = deque()
+        if self._open:
+            keys = {item.record.key for item in batch.items}
+            for key in keys:
+                if key is not None:
+                    del self._claimed[key]
+                    self._under_way.add(key)
+        else:
+            # Whatever is claimed is this batch's.
+            self._under_way.update(self._claimed)
+            self._claimed.clear()
         self._dispatch(batch, cause)

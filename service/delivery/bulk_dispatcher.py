@@ -32,6 +32,7 @@ from handlers.base import (
     Split,
 )
 from service.delivery.bulk import Bulk, Part
+from service.delivery.guard import Guard
 from service.delivery.holding import LaneHold
 from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks, status_of
 from service.delivery.retry import EXHAUSTING
@@ -343,22 +344,24 @@ class BulkDispatcher(LaneDelivery[Bulk]):
         bulk.keep(left)
         if not items:
             return
-        outcomes: Counter[Outcome] = Counter()
         whole = len(ends) > 1 and all(end is ends[0] for end in ends)
         detail = self._masked(ends[0].detail, (item.event for item in items)) if whole and ends[0].detail else None
+        outcomes: list[Outcome] = []
         for item, end in zip(items, ends, strict=True):
             operation = item.operations[0]
             if type(end) is Settle:
-                item.outcome, item.reason = end.outcome, end.reason
+                outcome, reason = end.outcome, end.reason
             else:
-                item.outcome, item.reason = Outcome.IN_DOUBT, Reason.INTERRUPTED
+                outcome, reason = Outcome.IN_DOUBT, Reason.INTERRUPTED
+            item.outcome = operation.outcome = outcome
+            item.reason = operation.reason = reason
             if end.detail is not None:
                 item.detail = detail if whole else self._masked(end.detail, [item.event])
-            operation.outcome, operation.reason, operation.detail = item.outcome, item.reason, item.detail
+            operation.detail = item.detail
             operation.status, operation.reference = status, end.reference
             item.remaining = 0
-            outcomes[item.outcome] += 1
-        self._tell(bulk, items, outcomes)
+            outcomes.append(outcome)
+        self._tell(bulk, items, Counter(outcomes))
 
     def _tell(self, bulk: Bulk, items: Sequence[Item], outcomes: Counter[Outcome]) -> None:
         for outcome, count in outcomes.items():
@@ -366,10 +369,15 @@ class BulkDispatcher(LaneDelivery[Bulk]):
         if outcomes[Outcome.DELIVERED]:
             # What has ended here is another operation than whatever is left of its part.
             self._successes.record(outcomes, self._clock.monotonic())
-        if self._guard is not None:
-            for item in items:
-                if item.outcome is not Outcome.EXPIRED and self._guard.record(item.reason):
-                    self._gate.shut(self._guard.describe(), forever=True)
+        if self._guard is not None and self._guarded(self._guard, items, outcomes):
+            self._gate.shut(self._guard.describe(), forever=True)
         self._hooks.ended(items)
         keys = {item.record.key for item in items}
         self._hooks.released(keys - bulk.keys() if bulk.parts else keys)
+
+    def _guarded(self, guard: Guard, items: Sequence[Item], outcomes: Counter[Outcome]) -> bool:
+        """Tell the guard; whether it has the lane hold."""
+        if outcomes[Outcome.DELIVERED] == len(items):
+            return guard.record_delivered(len(items))
+        tripped = [guard.record(item.reason) for item in items if item.outcome is not Outcome.EXPIRED]
+        return any(tripped)

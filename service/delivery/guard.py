@@ -59,6 +59,19 @@ class Guard:
             self._tripped = self._guarded > int(self._policy.dead_letters * len(window) + _ROUNDING)
         return self._tripped
 
+    def record_delivered(self, count: int) -> bool:
+        """:meth:`record` of so many operations that were delivered, at once."""
+        if self._guarded or self._tripped:
+            for _ in range(count):
+                self.record(None)
+            return self._tripped
+        window = self._window
+        window.extend([False] * min(count, self._of_last))
+        while len(window) > self._of_last:
+            window.popleft()
+        self._ended += count
+        return False
+
     def resume(self) -> None:
         """An operator has looked at it: begin anew."""
         self._window.clear()

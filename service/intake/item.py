@@ -85,6 +85,6 @@ class Item:
 
 def name_items(items: Sequence[Item], ids: ResultIds) -> None:
     """Give items the ids of their results."""
-    names = ids.many((tp.topic, tp.partition, i.offset, i.record.timestamp) for i in items for tp in (i.partition.tp,))
+    names = ids.many([(item.partition.tp, item.offset, item.record.timestamp) for item in items])
     for item, name in zip(items, names, strict=True):
         item.result_id = name

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-
-from aiokafka.structs import TopicPartition
+from operator import attrgetter
 
 from contracts.ids import batch_id
 from contracts.outcomes import Outcome, Reason
@@ -14,6 +13,7 @@ from service.delivery.chain import Chain, chains_of, close
 from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard
 from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
+from service.intake.assignment import PartitionState
 from service.intake.item import Item
 from service.intake.planner import stack_of
 from service.journal.deliveries import OpenDeliveries
@@ -21,6 +21,8 @@ from service.journal.writer import JournalWriter
 from service.lane.bulks import BulkWay
 from service.lane.core import Core
 from service.lane.observer import BatchLine
+
+_outcome_of = attrgetter("outcome")
 
 
 class Delivering:
@@ -102,17 +104,15 @@ class Delivering:
     def dispatch(self, batch: OpenBatch, cause: Cause) -> None:
         """A batch has been closed."""
         items = batch.items
-        starts: dict[TopicPartition, int] = {}
-        operations = 0
-        for item in items:
-            starts.setdefault(item.partition.tp, item.offset)
-            operations += len(item.operations)
         # Records of a key that waited come behind newer ones of other keys: the first is not always the lowest.
-        if len(items) > 1:
-            for item in items:
-                if item.offset < starts[item.partition.tp]:
-                    starts[item.partition.tp] = item.offset
-        name = batch_id(self._setup.name, [(tp.topic, tp.partition, offset) for tp, offset in starts.items()])
+        starts: dict[PartitionState, int] = {}
+        for item in items:
+            state = item.partition
+            first = starts.get(state)
+            if first is None or item.offset < first:
+                starts[state] = item.offset
+        operations = sum([len(item.operations) for item in items])
+        name = batch_id(self._setup.name, [(*state.tp, offset) for state, offset in starts.items()])
         line = BatchLine(name, cause, len(items), operations, self._clock.monotonic())
         self._batches[name] = line
         for item in items:
@@ -154,7 +154,7 @@ class Delivering:
         line = self._batches.get(items[0].batch_id or "")
         if line is not None:
             line.remaining -= len(items)
-            for outcome, count in Counter(item.outcome for item in items if item.outcome is not None).items():
+            for outcome, count in Counter(map(_outcome_of, items)).items():
                 line.outcomes[outcome] = line.outcomes.get(outcome, 0) + count
             if not line.remaining:
                 self._tell(line)
@@ -164,9 +164,7 @@ class Delivering:
         self._observer.batch_ended(line, self._clock.monotonic() - line.began)
 
     def _keys_released(self, keys: set[bytes | None]) -> None:
-        now = self._clock.monotonic()
-        for key in keys:
-            self._buffer.batcher.release(key, now)
+        self._buffer.batcher.release_all(keys, self._clock.monotonic())
 
     def _chain_ended(self, chain: Chain) -> None:
         if chain.items[0].partition.assignment.active:

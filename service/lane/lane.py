@@ -7,6 +7,7 @@ read, ``deferring`` lets hot keys wait; ``delivering`` sends batches on their wa
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from operator import attrgetter
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -49,6 +50,8 @@ _VIEW_CHECK_S = 60.0
 _CLOSE_S = 5.0
 # Also without a deadline, or with a shorter one: it may be set, or raised, later.
 _HELD_TIME_KEPT_MS = 7 * 24 * 3_600_000
+
+_size_of = attrgetter("size")
 
 
 class Lane:
@@ -217,7 +220,7 @@ class Lane:
     # -- settling
 
     def _settled(self, items: Sequence[Item], seconds: float) -> None:
-        self.core.buffer.held_bytes -= sum(item.size for item in items)
+        self.core.buffer.held_bytes -= sum(map(_size_of, items))
         self._observer.settled(items, seconds, self._clock.wall_ms())
 
     def _fenced(self, assignment: Assignment) -> None:

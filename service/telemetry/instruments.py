@@ -11,6 +11,7 @@ from itertools import accumulate
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -82,7 +83,7 @@ class Histogram:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
-    def observe_many(self, values: Sequence[float]) -> None:
+    def observe_many(self, values: Sequence[float] | npt.NDArray[np.float64]) -> None:
         """Count many values at once."""
         if len(values) < _BULK:
             for value in values:

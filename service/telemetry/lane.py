@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import structlog
 
 from contracts.outcomes import DEAD, PAIRS, Outcome, Reason
@@ -22,6 +23,7 @@ from .redaction import SecretStrings
 from .throttle import Throttle
 
 _outcome_of = attrgetter("outcome")
+_replay_of = attrgetter("replay")
 _TROUBLE = frozenset({LaneState.HOLDING, LaneState.STOPPED})
 
 
@@ -115,10 +117,9 @@ class LaneTelemetry:
             self._events[outcome].inc(count)
             if outcome in DEAD:
                 self._count_dead(items, outcome)
-        self._end_to_end.observe_many(
-            [max(0, now_ms - item.record.timestamp) / 1000 for item in items if item.record.timestamp >= 0]
-        )
-        replays = sum(item.replay is not None for item in items)
+        timestamps = np.fromiter([item.record.timestamp for item in items], np.float64, len(items))
+        self._end_to_end.observe_many(np.maximum(0.0, now_ms - timestamps[timestamps >= 0]) / 1000)
+        replays = len(items) - list(map(_replay_of, items)).count(None)
         if replays:
             self._replays.inc(replays)
 

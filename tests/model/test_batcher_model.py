@@ -66,9 +66,10 @@ class BatcherModel(RuleBasedStateMachine):
             assert key not in self.under_way, "in two batches at once"
             self.under_way[key] = [item for item in batch.items if item.record.key == key]
         if self.ends_at_once:
-            for key in {item.record.key for item in batch.items}:
+            released = {item.record.key for item in batch.items}
+            for key in released - {None}:
                 self.under_way.pop(key, None)
-                self.batcher.release(key, self.now)
+            self.batcher.release_all(released, self.now)
 
     releasing = False
 
@@ -86,11 +87,15 @@ class BatcherModel(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), ends_at_once=st.booleans())
     def release(self, data: st.DataObject, ends_at_once: bool) -> None:
-        """All records of a key in its batch have ended."""
-        key = data.draw(st.sampled_from(sorted(self.under_way)))
-        del self.under_way[key]
+        """All records of one key, or of several, in their batches have ended."""
+        keys: set[bytes | None] = set(data.draw(st.sets(st.sampled_from(sorted(self.under_way)), min_size=1)))
+        for key in keys:
+            del self.under_way[key]  # type: ignore[arg-type] # None is not among them yet
         self.ends_at_once, self.releasing = ends_at_once, True
-        self.batcher.release(key, self.now)
+        if len(keys) == 1 and data.draw(st.booleans()):
+            self.batcher.release(keys.pop(), self.now)
+        else:
+            self.batcher.release_all(keys | data.draw(st.sampled_from([set(), {None}])), self.now)
         self.releasing = False
 
     @rule()

@@ -76,6 +76,12 @@ def steps(tree: Tree) -> tuple[str, ...] | None:
     return None
 
 
+def field_of(tree: Tree) -> str | None:
+    """The name of a field of the data, if the expression is that and has an accessor."""
+    path = steps(tree)
+    return path[1] if path is not None and len(path) == 2 and path[0] == "data" and _path(tree) is not None else None
+
+
 def _shape_at(path: tuple[str, ...]) -> Shape | None:
     shape: Shape = Closed(ROOTS)
     for name in path:
@@ -197,7 +203,8 @@ def _comparison(left: Tree, constant: Any, equal: bool) -> Accessor | None:
     if constant is None or isinstance(constant, bool):
         return _same(read, constant, equal)
     if isinstance(constant, str):
-        return _equal_text(read, constant, equal)
+        field = field_of(left)
+        return _equal_text(read, constant, equal) if field is None else _equal_field(field, constant, equal)
     return _equal_int(read, constant, equal) if type(constant) is int else None
 
 
@@ -217,6 +224,16 @@ def _equal_text(read: Accessor, constant: str, equal: bool) -> Accessor:
         if value is MISSING or value is UNUSUAL:
             return value
         return (value == constant) is equal
+
+    return compare
+
+
+def _equal_field(field: str, constant: str, equal: bool) -> Accessor:
+    """The same as :func:`_equal_text` of a field of the data, in half the time."""
+
+    def compare(event: Event, key: bytes | None) -> Any:
+        value = getattr(event.data, field, None)
+        return MISSING if value is None else (value == constant) is equal
 
     return compare
 

@@ -61,7 +61,9 @@ def compile_expression(text: str, *, place: str, wants: Wants = "value") -> Expr
         return interpreted
     if wants == "bool":
         return _condition(accessor, interpreted)
-    return _value(accessor, interpreted, place)
+    value = _value(accessor, interpreted, place)
+    field = accessors.field_of(tree)
+    return value if field is None else _short(field, value)
 
 
 def interpret_expression(text: str, *, place: str, wants: Wants = "value") -> Expression:
@@ -126,6 +128,16 @@ def _value(accessor: Accessor, interpreted: Expression, place: str) -> Expressio
         if kind is list and value and (len(value) > _FEW or type(value[0]) is not int):
             _check_result(value, place)
         return value
+
+    return read
+
+
+def _short(field: str, value: Expression) -> Expression:
+    """What nearly every leaf is: a text of the event's data, in a third of the time."""
+
+    def read(event: Event, key: bytes | None) -> Any:
+        text = getattr(event.data, field, None)
+        return text if text is None or (type(text) is str and len(text) <= _SHORT) else value(event, key)
 
     return read
 

@@ -75,7 +75,8 @@ def test_the_ids_of_executions_at_once_are_those_one_by_one() -> None:
 
 def test_many_result_ids_at_once_are_those_one_by_one() -> None:
     """Of several partitions in turn; as the standard library computes them."""
-    records = [("contacts", n % 7, n, 1_767_225_600_000 + n if n % 5 else -1) for n in range(3_000)]
-    expected = [str(uuid.uuid5(ids.NAMESPACE, f"lane\n{t}\n{p}\n{o}\n{ms}")) for t, p, o, ms in records]
+    places = [("contacts", partition) for partition in range(7)]
+    records = [(places[n // 3 % 7], n, 1_767_225_600_000 + n if n % 5 else -1) for n in range(3_000)]
+    expected = [str(uuid.uuid5(ids.NAMESPACE, f"lane\n{t}\n{p}\n{o}\n{ms}")) for (t, p), o, ms in records]
     assert ids.ResultIds("lane").many(records) == expected
     assert ids.ResultIds("lane").many([]) == []

@@ -90,3 +90,22 @@ def test_it_counts_like_a_list(seed: int) -> None:
         window = ends[-policy.of_last :]
         expected |= len(ends) >= 50 and sum(window) > policy.dead_letters * len(window) + 1e-9
         assert guard.record(reason) == expected
+
+
+def test_many_deliveries_at_once_are_as_many_one_by_one() -> None:
+    """Whatever came before: the same window, the same word, and the same judgement of what comes behind."""
+    rng = random.Random(7)
+    for _ in range(50):
+        policy = GuardPolicy(dead_letters=0.2, of_last=rng.choice([1, 10, 60, 200]))
+        one_by_one, at_once = Guard(policy), Guard(policy)
+        for _ in range(20):
+            if rng.random() < 0.3:
+                reasons = [rng.choice([None, *GUARDED]) for _ in range(rng.randrange(60))]
+                assert [one_by_one.record(reason) for reason in reasons] == [at_once.record(r) for r in reasons]
+            count = rng.randrange(300)
+            for _ in range(count):
+                one_by_one.record(None)
+            assert at_once.record_delivered(count) is one_by_one.tripped
+            assert at_once.tripped is one_by_one.tripped
+            assert at_once.describe() == one_by_one.describe()
+            assert list(at_once._window) == list(one_by_one._window)
