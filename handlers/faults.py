@@ -11,15 +11,15 @@ from handlers.base import Expression, ExpressionError, Refusal
 
 def wrong_value(expression: Expression, key: str, fault: str) -> ExpressionError:
     """To be raised where an expression gives what its key cannot take; ``key`` is its key in the lane."""
-    return ExpressionError(f"{_place(expression, key)}: {fault}")
+    return ExpressionError(f"{place_of(expression, key)}: {fault}")
 
 
 def unresolved(expression: Expression, key: str, fault: str) -> Refusal:
     """The plan of an event where an expression gives nothing that can be used."""
-    return Refusal(Outcome.INVALID, Reason.UNRESOLVED, f"{_place(expression, key)}: {fault}")
+    return Refusal(Outcome.INVALID, Reason.UNRESOLVED, f"{place_of(expression, key)}: {fault}")
 
 
-def _place(expression: Expression, key: str) -> str:
+def place_of(expression: Expression, key: str) -> str:
     """Where an expression stands in the configuration, if it tells; its key else."""
     place: Any = getattr(expression, "place", None)
     return place if isinstance(place, str) else key

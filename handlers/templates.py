@@ -4,14 +4,17 @@ Each leaf is compiled once. A leaf without a value is left out of its object, as
 stays as null, so that the items behind it keep their places.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from contracts.events import Event
 from handlers.base import Expression
 
-# The text of an expression and the key of the configuration where it stands -> the expression.
-Compile = Callable[[str, str], Expression]
+
+class Compile(Protocol):
+    """Compiles an expression of the configuration; ``key`` is where it stands. ``bool``: it is a condition, which gives
+    a bool, false where a field is missing."""
+
+    def __call__(self, text: str, key: str, wants: Literal["value", "bool"] = "value") -> Expression: ...
 
 
 def compile_template(template: Any, key: str, compile_: Compile) -> Expression:

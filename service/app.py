@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka.client import AIOKafkaClient
 
@@ -15,6 +15,7 @@ from handlers.base import BatchHandler, Expression, Handler, Platform
 from handlers.np6 import client as np6
 from handlers.np6.segments import SegmentsConfig, SegmentsHandler
 from handlers.np6.workflows import WorkflowsConfig, workflows_handler
+from handlers.templates import Compile
 from service.batching.batcher import BatchPolicy
 from service.clock import Clock, SystemClock
 from service.config import Account as AccountConfig
@@ -46,7 +47,7 @@ from service.transport.reaching import policy_of, tls_of
 VERSION = "0.1.0"
 
 
-def _segments(options: SegmentsConfig, compile_: Callable[[str, str], Expression]) -> Handler:
+def _segments(options: SegmentsConfig, compile_: Compile) -> Handler:
     return SegmentsHandler(
         target=compile_(options.target, "target"),
         join=compile_(options.join, "join"),
@@ -64,7 +65,7 @@ KINDS: Kinds = kinds_of(
         HandlerKind("np6.workflows", "np6", WorkflowsConfig, {"deadline_s": 86_400.0, "dedupe_s": 600.0}),
     ]
 )
-_BUILDERS: dict[str, Callable[[Any, Callable[[str, str], Expression]], Handler | BatchHandler]] = {
+_BUILDERS: dict[str, Callable[[Any, Compile], Handler | BatchHandler]] = {
     "np6.segments": _segments,
     "np6.workflows": workflows_handler,
 }
@@ -223,9 +224,9 @@ class Application:
     def handler(self, config: LaneConfig) -> Handler | BatchHandler:
         """The lane's handler, its expressions compiled; each tells its ``place``."""
 
-        def compile_(text: str, key: str) -> Expression:
+        def compile_(text: str, key: str, wants: Literal["value", "bool"] = "value") -> Expression:
             place = self.config.place(f"lanes.{config.name}.{key}")
-            expression = compile_expression(text, place=place)
+            expression = compile_expression(text, place=place, wants=wants)
             expression.place = place  # type: ignore[attr-defined] # a function; handlers.faults reads it
             return expression
 

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from handlers.base import Answer, FailureKind, Reply
-from handlers.np6.verdicts import Row, row_of
 from handlers.np6.wire import ExecutionItem, ItemType, execution_items
+from handlers.statuses import Row, row_of
 
 
 class End(Enum):

@@ -23,8 +23,8 @@ from handlers.base import (
     Settle,
     Split,
 )
-from handlers.np6.verdicts import Row, misdirected, request_id, row_of
 from handlers.np6.wire import ExecutionItem, ItemType, execution_items, platform_text
+from handlers.statuses import Row, misdirected, request_id, row_of
 
 # Looked up once: nearly every item is a success, and an attribute of an enum costs as much as judging it.
 _DELIVERED = Outcome.DELIVERED

@@ -142,7 +142,8 @@ class SandboxServer:
             deviation, step = "rate limit", Step(status=429, headers=rate)
         ended = False
         try:
-            body = await request.read() if request.body_exists else b""
+            # Not read(), which is bounded: a platform takes files.
+            body = await request.content.read() if request.body_exists else b""
             if step is None:
                 given = platform.answer(account, method, subject, request.headers, body, time.time())
                 self.log.end(call, status=given.status, effect=given.effect, client_gone=_gone(request))

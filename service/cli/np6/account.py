@@ -11,8 +11,8 @@ from msgspec import Struct
 from contracts.masking import mask_detail
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from handlers.np6 import client
-from handlers.np6.verdicts import Row, request_id, row_of
 from handlers.np6.wire import platform_text
+from handlers.statuses import Row, request_id, row_of
 from service.app import KINDS, PLATFORMS, SecretCredentials
 from service.cli.failures import CommandError, ExitCode
 from service.config import Account, Configuration, load

@@ -15,7 +15,7 @@ from msgspec import Struct
 from handlers.base import Answer, FailureKind, Reply
 from handlers.np6 import client
 from handlers.np6.notifications import AnswerError, Happening, RowReader, Window, happenings
-from handlers.np6.verdicts import Row, row_of
+from handlers.statuses import Row, row_of
 from service.cli.np6.account import Called
 from service.clock import SystemClock
 from service.delivery.limiter import AccountLimiter, LimiterPolicy

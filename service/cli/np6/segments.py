@@ -7,8 +7,8 @@ import typer
 
 from handlers.base import Answer
 from handlers.np6 import client
-from handlers.np6.verdicts import Row, row_of
 from handlers.np6.wire import segment_list
+from handlers.statuses import Row, row_of
 from service.cli.failures import CommandError
 from service.cli.np6.account import AccountOption, called, is_success, target_of
 from service.cli.options import ConfigOption, JsonOption

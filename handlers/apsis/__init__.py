@@ -1,0 +1,1 @@
+"""Apsis One (Efficy): imports of profiles."""

@@ -1,0 +1,76 @@
+"""The calls to Apsis One, as requests relative to the account's base URL. Pure: nothing is sent here.
+
+The status of an import is read without ``/v2``, also of one that was created with it.
+"""
+
+from secrets import token_hex
+from urllib.parse import quote
+
+import msgspec
+
+from handlers.base import Request
+
+_JSON = (("Content-Type", "application/json"), ("Accept", "application/json"))
+_READ = (("Accept", "application/json"),)
+_encode = msgspec.json.Encoder().encode
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The headers that carry a token, for every call but those for the token and the upload.
+
+    Raises ValueError, without the token, if it cannot stand in a header.
+    """
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("the token is no printable ASCII")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def ask_token(client_id: str, client_secret: str) -> Request:
+    """Asks for a token by client credentials: ``{access_token, expires_in, token_type}``. Ten calls a minute."""
+    wanted = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+    return Request("POST", "/oauth/token", _JSON, _encode(wanted))
+
+
+def create_import(section: str, body: bytes, *, api_version: int) -> Request:
+    """Opens an import: any 2xx with its id and the upload's address. Ten a minute, and so many open at once."""
+    version = "" if api_version == 1 else f"/v{api_version:d}"
+    return Request("POST", f"{version}/audience/sections/{_part(section)}/imports", _JSON, body)
+
+
+def import_status(section: str, import_id: str) -> Request:
+    """Reads how far an import is: 200, ``{import_id, result}``."""
+    return Request("GET", f"/audience/sections/{_part(section)}/imports/{_part(import_id)}", _READ)
+
+
+def sections() -> Request:
+    """Lists the account's sections: 200, ``{items: [{discriminator}]}``."""
+    return Request("GET", "/audience/sections", _READ)
+
+
+def keyspaces() -> Request:
+    """Lists the account's keyspaces: 200, ``{items: [{discriminator}]}``."""
+    return Request("GET", "/audience/keyspaces", _READ)
+
+
+def attributes(section: str) -> Request:
+    """Lists a section's attributes: 200, ``{items: [{discriminator, versions: [{id, deprecated_at}]}]}``."""
+    return Request("GET", f"/audience/sections/{_part(section)}/attributes", _READ)
+
+
+def topics(section: str) -> Request:
+    """Lists a section's topics (subscriptions): 200, ``{items: [{discriminator}]}``."""
+    return Request("GET", f"/v2/audience/sections/{_part(section)}/topics", _READ)
+
+
+def probe() -> Request:
+    """Reads an import that does not exist, of a section that does not: whoever may do that gets 404."""
+    unknown = f"fanline-check-{token_hex(8)}"
+    return import_status(unknown, unknown)
+
+
+def _part(part: str) -> str:
+    """A part of a path, encoded. Raises ValueError for one that encoding cannot make safe: RFC 3986 takes ``%2E``
+    for a dot, and some servers decode ``%2F`` before they look for dots."""
+    if not part or any(piece in (".", "..") for piece in part.replace("\\", "/").split("/")):
+        raise ValueError("a part of the path is empty or climbs the path")
+    return quote(part, safe="")

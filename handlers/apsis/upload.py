@@ -1,0 +1,105 @@
+"""PURE: the upload of an import's file, as S3 takes it from a form, and whether it may be made.
+
+Source of the form: Amazon's "Browser-based uploads using POST" (the policy is base64 of JSON; its conditions are exact
+values, prefixes and ``content-length-range``); every given field comes first and unchanged, the file last.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+MAX_FILE_BYTES = 50_000_000  # as the platform's documentation has it; the policy allows more
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_CRLF = b"\r\n"
+
+
+class LengthRange(msgspec.Struct, frozen=True, gc=False):
+    """How many bytes a file may have."""
+
+    at_least: int = 1
+    at_most: int = MAX_FILE_BYTES
+
+
+def length_range(fields: Sequence[tuple[str, str]]) -> LengthRange:
+    """What the policy among a form's fields says of the file's length, within the platform's own bound. A policy that
+    cannot be read says nothing."""
+    policy = next((value for name, value in fields if name.lower() == "policy"), "")
+    try:
+        conditions = _decode(base64.b64decode(policy, validate=True)).get("conditions", [])
+    except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
+        return LengthRange()
+    for condition in conditions if isinstance(conditions, list) else []:
+        if isinstance(condition, list) and len(condition) == 3 and condition[0] == "content-length-range":
+            low, high = condition[1:]
+            if isinstance(low, int) and isinstance(high, int):
+                return LengthRange(max(low, 1), min(high, MAX_FILE_BYTES))
+    return LengthRange()
+
+
+def address_problem(url: str, hosts: Sequence[str], *, plain_loopback: bool) -> str | None:
+    """Why a file may not be sent to an address; the words name its host at most.
+
+    ``hosts`` are exact, or ``*.suffix`` for everything below it, with ``:port`` where it is not 443.
+    ``plain_loopback``: the account's own address is this machine, so that the upload's may be, without TLS.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "the upload address is no URL"
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        return "the upload address holds credentials or a fragment"
+    if not host or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        return "the upload address is no URL"
+    if plain_loopback and _is_loopback(host):
+        return None if parts.scheme in ("http", "https") else "the upload address is no URL"
+    if parts.scheme != "https":
+        return f"the upload address at {host} is not https"
+    if not any(_matches(host, port or 443, pattern) for pattern in hosts):
+        place = host if port in (None, 443) else f"{host}:{port}"
+        return f"the upload address is at {place}, which is none of upload_hosts"
+    return None
+
+
+def _matches(host: str, port: int, pattern: str) -> bool:
+    name, colon, given = pattern.partition(":")
+    if port != (int(given) if colon else 443):
+        return False
+    name = name.lower()
+    return host.endswith(name[1:]) and host != name[2:] if name.startswith("*.") else host == name
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def form_around(fields: Sequence[tuple[str, str]], boundary: str) -> tuple[bytes, bytes]:
+    """What comes before and behind the file in the body of a multipart form.
+
+    Raises ValueError for a field that no form can carry unchanged.
+    """
+    parts = []
+    for name, value in fields:
+        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{_name(name)}"\r\n\r\n'.encode())
+        parts.append(value.encode() + _CRLF)
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="import.csv"\r\n'
+        "Content-Type: text/csv\r\n\r\n".encode()
+    )
+    return b"".join(parts), f"\r\n--{boundary}--\r\n".encode()
+
+
+def content_type(boundary: str) -> str:
+    """The header of a form with this boundary."""
+    return f"multipart/form-data; boundary={boundary}"
+
+
+def _name(name: str) -> str:
+    if not name or any(letter in name for letter in '"\r\n\\'):
+        raise ValueError("a field of the upload form has a name that no form can carry")
+    return name

@@ -1,0 +1,184 @@
+"""What is read of Apsis One's answers, and that nothing in them can do harm."""
+
+import base64
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.apsis import wire
+from handlers.apsis.upload import LengthRange, address_problem, form_around, length_range
+from handlers.apsis.wire import ImportState, ImportStatus
+from tests.support.vendor import vendor_bytes, vendor_example
+
+READERS = [
+    wire.token_of,
+    wire.opened_import,
+    wire.status_of,
+    wire.discriminators,
+    wire.attribute_versions,
+    wire.platform_text,
+]
+
+
+def jwt(**claims: Any) -> str:
+    parts = [b'{"alg":"none"}', msgspec.json.encode(claims), b"x"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@given(
+    st.one_of(
+        st.binary(max_size=200), st.recursive(st.none() | st.text() | st.floats(), st.lists).map(msgspec.json.encode)
+    )
+)
+def test_a_body_of_any_kind_is_read_or_is_none(reader: Any, body: bytes) -> None:
+    """Nothing that a platform can answer raises."""
+    reader(body)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_deep_nesting_is_unreadable(reader: Any) -> None:
+    """And no crash."""
+    assert not reader(b'{"items":' * 5_000 + b"1" + b"}" * 5_000)
+
+
+def test_a_tokens_end_is_what_it_says_itself() -> None:
+    """``expires_in`` is kept beside it, for a token that is no JWT."""
+    body = msgspec.json.encode({"access_token": jwt(exp=1_900_000_000), "expires_in": 86400, "token_type": "Bearer"})
+    token = wire.token_of(body)
+    assert token is not None
+    assert (token.expires_at_s, token.expires_in_s) == (1_900_000_000, 86_400)
+    opaque = wire.token_of(b'{"access_token": "opaque", "expires_in": 5}')
+    assert opaque is not None
+    assert (opaque.expires_at_s, opaque.expires_in_s) == (None, 5)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a\nb", "é", "x" * 20_000])
+def test_a_token_that_no_header_can_carry_is_none(text: str) -> None:
+    """It is never sent."""
+    assert wire.token_of(msgspec.json.encode({"access_token": text})) is None
+
+
+@pytest.mark.parametrize("token", ["a.b", "a.b.c.d", "a.%%%.c", f"a.{base64.b64encode(b'[]').decode()}.c", jwt()])
+def test_a_token_that_tells_no_end(token: str) -> None:
+    """Is no fault."""
+    assert wire.expiry_of(token) is None
+
+
+def test_the_vendors_answer_to_a_create() -> None:
+    """The fields of the form keep their order."""
+    opened = wire.opened_import(vendor_bytes("apsis-import-answer.json"))
+    example = vendor_example("apsis-import-answer.json")
+    assert opened is not None
+    assert opened.import_id == example["import_id"]
+    assert opened.upload_url == example["file_upload_url"]
+    assert list(opened.fields) == list(example["file_upload_body"].items())
+    assert opened.expires_at_ms == 1_772_600_767_891
+
+
+@pytest.mark.parametrize("import_id", ["", "a/b", "..", "x" * 501, "a\n"])
+def test_an_id_that_cannot_be_asked_about_is_none(import_id: str) -> None:
+    """No import without a name that can stand in a path."""
+    assert wire.opened_import(msgspec.json.encode({"import_id": import_id})) is None
+
+
+def test_the_vendors_status() -> None:
+    """State and counts."""
+    status = wire.status_of(vendor_bytes("apsis-import-status.json"))
+    assert status == ImportStatus(ImportState.COMPLETED, 9, 8, 1)
+
+
+def test_a_status_that_nobody_knows_is_unknown() -> None:
+    """And counts that are no counts are not told."""
+    body = b'{"result": {"status": "paused", "profiles_found": "many", "profiles_failed": true}}'
+    assert wire.status_of(body) == ImportStatus(ImportState.UNKNOWN)
+
+
+def test_attributes_with_their_versions() -> None:
+    """The one in use has not been given up."""
+    body = b'{"items": [{"discriminator": "a", "versions": [{"id": 7}, {"id": "8", "deprecated_at": "2020"}]}]}'
+    assert wire.attribute_versions(body) == {"7": None, "8": "2020"}
+
+
+def policy(conditions: Any) -> list[tuple[str, str]]:
+    return [("key", "k"), ("Policy", base64.b64encode(msgspec.json.encode({"conditions": conditions})).decode())]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (policy([["content-length-range", 1, 1000]]), LengthRange(1, 1000)),
+        (policy([["content-length-range", 1, 524_288_000]]), LengthRange(1, 50_000_000)),
+        (policy([["eq", "$key", "k"], {"a": "b"}]), LengthRange()),
+        (policy("none"), LengthRange()),
+        ([("policy", "%%%")], LengthRange()),
+        ([], LengthRange()),
+    ],
+)
+def test_the_policy_bounds_the_file(fields: list[tuple[str, str]], expected: LengthRange) -> None:
+    """Never above the platform's own bound; one that cannot be read says nothing."""
+    assert length_range(fields) == expected
+
+
+HOSTS = ["s3.eu-west-1.amazonaws.com", "*.uploads.example", "storage.example:8443"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://s3.eu-west-1.amazonaws.com/bucket",
+        "https://S3.eu-west-1.amazonaws.com:443/bucket",
+        "https://a.b.uploads.example/x?y=z",
+        "https://storage.example:8443/",
+    ],
+)
+def test_addresses_that_take_files(url: str) -> None:
+    """Exact hosts, hosts below a suffix, ports where they are written."""
+    assert address_problem(url, HOSTS, plain_loopback=False) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://s3.eu-west-1.amazonaws.com/bucket",
+        "https://s3.eu-west-1.amazonaws.com:8443/",
+        "https://s3.eu-west-1.amazonaws.com.evil.example/",
+        "https://evils3.eu-west-1.amazonaws.com/",
+        "https://uploads.example/",
+        "https://storage.example/",
+        "https://user:pass@s3.eu-west-1.amazonaws.com/",
+        "https://s3.eu-west-1.amazonaws.com/#x",
+        "https://127.0.0.1/",
+        "http://127.0.0.1/",
+        "https://10.0.0.1/",
+        "https://[::1]/",
+        "ftp://s3.eu-west-1.amazonaws.com/",
+        "https://evil.example\\@s3.eu-west-1.amazonaws.com/",
+        "https://s3.eu-west-1.amazonaws.com /",
+        "https:///x",
+        "https://s3.eu-west-1.amazonaws.com:x/",
+        "",
+    ],
+)
+def test_addresses_that_get_no_file(url: str) -> None:
+    """Another host, port or scheme, credentials, private addresses, and what is no URL."""
+    assert address_problem(url, HOSTS, plain_loopback=False) is not None
+
+
+def test_a_plain_address_on_loopback_where_the_account_is_there() -> None:
+    """For the sandbox alone."""
+    assert address_problem("http://127.0.0.1:8090/x", HOSTS, plain_loopback=True) is None
+    assert address_problem("http://10.0.0.1/x", HOSTS, plain_loopback=True) is not None
+
+
+def test_a_form_has_each_field_unchanged_and_the_file_last() -> None:
+    """Names that no form can carry are refused."""
+    before, behind = form_around([("key", "a b"), ("policy", "e30=")], "bbb")
+    assert before.index(b'name="key"\r\n\r\na b\r\n') < before.index(b'name="policy"\r\n\r\ne30=\r\n')
+    assert before.rindex(b'name="file"') > before.index(b'name="policy"')
+    assert behind == b"\r\n--bbb--\r\n"
+    with pytest.raises(ValueError, match="name"):
+        form_around([('a"b', "c")], "bbb")
