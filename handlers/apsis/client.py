@@ -3,32 +3,30 @@
 The status of an import is read without ``/v2``, also of one that was created with it.
 """
 
+from collections.abc import Mapping
 from secrets import token_hex
 from urllib.parse import quote
 
 import msgspec
 
+from handlers.apsis.wire import token_in
 from handlers.base import Request
+from handlers.tokens import TokenGrant, bearer
 
 _JSON = (("Content-Type", "application/json"), ("Accept", "application/json"))
 _READ = (("Accept", "application/json"),)
 _encode = msgspec.json.Encoder().encode
 
 
-def bearer(token: str) -> dict[str, str]:
-    """The headers that carry a token, for every call but those for the token and the upload.
-
-    Raises ValueError, without the token, if it cannot stand in a header.
-    """
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("the token is no printable ASCII")
-    return {"Authorization": f"Bearer {token}"}
-
-
-def ask_token(client_id: str, client_secret: str) -> Request:
+def ask_token(secrets: Mapping[str, str]) -> Request:
     """Asks for a token by client credentials: ``{access_token, expires_in, token_type}``. Ten calls a minute."""
-    wanted = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
-    return Request("POST", "/oauth/token", _JSON, _encode(wanted))
+    named = {name: secrets[name] for name in ("client_id", "client_secret")}
+    if not all(named.values()):
+        raise ValueError("client_id and client_secret are not empty")
+    return Request("POST", "/oauth/token", _JSON, _encode({"grant_type": "client_credentials", **named}))
+
+
+TOKENS = TokenGrant(ask_token, token_in, bearer)
 
 
 def create_import(section: str, body: bytes, *, api_version: int) -> Request:

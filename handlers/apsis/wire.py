@@ -1,25 +1,15 @@
 """What Apsis One answers, as far as it is read. Everything else in an answer is passed over."""
 
-import base64
-import binascii
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from contracts.timestamps import parse_rfc3339_ms
+from handlers.tokens import Token, token_of
 
 # A body that is no JSON of the shape that was asked for; RecursionError is msgspec's for deep nesting.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_MAX_TOKEN_CHARACTERS = 16_384
-
-
-class Token(msgspec.Struct, frozen=True, gc=False):
-    """A token; ``expires_at_s`` in Unix time as the token itself says it, None where it does not."""
-
-    text: str
-    expires_at_s: float | None
-    expires_in_s: float | None
 
 
 class OpenImport(msgspec.Struct, frozen=True, gc=False):
@@ -54,10 +44,6 @@ class ImportStatus(msgspec.Struct, frozen=True, gc=False):
 class _TokenAnswer(msgspec.Struct, gc=False):
     access_token: str
     expires_in: Any = None
-
-
-class _Claims(msgspec.Struct, gc=False):
-    exp: float
 
 
 class _CreateAnswer(msgspec.Struct, gc=False):
@@ -100,7 +86,6 @@ class _Items(msgspec.Struct, gc=False):
 
 
 _token = msgspec.json.Decoder(_TokenAnswer)
-_claims = msgspec.json.Decoder(_Claims)
 _created = msgspec.json.Decoder(_CreateAnswer)
 _status = msgspec.json.Decoder(_StatusAnswer)
 _error = msgspec.json.Decoder(_Error)
@@ -108,30 +93,15 @@ _items = msgspec.json.Decoder(_Items)
 _STATES = {state.value: state for state in ImportState if state is not ImportState.UNKNOWN}
 
 
-def token_of(body: bytes) -> Token | None:
+def token_in(body: bytes) -> Token | None:
     """The token in the answer to the call for it; None if there is none that can be sent."""
     try:
         answer = _token.decode(body)
     except _UNREADABLE:
         return None
-    text = answer.access_token
-    if not text or len(text) > _MAX_TOKEN_CHARACTERS or not text.isascii() or not text.isprintable() or " " in text:
-        return None
     lasts = answer.expires_in
     seconds = float(lasts) if isinstance(lasts, int | float) and not isinstance(lasts, bool) and lasts > 0 else None
-    return Token(text, expiry_of(text), seconds)
-
-
-def expiry_of(token: str) -> float | None:
-    """When a JWT says that it ends, in Unix seconds; None if it is none, or does not say."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = base64.b64decode(parts[1] + "=" * (-len(parts[1]) % 4), altchars=b"-_", validate=True)
-        return _claims.decode(claims).exp
-    except (*_UNREADABLE, binascii.Error, ValueError):
-        return None
+    return token_of(answer.access_token, seconds)
 
 
 def opened_import(body: bytes) -> OpenImport | None:

@@ -1,6 +1,6 @@
 """The configuration: read with :func:`load`, refused as a whole with every fault and its place."""
 
-from service.config.accounts import Account, Np6Account
+from service.config.accounts import Account, ApsisAccount, CopernicaAccount, Np6Account
 from service.config.expressions import ExpressionFault, compile_expression
 from service.config.faults import ConfigurationError, Fault
 from service.config.kafka import Kafka, Security
@@ -13,8 +13,10 @@ from service.config.secrets import Secret, SecretError
 
 __all__ = [
     "Account",
+    "ApsisAccount",
     "Configuration",
     "ConfigurationError",
+    "CopernicaAccount",
     "ExpressionFault",
     "Fault",
     "Guard",

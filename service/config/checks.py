@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.config.accounts import Np6Account, Timeouts
+from service.config.accounts import ApsisAccount, CopernicaAccount, Np6Account, Timeouts
 from service.config.kafka import Kafka, Security
 from service.config.lanes import Kinds, Retry
 from service.config.model import Configuration, Http, Results
@@ -23,6 +23,7 @@ TOPIC_NAME = r"^[A-Za-z0-9._-]+$"
 PREFIX = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 ACCOUNT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 MAX_TOPIC = 249
+UPLOAD_HOST = r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
 
 LANE_TOPICS = ("dead-letters", "dead-letters.log", "replay", "journal")
 SHARED_TOPICS = ("status", "control")
@@ -128,6 +129,28 @@ def check_account(values: Values) -> Problems:
             yield "proxy", "a URL holds no credentials"
 
 
+def check_apsis(values: Values) -> Problems:
+    """Where files may go, beside what every account has."""
+    yield from check_account(values)
+    for pattern in values.get("upload_hosts", ()):
+        if not re.fullmatch(UPLOAD_HOST, pattern) or not 1 <= int(pattern.partition(":")[2] or 443) <= 65_535:
+            yield "upload_hosts", f'"{pattern}" is no host, *.suffix or host:port'
+        elif pattern.startswith("*.") and "." not in pattern[2:].partition(":")[0]:
+            yield "upload_hosts", f'"{pattern}" lets half of the world in: name a longer suffix'
+
+
+def check_copernica(values: Values) -> Problems:
+    """Where tokens come from, and that a token in addresses is meant."""
+    yield from check_account(values)
+    base, token_url = values.get("base_url"), values.get("token_url")
+    if token_url is not None and (problem := url_problem(token_url)):
+        yield "token_url", problem
+    elif token_url and base and token_url.startswith("http:") and not is_loopback(urlsplit(base).hostname or ""):
+        yield "token_url", "expected an https URL; http is allowed where base_url is on loopback alone"
+    if values.get("api_version") == 3 and values.get("i_know") is False:
+        yield "api_version", "version 3 puts the token into the address of each request: it needs i_know: true"
+
+
 def check_http(values: Values) -> Problems:
     """Where to listen. Port 0 takes a free one."""
     if (listen := values.get("listen")) is not None and (problem := host_port_problem(listen, lowest=0)):
@@ -158,6 +181,8 @@ CHECKS: Mapping[type, Check] = {
     Kafka: check_kafka,
     Security: check_security,
     Np6Account: check_account,
+    ApsisAccount: check_apsis,
+    CopernicaAccount: check_copernica,
     Timeouts: check_timeouts,
     Http: check_http,
     Results: check_results,

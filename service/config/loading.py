@@ -145,8 +145,9 @@ def _account(reader: Reader, name: str, node: Node) -> Any:
     keys = shape.keys_of(cls)
     reader.refuse_unknown(node, [key.name for key in keys])
     values = reader.values(keys, node)
-    if "base_url" in values:
-        values["base_url"] = values["base_url"].rstrip("/")  # paths of requests begin with it
+    for address in ("base_url", "token_url"):
+        if address in values:
+            values[address] = values[address].rstrip("/")  # paths of requests begin with it
     return reader.build(cls, {**values, "name": name}, node.path)
 
 

@@ -8,7 +8,7 @@ import pytest
 from handlers.apsis import client
 from handlers.apsis.sandbox import ApsisSandbox, Rules
 from handlers.apsis.upload import content_type, form_around, length_range
-from handlers.apsis.wire import ImportState, OpenImport, opened_import, status_of, token_of
+from handlers.apsis.wire import ImportState, OpenImport, opened_import, status_of, token_in
 from handlers.base import Request
 from handlers.sandbox import KeyState, PlatformAnswer
 from tests.support.vendor import shape_of, vendor_bytes, vendor_example
@@ -32,8 +32,8 @@ class Caller:
         return self.sandbox.answer("main", request.method, subject, given, request.body or b"", self.now)
 
     def log_in(self, secret: str = "s") -> PlatformAnswer:
-        answer = self.ask(client.ask_token("c", secret))
-        token = token_of(answer.body)
+        answer = self.ask(client.ask_token({"client_id": "c", "client_secret": secret}))
+        token = token_in(answer.body)
         self.token = "" if token is None else token.text
         return answer
 

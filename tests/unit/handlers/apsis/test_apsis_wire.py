@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from handlers.apsis import wire
 from handlers.apsis.upload import LengthRange, address_problem, form_around, length_range
 from handlers.apsis.wire import ImportState, ImportStatus
+from handlers.tokens import expiry_of
 from tests.support.vendor import vendor_bytes, vendor_example
 
 READERS = [
-    wire.token_of,
+    wire.token_in,
     wire.opened_import,
     wire.status_of,
     wire.discriminators,
@@ -48,10 +49,10 @@ def test_deep_nesting_is_unreadable(reader: Any) -> None:
 def test_a_tokens_end_is_what_it_says_itself() -> None:
     """``expires_in`` is kept beside it, for a token that is no JWT."""
     body = msgspec.json.encode({"access_token": jwt(exp=1_900_000_000), "expires_in": 86400, "token_type": "Bearer"})
-    token = wire.token_of(body)
+    token = wire.token_in(body)
     assert token is not None
     assert (token.expires_at_s, token.expires_in_s) == (1_900_000_000, 86_400)
-    opaque = wire.token_of(b'{"access_token": "opaque", "expires_in": 5}')
+    opaque = wire.token_in(b'{"access_token": "opaque", "expires_in": 5}')
     assert opaque is not None
     assert (opaque.expires_at_s, opaque.expires_in_s) == (None, 5)
 
@@ -59,13 +60,13 @@ def test_a_tokens_end_is_what_it_says_itself() -> None:
 @pytest.mark.parametrize("text", ["", "a b", "a\nb", "é", "x" * 20_000])
 def test_a_token_that_no_header_can_carry_is_none(text: str) -> None:
     """It is never sent."""
-    assert wire.token_of(msgspec.json.encode({"access_token": text})) is None
+    assert wire.token_in(msgspec.json.encode({"access_token": text})) is None
 
 
 @pytest.mark.parametrize("token", ["a.b", "a.b.c.d", "a.%%%.c", f"a.{base64.b64encode(b'[]').decode()}.c", jwt()])
 def test_a_token_that_tells_no_end(token: str) -> None:
     """Is no fault."""
-    assert wire.expiry_of(token) is None
+    assert expiry_of(token) is None
 
 
 def test_the_vendors_answer_to_a_create() -> None:
