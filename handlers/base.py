@@ -125,14 +125,6 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     detail: str | None = None
 
 
-class Platform(msgspec.Struct, frozen=True):
-    """What all handlers of one platform have in common."""
-
-    name: str
-    credentials: Callable[[str], Mapping[str, str]]  # a secret as headers; raises ValueError, without the secret
-    probe: Callable[[], Request]  # a call that changes nothing and needs credentials
-
-
 class Piece(msgspec.Struct, frozen=True, gc=False):
     """The one operation of an event that is delivered together with others, and what the platform is sent for it."""
 

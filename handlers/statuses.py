@@ -1,8 +1,8 @@
 """What a status says of who is at fault, whichever platform answers. Pure."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 
-from handlers.base import Answer
+from handlers.base import Answer, FailureKind, Reply
 
 _REFERENCE_CHARACTERS = 200
 
@@ -68,3 +68,25 @@ def request_id(answer: Answer) -> str | None:
     if not value or not value.isascii() or not value.isprintable():
         return None
     return value[:_REFERENCE_CHARACTERS]
+
+
+class End(Enum):
+    """What became of a call that must not be repeated blindly."""
+
+    DONE = "done"
+    REFUSED = "refused"  # nothing took effect
+    IN_DOUBT = "in doubt"  # it may have taken effect
+
+
+def end_of_call(reply: Reply) -> End:
+    """What became of a call whose body needs no reading. Only an answer that says so proves that nothing happened."""
+    if not isinstance(reply, Answer):
+        sent = reply.kind in (FailureKind.TIMED_OUT, FailureKind.RESET)
+        return End.IN_DOUBT if sent else End.REFUSED
+    match row_of(reply.status):
+        case Row.DONE:
+            return End.DONE
+        case Row.BROKEN:
+            return End.IN_DOUBT
+        case _:
+            return End.REFUSED

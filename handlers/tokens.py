@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from handlers.base import Request
+from handlers.base import Answer, Request
 
 _MAX_CHARACTERS = 16_384
 
@@ -30,6 +30,7 @@ class TokenGrant(msgspec.Struct, frozen=True):
     ask: Callable[[Mapping[str, str]], Request]
     read: Callable[[bytes], Token | None]
     headers: Callable[[str], Mapping[str, str]]  # what carries a token
+    ended: Callable[[Answer], bool]  # whether an answer can mean that the token has ended
 
 
 class _Claims(msgspec.Struct, gc=False):

@@ -11,10 +11,16 @@ from aiokafka.client import AIOKafkaClient
 
 from contracts.ids import ResultIds
 from contracts.results import ResultEncoder
-from handlers.base import BatchHandler, Expression, Handler, Platform
+from handlers.apsis import client as apsis
+from handlers.apsis.wire import platform_text as apsis_text
+from handlers.base import BatchHandler, Expression, Handler
+from handlers.copernica import client as copernica
+from handlers.copernica.wire import platform_text as copernica_text
 from handlers.np6 import client as np6
 from handlers.np6.segments import SegmentsConfig, SegmentsHandler
+from handlers.np6.wire import platform_text as np6_text
 from handlers.np6.workflows import WorkflowsConfig, workflows_handler
+from handlers.platforms import Platform
 from handlers.templates import Compile
 from service.batching.batcher import BatchPolicy
 from service.clock import Clock, SystemClock
@@ -22,7 +28,6 @@ from service.config import Account as AccountConfig
 from service.config import Configuration, HandlerKind, Kinds, config_fingerprint, kinds_of
 from service.config import Lane as LaneConfig
 from service.config.expressions import compile_expression
-from service.config.secrets import Secret, SecretError
 from service.control.control import Control, Obeyed
 from service.dedupe.deduper import DedupePolicy
 from service.delivery.guard import GuardPolicy
@@ -39,7 +44,8 @@ from service.settling.documents import DocumentPolicy, Documents
 from service.settling.producing import TransactorPolicy
 from service.settling.settler import Committer, SettlePolicy
 from service.settling.transactor import Transactor
-from service.telemetry import AccountTelemetry, LaneTelemetry, SecretStrings, Telemetry
+from service.telemetry import AccountTelemetry, LaneTelemetry, Telemetry
+from service.transport.access import KeyAccess, secrets_of
 from service.transport.account import Account
 from service.transport.http import HttpTransport
 from service.transport.reaching import policy_of, tls_of
@@ -57,7 +63,38 @@ def _segments(options: SegmentsConfig, compile_: Compile) -> Handler:
 
 
 PLATFORMS: Mapping[str, Platform] = {
-    platform.name: platform for platform in [Platform("np6", np6.credentials, np6.probe)]
+    platform.name: platform
+    for platform in [
+        Platform(
+            name="np6",
+            title="NP6",
+            secrets=("api_key",),
+            probe=np6.probe,
+            rights="read and change segments",
+            text=np6_text,
+            credentials=np6.credentials,
+        ),
+        Platform(
+            name="apsis",
+            title="Apsis One",
+            secrets=("client_id", "client_secret"),
+            probe=apsis.probe,
+            rights="read and create imports",
+            text=apsis_text,
+            tokens=apsis.TOKENS,
+        ),
+        Platform(
+            name="copernica",
+            title="Copernica",
+            secrets=("access_token",),
+            probe=copernica.probe,
+            rights="read and create imports",
+            text=copernica_text,
+            tokens=copernica.TOKENS,
+            refuses=copernica.token_ended,
+            parameter=copernica.TOKEN_PARAMETER,
+        ),
+    ]
 }
 KINDS: Kinds = kinds_of(
     [
@@ -69,27 +106,6 @@ _BUILDERS: dict[str, Callable[[Any, Compile], Handler | BatchHandler]] = {
     "np6.segments": _segments,
     "np6.workflows": workflows_handler,
 }
-
-
-class SecretCredentials:
-    """An account's secret as its platform's headers."""
-
-    def __init__(self, secret: Secret, platform: Platform, known: SecretStrings) -> None:
-        self._platform = platform
-        self._secret = secret
-        self._known = known
-
-    def read(self) -> Mapping[str, str]:
-        value = self._secret.read()
-        # Before anything can be said about it: whatever is logged from here on is searched for it.
-        self._known.add(value)
-        try:
-            return self._platform.credentials(value)
-        except ValueError as error:
-            raise SecretError(f"{self._secret.source}: {error}") from None
-
-    def changed(self) -> bool:
-        return self._secret.changed()
 
 
 class Application:
@@ -172,6 +188,7 @@ class Application:
     # -- building
 
     async def _account(self, stack: AsyncExitStack, config: AccountConfig) -> Account:
+        platform = PLATFORMS[config.platform]
         transport = HttpTransport(policy_of(config, max_connections=config.limits.max_in_flight), tls_of(config))
         await stack.enter_async_context(transport)
         account = Account(
@@ -184,7 +201,7 @@ class Application:
                     adaptive=config.limits.adaptive,
                 )
             ),
-            credentials=SecretCredentials(config.api_key, PLATFORMS[config.platform], self.telemetry.secrets),
+            credentials=KeyAccess(secrets_of(config, platform), platform, self.telemetry.secrets.add),
             clock=self.clock,
             weights={lane.name: lane.weight for lane in self.config.lanes.values() if lane.account == config.name},
         )

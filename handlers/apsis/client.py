@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from handlers.apsis.wire import token_in
-from handlers.base import Request
+from handlers.base import Answer, Request
 from handlers.tokens import TokenGrant, bearer
 
 _JSON = (("Content-Type", "application/json"), ("Accept", "application/json"))
@@ -26,7 +26,12 @@ def ask_token(secrets: Mapping[str, str]) -> Request:
     return Request("POST", "/oauth/token", _JSON, _encode({"grant_type": "client_credentials", **named}))
 
 
-TOKENS = TokenGrant(ask_token, token_in, bearer)
+def token_ended(answer: Answer) -> bool:
+    """Whether an answer can mean that the token has ended: the platform says so in two ways."""
+    return answer.status in (401, 403)
+
+
+TOKENS = TokenGrant(ask_token, token_in, bearer, token_ended)
 
 
 def create_import(section: str, body: bytes, *, api_version: int) -> Request:
@@ -60,7 +65,7 @@ def topics(section: str) -> Request:
     return Request("GET", f"/v2/audience/sections/{_part(section)}/topics", _READ)
 
 
-def probe() -> Request:
+def probe(api_version: int) -> Request:
     """Reads an import that does not exist, of a section that does not: whoever may do that gets 404."""
     unknown = f"fanline-check-{token_hex(8)}"
     return import_status(unknown, unknown)

@@ -131,7 +131,7 @@ class ApsisSandbox:
         """Replaces those rules that are given. Raises ValueError."""
         known = self._account(account)
         try:
-            known.rules = msgspec.convert({**msgspec.to_builtins(known.rules), **rules}, Rules)
+            known.rules = msgspec.convert({**msgspec.to_builtins(known.rules), **rules}, Rules, strict=False)
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from error
 

@@ -6,6 +6,7 @@ slashes. RFC 3986 takes ``%2E`` for a dot, so that a client, a proxy or the serv
 it, and some servers decode ``%2F`` before they look for dots.
 """
 
+from collections.abc import Mapping
 from secrets import token_hex
 from urllib.parse import quote, urlencode
 
@@ -20,11 +21,12 @@ WORKFLOW_MEDIA_TYPE = "application/vnd.np6.cm.workflow-v4"
 _WORKFLOW = (("Content-Type", WORKFLOW_MEDIA_TYPE), ("Accept", WORKFLOW_MEDIA_TYPE))
 
 
-def credentials(secret: str) -> dict[str, str]:
-    """The headers that carry the account's key, for every call.
+def credentials(secrets: Mapping[str, str]) -> dict[str, str]:
+    """The headers that carry the account's ``api_key``, for every call.
 
     Raises ValueError, without the secret, if it cannot stand in a header.
     """
+    secret = secrets["api_key"]
     if not secret or not secret.isascii() or not secret.isprintable() or secret != secret.strip():
         raise ValueError("an NP6 key is printable ASCII, not empty, without blanks around it")
     return {KEY_HEADER: secret}
@@ -77,7 +79,7 @@ def execute_once(workflow: int, body: bytes) -> Request:
     return Request("POST", f"/scripting/workflows/{workflow:d}/execution", _WORKFLOW, body)
 
 
-def probe() -> Request:
+def probe(api_version: int = 0) -> Request:
     """Reads a target that does not exist: whoever may do that gets 404 or an empty list."""
     return segments_of(f"fanline-check-{token_hex(8)}")
 

@@ -1,21 +1,12 @@
 """One workflow execution that a person asks for. Pure: what is sent, and what the answer means."""
 
-from enum import Enum
 from typing import Any
 
 import msgspec
 
-from handlers.base import Answer, FailureKind, Reply
+from handlers.base import Answer, Reply
 from handlers.np6.wire import ExecutionItem, ItemType, execution_items
-from handlers.statuses import Row, row_of
-
-
-class End(Enum):
-    """What became of a call that must not be repeated blindly."""
-
-    DONE = "done"
-    REFUSED = "refused"  # nothing took effect
-    IN_DOUBT = "in doubt"  # it may have taken effect
+from handlers.statuses import End, end_of_call
 
 
 def execution_body(execution: str, *, target: str, node: str | None, data: dict[str, Any] | None) -> bytes:
@@ -43,17 +34,3 @@ def item_of(answer: Answer) -> ExecutionItem | None:
     """The one item that answers one execution; None if the body is nothing of the kind."""
     items = None if answer.truncated else execution_items(b"[%b]" % answer.body)
     return items[0] if items is not None and len(items) == 1 else None
-
-
-def end_of_call(reply: Reply) -> End:
-    """What became of a call whose body needs no reading. Only an answer that says so proves that nothing happened."""
-    if not isinstance(reply, Answer):
-        sent = reply.kind in (FailureKind.TIMED_OUT, FailureKind.RESET)
-        return End.IN_DOUBT if sent else End.REFUSED
-    match row_of(reply.status):
-        case Row.DONE:
-            return End.DONE
-        case Row.BROKEN:
-            return End.IN_DOUBT
-        case _:
-            return End.REFUSED

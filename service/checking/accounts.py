@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 
-from handlers.base import Answer, Failure, FailureKind, Platform, Reply
+from handlers.base import Answer, Failure, FailureKind, Reply
+from handlers.platforms import Platform
+from service.clock import SystemClock
 from service.config import Account, Configuration
+from service.config.secrets import SecretError
 from service.findings import Finding, Severity
+from service.transport.access import access_to, send_once, version_of
 from service.transport.http import HttpTransport
 from service.transport.reaching import policy_of, tls_of
+from service.transport.tokens import NoTokenError, TokenRefusedError
 
 _MISDIRECTED = frozenset({405, 410, 411, 415})
 
@@ -17,38 +22,47 @@ async def check_accounts(config: Configuration, platforms: Mapping[str, Platform
 
 
 async def _check(account: Account, platform: Platform) -> Finding:
+    access = access_to(account, platform, clock=SystemClock(), keep_secret=lambda _: None)
     try:
-        credentials = platform.credentials(account.api_key.read())
-    except ValueError as error:
-        return Finding(Severity.ERROR, f"account {account.name}", str(error), f"see accounts.{account.name}.api_key")
-    async with HttpTransport(policy_of(account, max_connections=1), tls_of(account)) as transport:
-        return judge(account, await transport.send(platform.probe(), credentials))
+        async with HttpTransport(policy_of(account, max_connections=1), tls_of(account)) as transport:
+            reply = await send_once(transport, access, platform.probe(version_of(account)))
+    except (SecretError, TokenRefusedError) as error:
+        keys = " and ".join(f"accounts.{account.name}.{key}" for key in platform.secrets)
+        return Finding(Severity.ERROR, f"account {account.name}", str(error), f"see {keys}")
+    except NoTokenError as error:
+        return Finding(Severity.WARNING, f"account {account.name}", str(error), "try again later")
+    return judge(account, platform, reply)
 
 
-def judge(account: Account, reply: Reply) -> Finding:
+def judge(account: Account, platform: Platform, reply: Reply) -> Finding:
     """What the reply to the probe says of the account."""
     subject, place = f"account {account.name}", f"accounts.{account.name}"
     if isinstance(reply, Failure):
         return Finding(Severity.ERROR, subject, f"{account.base_url}: {reply.detail}", _remedy(reply, place))
-    severity, problem, remedy = _of_answer(reply, place)
+    severity, problem, remedy = _of_answer(reply, platform, place)
     return Finding(severity, subject, problem, remedy)
 
 
-def _of_answer(reply: Answer, place: str) -> tuple[Severity, str, str | None]:
+def _of_answer(reply: Answer, platform: Platform, place: str) -> tuple[Severity, str, str | None]:
     status = reply.status
     match status:
-        case 401:
-            return Severity.ERROR, "the platform refuses the key (401)", f"see {place}.api_key"
+        case _ if platform.refuses(reply):
+            keys = " and ".join(f"{place}.{key}" for key in platform.secrets)
+            return Severity.ERROR, f"the platform refuses our credentials ({status})", f"see {keys}"
         case 403:
-            remedy = "ask the platform for the right to read and change segments"
-            return Severity.ERROR, "the key may not read the segments of a target (403)", remedy
+            remedy = f"ask the platform for the right to {platform.rights}"
+            return Severity.ERROR, "the account may not make the trial call (403)", remedy
         case 429 | 503:
-            remedy = "the key could not be proven; try again later"
+            remedy = "the credentials could not be proven; try again later"
             return Severity.WARNING, f"the platform asks for patience ({status})", remedy
         case 404:
-            return Severity.FINE, "reached, and the key was accepted (404 for a target that does not exist)", None
+            return (
+                Severity.FINE,
+                "reached, and our credentials were accepted (404: there is no such thing)",
+                None,
+            )
         case _ if 200 <= status < 300:
-            return Severity.FINE, f"reached, and the key was accepted ({status})", None
+            return Severity.FINE, f"reached, and our credentials were accepted ({status})", None
         case _ if 300 <= status < 400 or status in _MISDIRECTED:
             return Severity.ERROR, f"this is not where the platform's API is ({status})", f"see {place}.base_url"
         case _ if status >= 500:

@@ -3,9 +3,11 @@
 import typer
 
 from service.cli import (
+    apsis,
     audit,
     check,
     contracts,
+    copernica,
     demo,
     explain,
     kafka,
@@ -44,6 +46,8 @@ app.command("validate")(validate.validate)
 app.command("publish")(publish.publish)
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(np6.app, name="np6")
+app.add_typer(apsis.app, name="apsis")
+app.add_typer(copernica.app, name="copernica")
 app.command("kafka")(kafka.kafka)
 app.command("sandbox")(sandbox.sandbox)
 

@@ -1,7 +1,7 @@
 """The configuration as the service uses it: frozen, resolved, numbers with units in their names."""
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +12,13 @@ from service.config.kafka import Kafka
 from service.config.lanes import Lane
 from service.config.marks import about
 from service.config.secrets import Secret
+
+if TYPE_CHECKING:
+    Accounts = dict[str, Account]
+else:
+    # msgspec looks into the types and wants unions of structs tagged; which one an entry is its platform says, and
+    # service.config.loading reads it.
+    Accounts = dict[str, Any]
 
 
 class Results(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,7 +78,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tracing: Annotated[Tracing, about("Where traces go.")] = Tracing()
     http: Annotated[Http | None, about("Health, metrics and status; absent: not served.")] = None
     console: Annotated[Any, about("The web console; absent: not served.", later=True)] = None
-    accounts: Annotated[dict[str, Account], about("Customer accounts on platforms, by name.")]
+    accounts: Annotated[Accounts, about("Customer accounts on platforms, by name.")]
     lanes: Annotated[
         dict[str, Lane],
         about(

@@ -283,8 +283,11 @@ def _fits(member: tuple[inspect.Type, Marks], node: Node) -> bool:
             return isinstance(value, int) and not isinstance(value, bool)
         case inspect.FloatType():
             return isinstance(value, int | float) and not isinstance(value, bool)
-        case inspect.StrType() | inspect.LiteralType():
+        case inspect.StrType():
             return isinstance(value, str)
+        case inspect.LiteralType(values=values):
+            # By type, for true is 1; which of them it is, is looked at when it is read.
+            return type(value) in {type(known) for known in values}
     raise TypeError(f"the configuration cannot hold {type_}")
 
 

@@ -7,10 +7,12 @@ from service.errors import StartError
 from service.transport.http import MAX_BODY_BYTES, TransportPolicy
 
 
-def policy_of(account: Account, *, max_connections: int, max_body_bytes: int = MAX_BODY_BYTES) -> TransportPolicy:
-    """The policy, with the account's address, timeouts and proxy."""
+def policy_of(
+    account: Account, *, max_connections: int, max_body_bytes: int = MAX_BODY_BYTES, base_url: str | None = None
+) -> TransportPolicy:
+    """The policy, with the account's address (unless another is given), timeouts and proxy."""
     return TransportPolicy(
-        base_url=account.base_url,
+        base_url=base_url or account.base_url,
         connect_s=account.timeouts.connect_s,
         total_s=account.timeouts.total_s,
         max_connections=max_connections,

@@ -90,6 +90,14 @@ class AccountTokens:
             self._again_at = self._clock.monotonic() + _LEAST_PAUSE_S
             return self._held.headers
 
+    def addressed(self, request: Request) -> Request:
+        """As it is: a token travels in a header."""
+        return request
+
+    def has_ended(self, answer: Answer) -> bool:
+        """Whether an answer can mean that the token has ended."""
+        return self._grant.ended(answer)
+
     def dismiss(self, headers: Mapping[str, str]) -> None:
         """The platform takes the token of these headers for ended: the next call gets another one."""
         if self._held is not None and self._held.headers == headers:

@@ -101,7 +101,7 @@ async def test_a_refused_key_and_missing_topics(bootstrap_servers: str, prefix: 
         url = sandbox.base_url("np6", "main")
         file = configuration(tmp_path / "f", bootstrap_servers, prefix, lane("a", source), base_url=url)
         findings = await checked(file, code=1)
-    assert errors(findings, "account") == ["account main: the platform refuses the key (401)"]
+    assert errors(findings, "account") == ["account main: the platform refuses our credentials (401)"]
     assert len(errors(findings, "topic ")) == 7
     assert {finding["remedy"] for finding in findings if finding["subject"] == f"topic {prefix}.a.journal"} == {
         "`fanline topics ensure` creates it"

@@ -13,7 +13,7 @@ OURS = ("contracts", "handlers", "service", "tests")
 # The sandboxes are imitated platforms and not part of a lane: who starts them has to name them.
 SANDBOXES = frozenset({"service/cli/sandbox.py", "service/demo/demo.py"})
 # The commands that call a platform by hand are that platform's own.
-PLATFORM_COMMANDS = ("service/cli/np6/",)
+PLATFORM_COMMANDS = ("service/cli/np6/", "service/cli/apsis/", "service/cli/copernica/")
 
 
 def _imports(path: Path) -> Iterator[tuple[int, str]]:

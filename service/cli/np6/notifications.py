@@ -13,9 +13,10 @@ from msgspec import Struct
 from contracts.timestamps import rfc3339_ms
 from handlers.np6 import client
 from handlers.np6.notifications import Happening, Window, event_bytes, instant_ms
+from service.cli.called import AccountOption, Called, printable
 from service.cli.failures import CommandError, ExitCode
 from service.cli.files import name_of, opened
-from service.cli.np6.account import AccountOption, Called, called, printable, target_of
+from service.cli.np6.naming import called, target_of
 from service.cli.np6.reading import Asked, NotificationReading, StoppedError, Tally, TargetError
 from service.cli.options import ConfigOption
 from service.cli.output import Bar, counted, print_json, quiet_libraries

@@ -16,7 +16,7 @@ from handlers.base import Answer, FailureKind, Reply
 from handlers.np6 import client
 from handlers.np6.notifications import AnswerError, Happening, RowReader, Window, happenings
 from handlers.statuses import Row, row_of
-from service.cli.np6.account import Called
+from service.cli.called import Called
 from service.clock import SystemClock
 from service.delivery.limiter import AccountLimiter, LimiterPolicy
 from service.delivery.retry import RetryPolicy
@@ -110,7 +110,7 @@ class NotificationReading:
         while True:
             attempt += 1
             await self._may_send()
-            async with self._transport.opened(request, self._called.credentials) as reply:
+            async with self._transport.opened(request, await self._called.access.headers()) as reply:
                 self._limiter.release()
                 if isinstance(reply, Stream):
                     now = self._clock.monotonic()

@@ -9,8 +9,9 @@ from handlers.base import Answer
 from handlers.np6 import client
 from handlers.np6.wire import segment_list
 from handlers.statuses import Row, row_of
+from service.cli.called import AccountOption, is_success
 from service.cli.failures import CommandError
-from service.cli.np6.account import AccountOption, called, is_success, target_of
+from service.cli.np6.naming import called, target_of
 from service.cli.options import ConfigOption, JsonOption
 from service.cli.output import counted, print_json, print_table
 

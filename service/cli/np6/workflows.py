@@ -10,9 +10,11 @@ import typer
 
 from handlers.base import Answer, Reply, Request
 from handlers.np6 import client
-from handlers.np6.execution import End, end_of_call, end_of_execution, execution_body, item_of
+from handlers.np6.execution import end_of_execution, execution_body, item_of
+from handlers.statuses import End, end_of_call
+from service.cli.called import AccountOption, Called, is_success, printable
 from service.cli.failures import CommandError, ExitCode
-from service.cli.np6.account import AccountOption, Called, called, is_success, printable, target_of
+from service.cli.np6.naming import called, target_of
 from service.cli.options import ConfigOption, JsonOption
 from service.cli.output import print_json, print_table
 

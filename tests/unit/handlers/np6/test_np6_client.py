@@ -77,13 +77,13 @@ def test_every_addressable_target_is_one_part_of_the_path(target: str) -> None:
 def test_a_key_that_cannot_stand_in_a_header(secret: str) -> None:
     """The error names the fault and never the key."""
     with pytest.raises(ValueError, match="printable") as caught:
-        client.credentials(secret)
+        client.credentials({"api_key": secret})
     assert "k1" not in str(caught.value)
 
 
 def test_the_key_goes_into_its_header() -> None:
     """The account's key is sent as X-Key."""
-    assert client.credentials("k-123") == {"X-Key": "k-123"}
+    assert client.credentials({"api_key": "k-123"}) == {"X-Key": "k-123"}
 
 
 @pytest.mark.parametrize("target", SAFE_TARGETS)

@@ -3,6 +3,7 @@
 import pytest
 
 from handlers.base import Answer, Failure, FailureKind
+from service.app import PLATFORMS
 from service.checking.accounts import judge
 from service.config import Np6Account, Secret
 from service.findings import Severity
@@ -27,7 +28,7 @@ ACCOUNT = Np6Account(name="main", platform="np6", base_url="https://np6.example.
 )
 def test_each_status_is_judged(status: int, severity: Severity, told: str) -> None:
     """Only what proves that the key was accepted is fine; each other one says what to do."""
-    finding = judge(ACCOUNT, Answer(status, {}, b"somebody@example.org"))
+    finding = judge(ACCOUNT, PLATFORMS["np6"], Answer(status, {}, b"somebody@example.org"))
     assert finding.severity is severity
     assert told in str(finding)
     assert str(status) in finding.problem
@@ -37,7 +38,7 @@ def test_each_status_is_judged(status: int, severity: Severity, told: str) -> No
 @pytest.mark.parametrize("kind", FailureKind)
 def test_without_an_answer_the_account_fails(kind: FailureKind) -> None:
     """With the address, what happened, and the key of the configuration to look at."""
-    finding = judge(ACCOUNT, Failure(kind, "what happened"))
+    finding = judge(ACCOUNT, PLATFORMS["np6"], Failure(kind, "what happened"))
     assert finding.severity is Severity.ERROR
     assert "https://np6.example.org: what happened" in finding.problem
     assert "accounts.main." in (finding.remedy or "")

@@ -123,7 +123,7 @@ http: {listen: "8080"}
 acounts: {}
 accounts:
   main: {platform: np6, base_url: "http://api.example", api_key: s3cret, limits: {max_in_flight: 0}}
-  crm: {platform: apsis}
+  crm: {platform: brevo}
 lanes:
   Toys:
     handler: np6.toys
@@ -154,7 +154,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(loading) -> None:
         "f.yaml:10:25 accounts.main.base_url: expected an https URL; http is allowed on loopback alone",
         "f.yaml:10:57 accounts.main.api_key: expected {env: NAME} or {file: PATH}",
         "f.yaml:10:83 accounts.main.limits.max_in_flight: expected a whole number, at least 1",
-        'f.yaml:11:9 accounts.crm.platform: there is no platform "apsis"; platforms of this version: np6',
+        'f.yaml:11:9 accounts.crm.platform: there is no platform "brevo"; platforms of this version: np6',
         "f.yaml:13:3 lanes.Toys: a lane's name has small letters",
         "f.yaml:13:3 lanes.Toys.target: is required: an expression",
         'f.yaml:15:5 lanes.Toys.account: there is no account "mian"; accounts: main, crm',
@@ -167,7 +167,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(loading) -> None:
         'f.yaml:20:5 lanes.Toys.dry_run: expected true or false, not "yes"',
         'f.yaml:21:12 lanes.second.handler: there is no handler "np6.workflows"; handlers of this version: np6.toys',
         "f.yaml:21:50 lanes.second.topics: expected a list with at least 1",
-        'f.yaml:24:5 lanes.third.account: np6.toys needs an account on np6; "crm" is on apsis',
+        'f.yaml:24:5 lanes.third.account: np6.toys needs an account on np6; "crm" is on brevo',
         "f.yaml:22:3 lanes.third.target: is required: an expression",
     ]
     missing = [start for start in expected if not any(fault.startswith(start) for fault in faults)]

@@ -231,8 +231,8 @@ async def test_an_outage_ends_the_run(call: Call, sandbox: SandboxServer) -> Non
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, "the platform refuses the key (401); see accounts.main.api_key. 2 targets not read to the end"),
-        (403, "the key may not do this (403)"),
+        (401, "the platform refuses our credentials (401); see accounts.main.api_key. 2 targets not read to the end"),
+        (403, "the account may not do this (403)"),
         (405, "this is not where the platform's API is (405)"),
     ],
 )

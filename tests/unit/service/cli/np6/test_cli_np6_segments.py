@@ -61,8 +61,8 @@ async def test_what_is_no_target_is_not_asked_for(call: Call, sandbox: SandboxSe
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (401, "the platform refuses the key (401); see accounts.main.api_key"),
-        (403, "the key may not do this (403); ask the platform for the right"),
+        (401, "the platform refuses our credentials (401); see accounts.main.api_key"),
+        (403, "the account may not do this (403); ask the platform for the right"),
         (405, "this is not where the platform's API is (405); see accounts.main.base_url"),
         (302, "this is not where the platform's API is (302); see accounts.main.base_url"),
         (429, "the platform asks for patience (429); try again later"),

@@ -61,7 +61,7 @@ async def test_a_copy_as_a_table(call: Call, sandbox: SandboxServer) -> None:
         (Step(status=200, body="<html>"), "has made a copy of workflow 42, but its answer cannot be read"),
         (Step(status=200, body="[]"), "has made a copy of workflow 42, but its answer cannot be read"),
         (503, "the platform asks for patience (503); try again later. Nothing was copied."),
-        (401, "refuses the key (401); see accounts.main.api_key. Nothing was copied."),
+        (401, "refuses our credentials (401); see accounts.main.api_key. Nothing was copied."),
         (400, "the platform refused (400). Nothing was copied."),
         (404, "the platform does not know it (404). It says so of workflow 42; nothing was done."),
     ],
@@ -169,7 +169,7 @@ async def test_what_nobody_knows_is_in_doubt(call: Call, sandbox: SandboxServer,
     [
         (429, "the platform asks for patience (429); try again later. Nothing was executed."),
         (503, "the platform asks for patience (503); try again later. Nothing was executed."),
-        (401, "refuses the key (401); see accounts.main.api_key. Nothing was executed."),
+        (401, "refuses our credentials (401); see accounts.main.api_key. Nothing was executed."),
         (415, "this is not where the platform's API is (415); see accounts.main.base_url. Nothing was executed."),
         (
             Step(status=400, body='{"Message": "bad node"}'),

@@ -1,4 +1,4 @@
-"""The account that a command calls, and what is said of its answers."""
+"""The account that a command calls by hand, and what is said of its answers."""
 
 import time
 from collections.abc import Mapping
@@ -10,18 +10,17 @@ from msgspec import Struct
 
 from contracts.masking import mask_detail
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
-from handlers.np6 import client
-from handlers.np6.wire import platform_text
+from handlers.platforms import Platform
 from handlers.statuses import Row, request_id, row_of
-from service.app import KINDS, PLATFORMS, SecretCredentials
+from service.app import KINDS, PLATFORMS
 from service.cli.failures import CommandError, ExitCode
+from service.clock import SystemClock
 from service.config import Account, Configuration, load
 from service.delivery.retry import retry_after_s
-from service.telemetry import SecretStrings
+from service.transport.access import Access, access_to, secrets_of, send_once
 from service.transport.http import HttpTransport
 from service.transport.reaching import policy_of, tls_of
-
-PLATFORM = "np6"
+from service.transport.tokens import NoTokenError, TokenRefusedError
 
 # What is shown to a person may be longer than what a lane reads: a whole workflow.
 _MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -32,18 +31,20 @@ AccountOption = Annotated[
         "--account",
         "-a",
         metavar="NAME",
-        help="The account to call. May be left out where the file has one of NP6.",
+        help="The account to call. May be left out where the file has one of the platform.",
         show_default=False,
     ),
 ]
 
 
 class Called(Struct, frozen=True):
-    """An account of the configuration and the headers that carry its key."""
+    """An account of the configuration, and how calls to it prove who makes them."""
 
     config: Configuration
     account: Account
-    credentials: Mapping[str, str]
+    platform: Platform
+    access: Access
+    secrets: list[str]  # all that have been read so far
 
     @property
     def name(self) -> str:
@@ -51,10 +52,13 @@ class Called(Struct, frozen=True):
         return self.account.name
 
     async def ask(self, request: Request) -> Reply:
-        """Send once, and not again."""
+        """Send once, and not again but with a new token where the old one had ended. Raises CommandError."""
         policy = policy_of(self.account, max_connections=1, max_body_bytes=_MAX_BODY_BYTES)
         async with HttpTransport(policy, tls_of(self.account)) as transport:
-            return await transport.send(request, self.credentials)
+            try:
+                return await send_once(transport, self.access, request)
+            except (NoTokenError, TokenRefusedError) as error:
+                raise CommandError(str(error)) from None
 
     def trouble(self, reply: Reply, *, advise: bool = True) -> str:
         """Why a reply is no success, with the platform's own words, masked, and (``advise``) what to do."""
@@ -63,7 +67,7 @@ class Called(Struct, frozen=True):
             problem = f"{self.account.base_url}: {reply.detail}"
             remedy: str | None = _remedy(reply, place)
         else:
-            problem, remedy = _problem(reply, place)
+            problem, remedy = _problem(reply, place, self.platform)
             if said := self.words(reply):
                 problem += f": {said}"
             if named := request_id(reply):
@@ -72,26 +76,24 @@ class Called(Struct, frozen=True):
 
     def words(self, answer: Answer) -> str | None:
         """The platform's own words in an error, masked; None if there are none in a known field."""
-        text = platform_text(answer.body)
+        text = self.platform.text(answer.body)
         return None if text is None else self.masked(text)
 
     def masked(self, text: str) -> str:
         """Text of the platform's as it may be shown."""
-        return printable(mask_detail(text, self.credentials.values()))
+        return printable(mask_detail(text, self.secrets))
 
 
-def called(config: Path, account: str | None) -> Called:
-    """The account that the options name. Raises ConfigurationError, SecretError, CommandError."""
+def called(config: Path, account: str | None, platform: str) -> Called:
+    """The account that the options name, of a platform. Raises ConfigurationError, SecretError, CommandError."""
     configuration = load(config, KINDS)
-    chosen = _chosen(configuration, account)
-    return Called(configuration, chosen, SecretCredentials(chosen.api_key, PLATFORMS[PLATFORM], SecretStrings()).read())
-
-
-def target_of(text: str, hint: str = "TARGET") -> str:
-    """The target, if it can stand in a path. Raises BadParameter."""
-    if not client.addressable(text):
-        raise typer.BadParameter(f"{text!r} is no target id", param_hint=hint)
-    return text
+    known = PLATFORMS[platform]
+    chosen = _chosen(configuration, account, known)
+    for secret in secrets_of(chosen, known).values():
+        secret.read()  # told before anything is asked or sent
+    secrets: list[str] = []
+    access = access_to(chosen, known, clock=SystemClock(), keep_secret=secrets.append)
+    return Called(configuration, chosen, known, access, secrets)
 
 
 def printable(text: str) -> str:
@@ -104,17 +106,18 @@ def is_success(reply: Reply) -> bool:
     return isinstance(reply, Answer) and row_of(reply.status) is Row.DONE
 
 
-def _chosen(configuration: Configuration, name: str | None) -> Account:
-    ours = {key: account for key, account in configuration.accounts.items() if account.platform == PLATFORM}
+def _chosen(configuration: Configuration, name: str | None, platform: Platform) -> Account:
+    ours = {key: account for key, account in configuration.accounts.items() if account.platform == platform.name}
     if name is not None:
         if name in ours:
             return ours[name]
-        other = "is not of NP6" if name in configuration.accounts else "is not in the file"
-        raise CommandError(f"--account {name}: {other}; of NP6 it has: {_names(ours)}", ExitCode.USAGE)
+        other = f"is not of {platform.title}" if name in configuration.accounts else "is not in the file"
+        problem = f"--account {name}: {other}; of {platform.title} it has: {_names(ours)}"
+        raise CommandError(problem, ExitCode.USAGE)
     if len(ours) == 1:
         return next(iter(ours.values()))
     if not ours:
-        raise CommandError("the file has no account of NP6", ExitCode.USAGE)
+        raise CommandError(f"the file has no account of {platform.title}", ExitCode.USAGE)
     raise CommandError(f"say which account, with --account; the file has: {_names(ours)}", ExitCode.USAGE)
 
 
@@ -136,14 +139,15 @@ def _remedy(failure: Failure, place: str) -> str:
             assert_never(failure.kind)
 
 
-def _problem(answer: Answer, place: str) -> tuple[str, str | None]:
+def _problem(answer: Answer, place: str, platform: Platform) -> tuple[str, str | None]:
     """What is the case, and what to do."""
     status = answer.status
     match row_of(status):
-        case Row.CREDENTIALS:
-            return f"the platform refuses the key ({status})", f"see {place}.api_key"
+        case _ if platform.refuses(answer):
+            keys = " and ".join(f"{place}.{key}" for key in platform.secrets)
+            return f"the platform refuses our credentials ({status})", f"see {keys}"
         case Row.FORBIDDEN:
-            return f"the key may not do this ({status})", "ask the platform for the right"
+            return f"the account may not do this ({status})", "ask the platform for the right"
         case Row.THROTTLED:
             return f"the platform asks for patience ({status})", f"try again {_later(answer)}"
         case Row.MISDIRECTED:

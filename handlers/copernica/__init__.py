@@ -1,0 +1,1 @@
+"""Copernica: imports into a database of profiles."""
