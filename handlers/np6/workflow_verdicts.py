@@ -99,20 +99,14 @@ def _judge_items(answer: Answer, ids: Sequence[str]) -> BatchVerdict:
         Settle(_DELIVERED, None, None, id_) if item.type is _SUCCESS else _judge_item(item, id_, reference)
         for item, id_ in zip(items, ids, strict=False)
     ]
-    missing = len(ids) - len(items)
-    if missing:
+    if len(items) < len(ids):
         detail = f"{len(items)} items in the answer to {len(ids)}"
         ends += [InDoubt(detail, id_) for id_ in ids[len(items) :]]
     return ends
 
 
 def _judge_item(item: ExecutionItem, id_: str, reference: str | None) -> Settle | InDoubt:
-    match item.type:
-        case ItemType.SUCCESS:
-            return Settle(Outcome.DELIVERED, None, None, id_)
-        case ItemType.ERROR:
-            return Settle(Outcome.REJECTED, Reason.REFUSED, item.text, reference or id_)
-        case ItemType.UNKNOWN:
-            return InDoubt("an item of the answer is neither a success nor an error", id_)
-        case _:
-            assert_never(item.type)
+    """An item that is no success."""
+    if item.type is ItemType.ERROR:
+        return Settle(Outcome.REJECTED, Reason.REFUSED, item.text, reference or id_)
+    return InDoubt("an item of the answer is neither a success nor an error", id_)

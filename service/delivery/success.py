@@ -6,6 +6,8 @@ the operation's failure before: what succeeded before an outage says nothing of 
 breaker needs a while to see an outage behind many successes. One memory per account, one per lane.
 """
 
+from math import inf
+
 LOOK_BACK_S = 60.0
 
 
@@ -20,9 +22,9 @@ class Successes:
 
     def __init__(self) -> None:
         self._last: object = None
-        self._last_s = float("-inf")
+        self._last_s = -inf
         self._before: object = None
-        self._before_s = float("-inf")
+        self._before_s = -inf
 
     def record(self, operation: object, now: float) -> None:
         """A request of ``operation`` succeeded. Operations are told apart by identity."""
@@ -31,7 +33,7 @@ class Successes:
             self._last = operation
         self._last_s = now
 
-    def others_succeed(self, operation: object, now: float, since: float = float("-inf")) -> bool:
+    def others_succeed(self, operation: object, now: float, since: float = -inf) -> bool:
         """Whether another operation than this one succeeded within the last 60 s, and after ``since``."""
         last_s = self._before_s if operation is self._last else self._last_s
         return now - last_s <= LOOK_BACK_S and last_s > since

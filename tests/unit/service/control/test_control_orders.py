@@ -60,15 +60,26 @@ def test_who_and_why_are_told() -> None:
     assert Pause(*BY, account="main").describe().startswith("account main paused by ops@host: mending")
 
 
-@pytest.mark.parametrize("value", [b"{", b'{"version":2}', b'{"version":1,"action":"halt"}', b"\xff", b"[]"])
-@pytest.mark.parametrize("key", [LaneKey("vip"), AccountKey("main")])
-def test_an_order_that_cannot_be_read_pauses(key: Key, value: bytes) -> None:
+UNREADABLE = "paused by unknown: an order that cannot be read; give it anew"
+NEWER = "paused by unknown: an order of version 2, newer than this process knows"
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (b'{"version":2}', NEWER),
+        *((value, UNREADABLE) for value in (b"{", b'{"version":1,"action":"halt"}', b"\xff", b"[]")),
+    ],
+)
+@pytest.mark.parametrize(("key", "whose"), [(LaneKey("vip"), ""), (AccountKey("main"), "account main ")])
+def test_an_order_that_cannot_be_read_pauses(key: Key, whose: str, value: bytes, why: str) -> None:
     """Of a newer version, or damaged: it may have been one to stop, and nobody is harmed by a lane that asks."""
     orders = Orders()
-    orders.apply(encode_key(key), value)
+    assert orders.apply(encode_key(key), value) == Change(Effect.SWITCHED, key, None)
     pause = orders.pause_of("vip", "main")
     assert pause is not None
-    assert "version 2, newer" in pause.describe() or "cannot be read" in pause.describe()
+    assert pause.describe() == whose + why
+    assert orders.account_pause("main") == (pause if whose else None)
     orders.apply(encode_key(key), encode_order(RESUME))
     assert orders.pause_of("vip", "main") is None
 
@@ -100,6 +111,8 @@ def test_what_a_record_changes_is_told() -> None:
     assert orders.apply(b"account/a", encode_order(RESUME)) == Change(Effect.RESUMED, AccountKey("a"), RESUME)
     release = Release(*BY)
     assert orders.apply(b"guard/vip", encode_order(release)) == Change(Effect.RELEASED, GuardKey("vip"), release)
+    loss, key = Loss(1, 2, *BY), LossKey("vip", "t", 0)
+    assert orders.apply(encode_key(key), encode_order(loss)) == Change(Effect.LOSS_ACCEPTED, key, loss)
     assert orders.apply(b"something/else", b"{}") is None
     assert orders.apply(None, b"{}") is None
 

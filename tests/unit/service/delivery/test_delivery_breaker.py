@@ -1,5 +1,7 @@
 """The breaker of an account."""
 
+import random
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -56,6 +58,27 @@ def test_successes_older_than_the_window_do_not_hide_failures() -> None:
     for index in range(10):
         breaker.record(NOW + 10 + index / 10, failed=True)
     assert breaker.state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_counts_like_a_list(seed: int) -> None:
+    """The running counts agree with counting all answers of the last ten buckets each time, whatever the window."""
+    chance = random.Random(seed)
+    policy = BreakerPolicy(window_s=20.0, min_requests=8, failing_share=0.4)
+    breaker, now = Breaker(policy), chance.uniform(0, 50)
+    answers: list[tuple[int, bool]] = []
+    for _ in range(300):
+        now += chance.choice((0.0, 0.1, 0.7, 1.9, 2.0, 6.0, 19.0))
+        failed = chance.random() < 0.35
+        answers.append((int(now / 2), failed))
+        recent = [failed for bucket, failed in answers if bucket > int(now / 2) - 10]
+        breaker.record(now, failed=failed)
+        opens = any(recent) and len(recent) >= 8 and sum(recent) >= 0.4 * len(recent)
+        assert (breaker.state is BreakerState.OPEN) == opens
+        if opens:
+            assert breaker.start(now + 5)
+            breaker.record(now + 5, failed=False, probe=True)
+            answers.clear()
 
 
 def test_nothing_starts_while_it_is_open() -> None:
@@ -117,6 +140,11 @@ def test_a_probe_that_tells_nothing_leaves_the_place_to_another() -> None:
     breaker.abandon_probe(NOW + 6)
     assert breaker.may_start(NOW + 6)
     assert breaker.start(NOW + 6)
+
+
+def test_while_it_is_closed_no_request_is_the_probe() -> None:
+    """Its answer is one of many."""
+    assert Breaker().start(NOW) is False
 
 
 def test_tripping_opens_at_once() -> None:

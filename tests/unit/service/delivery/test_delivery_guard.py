@@ -60,6 +60,16 @@ def test_resume_empties_the_window() -> None:
     assert guard.record(Reason.REFUSED)
 
 
+def test_a_resume_forgets_every_refusal() -> None:
+    """Not one of those before it counts towards the share of those after."""
+    guard = Guard(GuardPolicy(dead_letters=0.2, of_last=200))
+    for _ in range(60):
+        guard.record(Reason.REFUSED)
+    guard.resume()
+    assert guard.tripped is False
+    assert not any(guard.record(reason) for reason in (*[Reason.REFUSED] * 10, *[None] * 40))
+
+
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason not in GUARDED])
 def test_other_ends_are_no_refusals(reason: Reason) -> None:
     """Only not_found, refused and unconfirmed count."""

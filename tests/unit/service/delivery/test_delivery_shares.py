@@ -18,6 +18,11 @@ def test_weights_count_all_lanes_run_here_or_not() -> None:
     assert told == [pytest.approx(1 / 16)]
 
 
+def test_a_part_is_never_more_than_the_whole() -> None:
+    """Where partitions were added of which the lane's count is not told yet; a size that is not known is ours."""
+    assert [part_of(14, 12), part_of(12, 12), part_of(3, 0), part_of(0, 0)] == [1.0, 1.0, 1.0, 0.0]
+
+
 def test_it_is_told_at_each_assignment_and_not_otherwise() -> None:
     """Given back, dealt out anew; the same again is no news."""
     told: list[float] = []

@@ -35,6 +35,14 @@ def test_successes_count_for_sixty_seconds() -> None:
     assert not successes.others_succeed(object(), 70.1)
 
 
+def test_what_succeeded_before_an_operation_failed_says_nothing() -> None:
+    """Only a success after it does, not one of the same moment."""
+    successes = Successes()
+    successes.record(object(), 10.0)
+    assert successes.others_succeed(object(), 11.0, since=9.9)
+    assert not successes.others_succeed(object(), 11.0, since=10.0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 40)), max_size=20), st.integers(0, 3), st.floats(0, 80))
 def test_two_are_enough(history: list[tuple[int, float]], asked: int, later: float) -> None:
     """The two that are remembered tell the same as the whole history would."""
