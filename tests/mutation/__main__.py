@@ -20,7 +20,7 @@ from typing import NamedTuple
 from mutmut.mutation.file_mutation import MutatedFile, mutate_file_contents
 from mutmut.utils.format_utils import get_mutant_name
 
-from tests.mutation.rules import RULES
+from tests.mutation.rules import RULES, unlisted
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / ".cache" / "mutants"
@@ -75,6 +75,8 @@ def main() -> int:
             return 2
         scores.append(score)
         _tell(score)
+    if given.only == [""] and (missing := unlisted(ROOT)):
+        print(f"\nPure by their own word, and not in tests/mutation/rules.py: {', '.join(missing)}")
     if given.report:
         given.report.write_text(json.dumps([score._asdict() for score in scores], indent=1))
     mutants, killed = sum(score.all for score in scores), sum(score.all - len(score.survivors) for score in scores)
