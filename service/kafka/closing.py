@@ -29,7 +29,9 @@ async def end_within(closing: Coroutine[Any, Any, object], within_s: float) -> N
         raise asyncio.CancelledError
     if not task.done():
         raise TimeoutError
-    task.result()
+    # Cancelled by nobody of ours: aiokafka waits for tasks of its own that have been cancelled already.
+    if not task.cancelled():
+        task.result()
 
 
 def _take_exception(task: "asyncio.Future[object]") -> None:

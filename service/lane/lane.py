@@ -172,8 +172,10 @@ class Lane:
     async def _close(self) -> None:
         self._assigning.end()
         self._state.stopped(self._stopped_for)
-        await self._closed(self.core.group.stop(within_s=_CLOSE_S))
-        await self._closed(end_within(self._client.close(), _CLOSE_S))
+        try:
+            await self._closed(self.core.group.stop(within_s=_CLOSE_S))
+        finally:
+            await self._closed(end_within(self._client.close(), _CLOSE_S))
 
     async def _closed(self, closing: Coroutine[Any, Any, None]) -> None:
         try:

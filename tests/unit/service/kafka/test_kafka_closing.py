@@ -62,3 +62,19 @@ async def test_what_a_client_raises_is_raised() -> None:
     client = Client()
     await end_within(client.stop(), 5)
     assert client.ended
+
+
+async def test_a_task_of_the_clients_own_that_was_cancelled_is_no_cancellation_of_ours() -> None:
+    """Its coordination was ended before: whoever closes it goes on, and closes what is behind it."""
+
+    async def coordinating() -> None:
+        await asyncio.Event().wait()
+
+    coordination = asyncio.create_task(coordinating())
+    await asyncio.sleep(0)
+    coordination.cancel()
+
+    async def stop() -> None:
+        await coordination
+
+    await end_within(stop(), 5)
