@@ -17,6 +17,9 @@ KEY_HEADER = "X-Key"
 # Without it the platform answers 411 to a POST that has no body.
 _NO_BODY = (("Content-Length", "0"),)
 _READ = (("Accept", "application/json"),)
+IMPORT_MEDIA_TYPE = "application/vnd.mperf.v8.import.v1+json"
+_READ_IMPORT = (("Accept", IMPORT_MEDIA_TYPE),)
+_SEND_IMPORT = (("Content-Type", "application/json"), *_READ_IMPORT)
 WORKFLOW_MEDIA_TYPE = "application/vnd.np6.cm.workflow-v4"
 _WORKFLOW = (("Content-Type", WORKFLOW_MEDIA_TYPE), ("Accept", WORKFLOW_MEDIA_TYPE))
 
@@ -77,6 +80,21 @@ def duplicate_workflow(workflow: int) -> Request:
 def execute_once(workflow: int, body: bytes) -> Request:
     """Executes a workflow for the one object ``body``: 200, one item. Not to be repeated blindly."""
     return Request("POST", f"/scripting/workflows/{workflow:d}/execution", _WORKFLOW, body)
+
+
+def imports() -> Request:
+    """Lists the account's imports: 200, a list of definitions."""
+    return Request("GET", "/imports", _READ_IMPORT)
+
+
+def import_of(import_id: int) -> Request:
+    """Reads the definition of an import: 200."""
+    return Request("GET", f"/imports/{import_id:d}", _READ_IMPORT)
+
+
+def create_import(body: bytes) -> Request:
+    """Makes an import of a definition: 200 or 201, the definition with its id. Not to be repeated blindly."""
+    return Request("POST", "/imports", _SEND_IMPORT, body)
 
 
 def probe(api_version: int = 0) -> Request:

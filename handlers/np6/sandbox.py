@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from handlers.np6 import sandbox_imports as imports
 from handlers.np6.sandbox_notifications import BadQuery, Row, listed, made_rows
 from handlers.np6.sandbox_workflows import (
     MEDIA_TYPE,
@@ -36,8 +37,10 @@ _OF_WORKFLOWS = {
     ("POST", "duplication"): "duplicate",
 }
 _EXECUTING = ("execute", "executions")
+_OF_IMPORTS = frozenset(imports.KINDS.values())
 _JSON = {"Content-Type": "application/json"}
 _WORKFLOW = {"Content-Type": MEDIA_TYPE}
+_IMPORT = {"Content-Type": imports.MEDIA_TYPE}
 
 
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +72,8 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
     refused_receivers: set[str] = set()  # the item of their execution is of type error, inside a 200
     bad_receivers: set[str] = set()  # a request that names one is a 400 as a whole
     max_executions: int | None = None  # a request with more is a 413
+    import_looks: int = 2  # an import's execution has ended at this look
+    imports_fail: bool = False  # and in state 2
     items: Literal["each", "short", "long", "other"] = "each"  # of the answer to several executions: one too few,
     # one too many, or of a type that nobody knows
 
@@ -84,8 +89,11 @@ class Np6Sandbox:
 
     def subject(self, method: str, path: str) -> Subject:
         """``join``, ``leave`` or ``get`` with target and segment, ``notifications`` with the target, ``execute``,
-        ``executions`` or ``duplicate`` with the workflow; ``unsupported`` for another method there."""
+        ``executions`` or ``duplicate`` with the workflow, an
+        import's calls with its id; ``unsupported`` for another method there."""
         parts = path.split("/")
+        if parts[1:2] == ["imports"]:
+            return _import_subject(method, parts[2:])
         if len(parts) not in (4, 5) or parts[1] != "targets" or parts[3] != "segments":
             return _other_subject(method, parts)
         target = unquote(parts[2]) if "%" in parts[2] else parts[2]
@@ -128,6 +136,8 @@ class Np6Sandbox:
             return known.notifications(subject, added)
         if subject.kind in (*_EXECUTING, "duplicate"):
             return known.workflow(subject, body, now, added, items)
+        if subject.kind in _OF_IMPORTS:
+            return known.importing(subject, body, added)
         segment = _int32(subject.entity)
         if not known.knows(subject, segment):
             return known.error(404, "Target or segment unknown", added)
@@ -161,6 +171,7 @@ class Np6Sandbox:
         for known in self._accounts.values():
             known.segments.clear()
             known.workflows.clear()
+            known.imports = imports.Imports()
             known.window_end = 0.0
 
     def _account(self, name: str) -> "_Account":
@@ -177,6 +188,7 @@ class _Account:
         self.rules = rules
         self.segments: dict[str, set[int]] = {}
         self.workflows = Workflows(remember=remember)
+        self.imports = imports.Imports()
         self.window_end = 0.0
         self._window_left = 0
 
@@ -232,6 +244,31 @@ class _Account:
         answered, effect = self._execute(workflow, executions[:items] if several else executions, now)
         answer = msgspec.json.encode(_miscounted(answered, rules.items) if several else answered[0])
         return PlatformAnswer(200, {**added, **_WORKFLOW}, answer, effect=effect)
+
+    def importing(self, subject: Subject, body: bytes, added: dict[str, str]) -> PlatformAnswer:
+        """Lists, shows, makes and executes imports. The state is that of the last execution, and has no row counts."""
+        held, number = self.imports, _int32(subject.entity)
+        if subject.kind == "imports":
+            return PlatformAnswer(200, {**added, **_IMPORT}, msgspec.json.encode(list(held.definitions.values())))
+        try:
+            if subject.kind == "create_import":
+                return PlatformAnswer(201, {**added, **_IMPORT}, msgspec.json.encode(held.create(body)), effect=True)
+            if number is None or number not in held.definitions:
+                return self.error(404, "Import unknown", added)
+            if subject.kind == "execute_import":
+                held.execute(number, body)
+                return PlatformAnswer(204, added, effect=True)
+        except imports.BadDefinition as error:
+            return self.error(400, str(error), added)
+        if subject.kind == "put_source":
+            held.put(number, body)
+            return PlatformAnswer(204, added, effect=True)
+        if subject.kind == "import":
+            return PlatformAnswer(200, {**added, **_IMPORT}, msgspec.json.encode(held.definitions[number]))
+        state = held.state(number, self.rules.import_looks, fails=self.rules.imports_fail)
+        if state is None:
+            return self.error(404, "No execution", added)
+        return PlatformAnswer(200, {**added, **_JSON}, msgspec.json.encode({"state": state}))
 
     def _execute(
         self, workflow: int, executions: list[dict[str, Any]], now: float
@@ -302,6 +339,7 @@ class _Account:
             "targets": len(self.segments),
             "assignments": sum(map(len, self.segments.values())),
             "executions": len(self.workflows.performed),
+            "imports": len(self.imports.definitions),
         }
 
     def state(self) -> dict[str, Any]:
@@ -321,6 +359,8 @@ def _fault_of_form(method: str, subject: Subject, headers: Mapping[str, str], bo
         return 411, "Length required"
     executing = subject.kind in _EXECUTING
     wanted = MEDIA_TYPE if executing else "application/json"
+    if subject.kind == "put_source":
+        wanted = "application/octet-stream"
     if (body or executing) and _media_type(headers) != wanted:
         return 415, "Unsupported media type"
     return None
@@ -356,6 +396,14 @@ def _other_subject(method: str, parts: list[str]) -> Subject:
             return Subject(kind, None, parts[3])
         return _UNSUPPORTED if any(name == parts[4] for _, name in _OF_WORKFLOWS) else _OTHER
     return _OTHER
+
+
+def _import_subject(method: str, parts: list[str]) -> Subject:
+    try:
+        kind, number = imports.kind_of(method, parts)
+    except KeyError:
+        return _OTHER
+    return _UNSUPPORTED if kind is None else Subject(kind, None, number)
 
 
 def _int32(entity: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 import typer
 
+from service.cli.np6.imports import app as imports_app
 from service.cli.np6.notifications import notifications as list_notifications
 from service.cli.np6.segments import segments as list_segments
 from service.cli.np6.workflows import app as workflows_app
@@ -13,5 +14,6 @@ app = typer.Typer(
 app.command("segments")(list_segments)
 app.command("notifications")(list_notifications)
 app.add_typer(workflows_app, name="workflows")
+app.add_typer(imports_app, name="imports")
 
 __all__ = ["app"]

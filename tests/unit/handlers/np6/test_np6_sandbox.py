@@ -185,7 +185,12 @@ def test_accounts_are_apart() -> None:
     sandbox = Np6Sandbox()
     ask(sandbox, "POST", "/targets/T/segments/5", account="a")
     assert ask(sandbox, "GET", "/targets/T/segments", account="b").body == b"[]"
-    assert sandbox.state(None)["accounts"]["a"] == {"targets": 1, "assignments": 1, "executions": 0}
+    assert sandbox.state(None)["accounts"]["a"] == {
+        "targets": 1,
+        "assignments": 1,
+        "executions": 0,
+        "imports": 0,
+    }
 
 
 def test_rules_change_one_by_one_and_survive_a_reset() -> None:
