@@ -184,7 +184,13 @@ class Judge:
             str(self._stage.directory / "r0.yaml"),
             "--json",
         ]
-        done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+        try:
+            done = await asyncio.to_thread(
+                subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=900
+            )
+        except subprocess.TimeoutExpired:
+            self.findings.blame("audit", "it did not end within a quarter of an hour")
+            return "no answer"
         if done.returncode:
             self.findings.blame("audit", (done.returncode, done.stdout[-1500:], done.stderr[-500:]))
         return done.stdout

@@ -13,13 +13,14 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
 
 from handlers.sandbox import SandboxServer
 from handlers.sandbox.outages import Mode, Outage
 from service.localkafka import Cluster
 from tests.chaos.entry import BUG_VARIABLE, WIRE_VARIABLE
 from tests.chaos.events import LANES, Events, platform
-from tests.chaos.judging import Judge
+from tests.chaos.judging import Judge, Judged
 from tests.chaos.plan import LEAST_ALIVE, OF_REPLICAS, WIRED, Fault, Kind, Plan
 from tests.chaos.proxy import Wire
 from tests.chaos.replicas import Replica, chaos_stage
@@ -27,7 +28,6 @@ from tests.chaos.report import Report
 from tests.chaos.verdict import Findings, Trouble, recovery_s, still_s
 from tests.chaos.watching import Watch
 from tests.chaos.weather import Weather
-from tests.support.kafka import _partitions
 from tests.support.oracle import until
 
 _LANES: dict[str, dict[str, Any]] = {
@@ -44,6 +44,8 @@ _BROKER_RECOVERS_S = 15.0
 _FEW_BYTES = "100"
 _STARTS_WITHIN_S = 90.0
 _TELL_EVERY_S = 30.0
+# Longer than the brokers may be away.
+_PUBLISHED_WITHIN_MS = 180_000
 _OTHERS_WITHIN_S = 20.0
 
 
@@ -178,7 +180,12 @@ class Run:
             self.options.count,
             self.options.duration_s,
         )
-        producer = AIOKafkaProducer(bootstrap_servers=self._servers, enable_idempotence=True, linger_ms=5)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._servers,
+            enable_idempotence=True,
+            linger_ms=5,
+            request_timeout_ms=_PUBLISHED_WITHIN_MS,
+        )
         await producer.start()
         try:
             while events.count < count:
@@ -228,7 +235,8 @@ class Run:
                 async with self._brokers_lock:
                     await self._befall_broker(fault)
             case Kind.REFUSAL:
-                await self._refuse_results(fault)
+                async with self._brokers_lock:
+                    await self._refuse_results(fault)
 
     async def _others_at_work(self, but: Replica) -> None:
         """Where processes start slowly a fault waits a little, or nobody would ever be at work."""
@@ -318,12 +326,16 @@ class Run:
         resource = ConfigResource(
             ConfigResourceType.TOPIC, self._stage.results_topic, configs={"max.message.bytes": max_bytes}
         )
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
-        await admin.start()
-        try:
-            await admin.alter_configs([resource])
-        finally:
-            await admin.close()
+        while True:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
+            try:
+                await admin.start()
+                await admin.alter_configs([resource])
+                return
+            except KafkaError:
+                await asyncio.sleep(0.5)  # the broker is on its way back
+            finally:
+                await admin.close()
 
     # -- the end
 
@@ -331,9 +343,7 @@ class Run:
         """Everything is well again: wait until all is settled, then stop every process and read to the end."""
         self._look_for_dead()
         topics = [self._stage.topic(name) for name in LANES.values()]
-        await self._watch._ends._client.set_topics([self._stage.results_topic, *topics])
-        ends = await self._watch._ends.end_offsets(await _partitions(self._watch._ends, topics))
-        wanted, last, since = sum(ends.values()), -1, time.monotonic()
+        wanted, last, since = await self._watch.written(topics), -1, time.monotonic()
         while (found := sum(map(len, self._watch.settled.values()))) < wanted:
             if found > last:
                 last, since = found, time.monotonic()
@@ -345,11 +355,13 @@ class Run:
         self._look_for_dead()
         running = [replica for replica in self._replicas if replica.wanted]
         await asyncio.gather(*(self._stopped(replica) for replica in running))
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, KafkaError):
             await self._watch.caught_up(self.options.transaction_s + 30)
         for task in self._watching:
             task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        for ended in await asyncio.gather(*self._watching, return_exceptions=True):
+            if isinstance(ended, Exception):
+                self.findings.blame("the watch failed", repr(ended))
         with suppress(AssertionError):
             await until(lambda: not self._sandbox.log.running, within_s=15, what="no request is under way")
 
@@ -358,7 +370,11 @@ class Run:
         judge = Judge(
             self.findings, self._watch, self._stage, self._sandbox, self._replicas, self._troubles, self._accounts
         )
-        judged = await judge.judge(audits=self._audits)
+        try:
+            judged = await judge.judge(audits=self._audits)
+        except Exception as error:  # noqa: BLE001 - what was found until then is told all the same
+            self.findings.blame("no verdict", repr(error))
+            judged = Judged(self._published, 0, [], "not asked")
         falls = [(fault.kind.value, at_s) for fault, at_s in self.fallen]
         return Report(
             options=self.options,

@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.chaos.books import Book, Settled
+from tests.support.kafka import _partitions
 from tests.support.oracle import Place
 from tests.support.secrecy import leaks
 
@@ -130,6 +131,15 @@ class Watch:
             for tp, end in ends.items():
                 while await self._reader.position(tp) < end:  # noqa: ASYNC110 - polls
                     await asyncio.sleep(0.05)
+
+    async def written(self, topics: list[str]) -> int:
+        """How many records stand in topics without transactions, nothing of which has been deleted."""
+        await self._ends._client.set_topics([self._topic, *topics])
+        while True:
+            try:
+                return sum((await self._ends.end_offsets(await _partitions(self._ends, topics))).values())
+            except _ERRORS:
+                await asyncio.sleep(0.5)
 
     async def sample(self, every_s: float) -> None:
         """Take down commits until cancelled; what the broker does not tell now is left out."""
