@@ -58,10 +58,12 @@ class Assigning:
         self._halt = halt
         self._client = core.means.client
         self._task: asyncio.Task[None] | None = None
+        self._over = False
         self._awake_at = self._clock.monotonic()
 
     def end(self) -> None:
-        """The lane goes down."""
+        """The lane goes down: what is assigned from now on is not taken over."""
+        self._over = True
         if self._group.assignment is not None:
             self._group.assignment.end()
         if self._task is not None:
@@ -71,6 +73,9 @@ class Assigning:
 
     def assigned(self, tps: frozenset[TopicPartition]) -> None:
         """A new generation. Nothing here awaits: records are handed out as soon as the caller does."""
+        if self._over:
+            # The consumer is being stopped, and leaves the group: whoever began to prepare now would never end.
+            return
         self._take_over(Assignment(self._group.joined(), tps, awake=self._awake))
 
     def prepare_again(self) -> None:

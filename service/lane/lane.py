@@ -137,11 +137,11 @@ class Lane:
 
     async def run(self) -> None:
         """Work until ``stop``, or until the broker refuses what the lane must write."""
-        await self._client.bootstrap()
-        for topic in self.setup.written:
-            await self._client.add_topic(topic)
-        consumer = await self.core.group.start()
         try:
+            await self._client.bootstrap()
+            for topic in self.setup.written:
+                await self._client.add_topic(topic)
+            consumer = await self.core.group.start()
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(part) for part in self._parts()]
                 consumer.subscribe(self.setup.subscribed, listener=Rebalances(self._assigning))
@@ -174,7 +174,7 @@ class Lane:
         self._state.stopped(self._stopped_for)
         try:
             await self._closed(self.core.group.stop(within_s=_CLOSE_S))
-        finally:
+        finally:  # also where this was cancelled meanwhile: what is left open would stay so
             await self._closed(end_within(self._client.close(), _CLOSE_S))
 
     async def _closed(self, closing: Coroutine[Any, Any, None]) -> None:
