@@ -173,7 +173,7 @@ async def test_a_broker_that_does_not_answer(tmp_path: Path, prefix: str) -> Non
         file = configuration(tmp_path / "f", f"127.0.0.1:{silent.getsockname()[1]}", prefix, lane("a", "s"))
         began = time.monotonic()
         findings = await checked(file, code=1)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 30
     assert "no answer within 5 s" in errors(findings, "Kafka at")[0]
 
 

@@ -181,7 +181,7 @@ async def test_a_second_signal_ends_it_at_once(stage: Stage) -> None:
         began = time.monotonic()
         service.signal(signal.SIGTERM)
         assert await code(service) == 1
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20, "it has drained"
         assert "a second signal" in service.printed()
 
 
@@ -198,7 +198,7 @@ async def test_a_signal_while_it_still_looks_for_kafka(prefix: str, tmp_path: Pa
                 began = time.monotonic()
                 service.signal(signal.SIGTERM)
                 assert await code(service) == 0
-                assert time.monotonic() - began < 4
+                assert time.monotonic() - began < 20, "it has asked all of them"
 
 
 async def test_all_lanes_stopped_by_themselves_end_it_with_1(stage: Stage) -> None:

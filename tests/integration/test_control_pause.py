@@ -14,11 +14,20 @@ from service.control.following import Follower
 from tests.support.cli import run
 from tests.support.events import Feed
 from tests.support.harness import DRAIN_S, Stage, until_state
-from tests.support.kafka import read_all
+from tests.support.kafka import produce, read_all
 from tests.support.oracle import check_each_called, check_order, until
-from tests.support.patience import patiently
+from tests.support.patience import Delays, delays, patiently
+from tests.support.workflows import Notifications, performed
+from tests.support.workflows import check_order as check_execution_order
 
 WITHIN_S = 40.0
+NOTES = 800
+FLOW: dict[str, Any] = {
+    "handler": "np6.workflows",
+    "topics": ["notes"],
+    "batch": {"max_events": 20, "linger": "20ms"},
+    "account_keys": {"limits": {"requests_per_second": 10, "max_in_flight": 4}},
+}
 # Slow enough that a backlog is there whenever it is paused.
 PACED = {"limits": {"requests_per_second": 300, "max_in_flight": 16}}
 
@@ -55,10 +64,12 @@ async def until_reported(stage: Stage, lane: str, states: list[str]) -> list[dic
         await asyncio.sleep(0.3)
 
 
-async def quiet_for(stage: Stage, seconds: float, since_s: float, *accounts: str) -> None:
+async def quiet_for(stage: Stage, seconds: float, since_s: float, machine: Delays, *accounts: str) -> None:
     """No call of these accounts starts between ``since_s`` (monotonic) and ``seconds`` from now."""
     await asyncio.sleep(seconds)  # that nothing happens is not to be polled for
-    late = [call for call in stage.calls(*accounts) if call.started_s > since_s]
+    since_s += machine.allowed_s
+    calls = [call for call in stage.sandbox.log.calls() if call.account in accounts]
+    late = [call for call in calls if call.started_s > since_s]
     assert late == [], f"{len(late)} calls, the first {late[0].started_s - since_s:.3f} s after it had to be quiet"
 
 
@@ -70,21 +81,28 @@ async def test_a_paused_lane_calls_nothing_until_it_is_resumed(
     bootstrap_servers: str, prefix: str, tmp_path: Path
 ) -> None:
     """Two processes at work on a backlog: a second after the order neither starts a call, both say by whom and why,
-    also after one of them and then both have been started anew. Resumed, each event is delivered once and in order.
-    The other lane never notices."""
-    lanes = {"lane": {}, "free": {}}
-    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, account=PACED) as stage:
+    also after one of them and then both have been started anew. Resumed, each event is delivered once and in order,
+    each workflow executed once and in order. The other lane never notices."""
+    lanes = {"lane": {}, "free": {}, "flow": FLOW}
+    sources = {"contacts": 6, "notes": 6}
+    staged = Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=sources, account=PACED)
+    async with staged as stage, delays() as machine:
         feed = Feed(100, seed=21)
         await stage.publish(feed.take(3_000))
+        await produce(bootstrap_servers, stage.topic("notes"), Notifications(50, seed=21).take(NOTES))
         first, second = stage.process("first"), stage.process("second")
         file = tmp_path / "first.yaml"
         first.start()
         second.start()
         await stage.until_called(300, "lane", within_s=WITHIN_S)
+        await until(lambda: bool(performed(stage.sandbox, "flow")), within_s=WITHIN_S, what="a workflow is executed")
+        await command(file, "pause", "flow", "--reason", "nobody is to be written to")
         told = await command(file, "pause", "lane", "--reason", "the platform is being mended")
         assert told.startswith("lane lane: paused.")
         ordered_s = time.monotonic()
-        await quiet_for(stage, 3, ordered_s + 1, "lane")
+        await quiet_for(stage, 3, ordered_s + 1, machine, "lane", "flow")
+        executed = len(performed(stage.sandbox, "flow"))
+        assert executed < NOTES, "all was executed before the pause"
         for report in await until_reported(stage, "lane", ["paused", "paused"]):
             assert "paused by " in report["reason"]
             assert "@" in report["reason"]
@@ -101,11 +119,14 @@ async def test_a_paused_lane_calls_nothing_until_it_is_resumed(
         second.start()
         await until_reported(stage, "lane", ["paused"] * 3)  # and what the dead one told last
         await stage.results.until({"free": len(feed.events)}, within_s=WITHIN_S, alive=first.must_live)
-        await quiet_for(stage, 1, ordered_s + 1, "lane")
+        await quiet_for(stage, 1, ordered_s + 1, machine, "lane", "flow")
+        assert len(performed(stage.sandbox, "flow")) == executed
         assert len(stage.results.of("lane")) < len(feed.events)
 
-        await command(file, "resume", "lane", "--reason", "mended")
-        await stage.results.until({"lane": len(feed.events)}, within_s=WITHIN_S, alive=first.must_live)
+        for lane in ("lane", "flow"):
+            await command(file, "resume", lane, "--reason", "mended")
+        wanted_results = {"lane": len(feed.events), "flow": NOTES}
+        await stage.results.until(wanted_results, within_s=WITHIN_S, alive=first.must_live)
         for process in (first, second):
             process.terminate()
         for process in (first, second):
@@ -114,6 +135,9 @@ async def test_a_paused_lane_calls_nothing_until_it_is_resumed(
             await stage.check(lane)
         check_each_called(stage.calls("lane"), wanted(feed))
         check_order(stage.calls("lane"))
+        executions = performed(stage.sandbox, "flow")
+        check_execution_order(executions)
+        assert len({one.id for one in executions}) == len(executions) == NOTES
         # Nothing was paused twice or settled in vain: calls are as many as events.
         assert len(stage.calls("lane")) == len(feed.events)
         # Those that ended in order have taken their reports back; the one that was killed has not.
@@ -123,7 +147,7 @@ async def test_a_paused_lane_calls_nothing_until_it_is_resumed(
 async def test_a_paused_account_pauses_all_its_lanes(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
     """And no other. A lane that was paused by itself stays so when its account is resumed. Time in a pause is no age:
     nothing expires in it."""
-    lanes = {"one": {"account": "main", "deadline": "3s"}, "two": {"account": "main", "deadline": "3s"}, "other": {}}
+    lanes = {"one": {"account": "main", "deadline": "6s"}, "two": {"account": "main", "deadline": "6s"}, "other": {}}
     async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes) as stage:
         feed = Feed(20, seed=22)
         file = tmp_path / "operator.yaml"
@@ -136,7 +160,7 @@ async def test_a_paused_account_pauses_all_its_lanes(bootstrap_servers: str, pre
             await stage.publish(feed.take(100))
             published_s = time.monotonic()
             await stage.results.until({"other": 100}, within_s=WITHIN_S)
-            await until(lambda: time.monotonic() > published_s + 4, within_s=10, what="the deadline has passed")
+            await until(lambda: time.monotonic() > published_s + 7, within_s=20, what="the deadline has passed")
             assert stage.calls("main") == []
             reason = await until_state(application.lanes["one"], "paused", "credentials", within_s=WITHIN_S)
             assert reason.startswith("account main paused by ")

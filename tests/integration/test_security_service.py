@@ -98,10 +98,11 @@ async def test_with_bearer_tokens_that_end(
 ) -> None:
     """OAUTHBEARER: the broker closes each connection when its token has ended. The service opens new ones, with new
     tokens: nothing is lost, nothing is settled twice, and no partition is given away."""
-    async with TokenServer({"ada": PASSWORD}, life_s=5) as tokens:
+    async with TokenServer({"ada": PASSWORD}, life_s=8) as tokens:
         kafka = {
             "bootstrap_servers": encrypted.bootstrap_servers.split(","),
             "security": bearer(certificates, tokens),
+            "session_timeout": "30s",  # a machine that stands still for a while takes no partition away
         }
         async with Stage(encrypted.internal_servers, prefix, tmp_path, lanes={"lane": {}}, kafka=kafka) as stage:
             feed = Feed(100)
@@ -109,7 +110,7 @@ async def test_with_bearer_tokens_that_end(
                 async with stage.load(feed, per_s=100):
                     await until(lambda: stage.calls("lane") != [], within_s=30, what="the first call")
                     assigned = application.lanes["lane"].assignment
-                    await until(lambda: len(tokens.asked) >= 4, within_s=30, what="new tokens")
+                    await until(lambda: len(tokens.asked) >= 3, within_s=30, what="new tokens")
                 await stage.settled_up_to(feed, within_s=30)
                 assert application.lanes["lane"].assignment is assigned
             ids = [str(result.document["subject"]) for result in stage.results.found]

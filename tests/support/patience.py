@@ -1,11 +1,48 @@
 """How much longer than its bound a wait may take: the bounds in the tests are those of an idle machine."""
 
+import asyncio
 import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 PATIENCE = float(os.environ.get("FANLINE_TEST_PATIENCE", "4"))
 """A wait polls, so patience costs nothing where the condition comes; a machine with other work needs it."""
+_TICK_S = 0.02
+_SHARE = 4
 
 
 def patiently(within_s: float) -> float:
     """The bound of a wait, in seconds, on a machine that may be busy. Never for what itself is under test."""
     return within_s * PATIENCE
+
+
+class Delays:
+    """How late the machine is, measured by timers of our own: milliseconds when it is idle."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+
+    @property
+    def allowed_s(self) -> float:
+        """What another process may be late by without a fault of its own: it waits for the processor, for the
+        broker's answer and for the next turn of its loop, each as long as we had to."""
+        return _SHARE * self.longest_s
+
+
+@asynccontextmanager
+async def delays() -> AsyncIterator[Delays]:
+    """Measures while the block runs; for bounds that are under test and may not be multiplied."""
+    found = Delays()
+
+    async def measure() -> None:
+        while True:
+            due = time.monotonic() + _TICK_S
+            await asyncio.sleep(_TICK_S)
+            found.longest_s = max(found.longest_s, time.monotonic() - due)
+
+    measuring = asyncio.create_task(measure())
+    try:
+        yield found
+    finally:
+        measuring.cancel()
