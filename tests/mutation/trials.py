@@ -20,14 +20,14 @@ from mutmut.state import state
 from mutmut.utils.format_utils import mangled_name_from_mutant_name
 
 # Hypothesis has to find a mistake, and need not make it small. State machines get fewer examples: each is a long one.
-EXAMPLES, RUNS_OF_A_MACHINE = 30, 15
+EXAMPLES, RUNS_OF_A_MACHINE = 25, 10
 settings.register_profile(
     "mutants", max_examples=EXAMPLES, phases=(Phase.explicit, Phase.generate), database=None, deadline=None
 )
 settings.load_profile("mutants")
 
 # Tests that take longer, which measure memory or time, would be most of what a survivor costs: they are left out.
-_LONGEST_TEST_S = 1.5
+_LONGEST_TEST_S = 0.7
 
 # A mutant may run without end: CPU seconds (of a busy machine it may get few) and seconds on the wall.
 _CPU_S, _CPU_TIMES = 1.0, 4.0

@@ -41,6 +41,13 @@ def test_a_lane_is_paused_until_it_is_resumed() -> None:
     assert after((LaneKey("vip"), PAUSE), (LaneKey("vip"), None)).pause_of("vip", "main") is None
 
 
+@pytest.mark.parametrize("key", [LaneKey("vip"), AccountKey("main")])
+@pytest.mark.parametrize("order", [RESUME, None])
+def test_who_was_not_paused_can_be_resumed(key: Key, order: Order | None) -> None:
+    """A compacted topic holds a resume long after the pause before it is gone."""
+    assert after((key, order)).pause_of("vip", "main") is None
+
+
 def test_a_paused_account_pauses_all_its_lanes() -> None:
     """A lane's own pause is told before its account's, and outlives it."""
     both = [(AccountKey("main"), PAUSE), (LaneKey("vip"), PAUSE)]

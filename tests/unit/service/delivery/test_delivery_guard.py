@@ -119,3 +119,33 @@ def test_many_deliveries_at_once_are_as_many_one_by_one() -> None:
             assert at_once.tripped is one_by_one.tripped
             assert at_once.describe() == one_by_one.describe()
             assert list(at_once._window) == list(one_by_one._window)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_many_that_were_delivered_count_like_each_of_them(seed: int) -> None:
+    """The quick way for a batch that went through, between refusals and beyond the window."""
+    chance = random.Random(seed)
+    policy = GuardPolicy(dead_letters=0.2, of_last=chance.choice((3, 60, 200)))
+    at_once, one_by_one = Guard(policy), Guard(policy)
+    for _ in range(60):
+        delivered = chance.choice((0, 1, 2, 7, 30, 300))
+        held = at_once.record_delivered(delivered)
+        assert held == [one_by_one.tripped, *(one_by_one.record(None) for _ in range(delivered))][-1]
+        if chance.random() < 0.3:
+            for _ in range(chance.randrange(40)):
+                assert at_once.record(Reason.REFUSED) == one_by_one.record(Reason.REFUSED)
+        if chance.random() < 0.2:
+            at_once.resume()
+            one_by_one.resume()
+        assert at_once.describe() == one_by_one.describe()
+
+
+def test_refusals_right_after_a_batch_that_went_through_are_judged() -> None:
+    """Its ends count towards the fifty, and fill the window no further than it goes."""
+    guard = Guard(GuardPolicy(dead_letters=0.2, of_last=200))
+    assert guard.record_delivered(49) is False
+    assert not guard.record(Reason.REFUSED)
+    guard.record_delivered(1_000)
+    assert not any(guard.record(Reason.REFUSED) for _ in range(40))
+    assert guard.describe() == "guard: 40 of the last 200 operations were refused or not found"
+    assert guard.record(Reason.REFUSED)
