@@ -91,7 +91,10 @@ RULES: dict[str, tuple[str, ...]] = {
     "service/settling/partitioner.py": (f"{SETTLING}partitioner.py",),
     # What operators order, and what they are told.
     "service/auditing/retention.py": ("tests/unit/service/auditing/test_auditing_retention.py",),
-    "service/auditing/marks.py": ("tests/unit/service/auditing/test_auditing_tally.py",),
+    "service/auditing/marks.py": (
+        "tests/unit/service/auditing/test_auditing_marks.py",
+        "tests/unit/service/auditing/test_auditing_tally.py",
+    ),
     "service/auditing/tally.py": ("tests/unit/service/auditing/test_auditing_tally.py",),
     "service/control/orders.py": ("tests/unit/service/control/test_control_orders.py",),
     "service/kafka/obstacles.py": ("tests/unit/service/kafka/test_kafka_obstacles.py",),

@@ -57,7 +57,24 @@ def test_an_entry_that_names_a_topic_of_former_days_stays() -> None:
     assert found.stale == []
 
 
+def test_every_range_of_an_entry_is_looked_at() -> None:
+    """Also those behind another partition's, and behind a topic of former days; what that holds is added up."""
+    ranges = ((1, 0, 9), (0, 0, 2), (0, 4, 5))
+    found = recover({(0, "b.1"): delivery(gone=((0, 3, 5), *ranges), notes=ranges)}, {T0: Begin(1, "")}, KIND)
+    assert {tp: sorted(offsets) for tp, offsets in found.interrupted.items()} == {T0: [1, 4]}
+    (entry,) = found.entries
+    assert entry.left == (2 + 2 + 1) + 2
+
+
+def test_what_finished_behind_a_range_says_nothing_of_it() -> None:
+    """Ranges of the commit that begin at its end, or far behind it."""
+    for finished in ((3, 5), (9, 12)):
+        found = recover({(0, "b.1"): delivery(notes=((0, 0, 3),))}, {T0: Begin(1, encode(1, [finished]))}, KIND)
+        assert {tp: sorted(offsets) for tp, offsets in found.interrupted.items()} == {T0: [1, 2]}
+
+
 def test_a_delivery_of_another_kind_holds_the_lane() -> None:
     """What an import has open nobody but its own handler can end."""
-    with pytest.raises(JournalUnreadableError, match=r"delivery/b\.1 was begun by apsis\.imports"):
+    told = r"^journal: delivery/b\.1 was begun by apsis\.imports, this lane is np6\.workflows: let it end there$"
+    with pytest.raises(JournalUnreadableError, match=told):
         recover({(0, "b.1"): delivery("apsis.imports", notes=((0, 0, 2),))}, {T0: Begin(0, "")}, KIND)
