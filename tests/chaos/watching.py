@@ -96,7 +96,7 @@ class Watch:
         """Until cancelled."""
         while True:
             try:
-                found = await self._reader.getmany(timeout_ms=100, max_records=2000)
+                found = await self._reader.getmany(timeout_ms=100, max_records=300)
             except _ERRORS:
                 await asyncio.sleep(0.2)
                 continue

@@ -19,7 +19,7 @@ _SECRETS = (
 
 def leaks(text: str) -> set[str]:
     """Which of what nobody may read stands in a text, in whatever spelling."""
-    unescaped = (
-        text if "\\u" not in text else re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
-    )
-    return {secret for secret in _SECRETS if secret.lower() in text.lower() or secret.lower() in unescaped.lower()}
+    spellings = [text.lower()]
+    if "\\u" in text:
+        spellings.append(re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text).lower())
+    return {secret for secret in _SECRETS if any(secret.lower() in spelling for spelling in spellings)}
