@@ -9,6 +9,8 @@ LEAST_ALIVE = 2
 # A process that was started is taken to be at work after so long.
 _STARTS_IN_S = 3.0
 _LONG_SESSION_S = 20.0
+# From one fault that stops the whole group to the next.
+_BETWEEN_ALONE_S = 40.0
 # So often at the least does each kind of fault fall, spread over the run: once in so many minutes, up to so often.
 _ONCE_IN_MINUTES, _OFTEN_ENOUGH = 4.0, 4
 # With transactions that live so long the only broker can be killed for a moment.
@@ -126,19 +128,21 @@ def plan(options: Options) -> Plan:
     kinds = [kind for kind in _WEIGHTS if _wanted(options, kind)]
     weights = [_WEIGHTS[kind] for kind in kinds]
     busy = dict.fromkeys(range(options.replicas), 0.0)  # until when a replica is away
-    alone_until = scaled_until = 0.0
+    alone_until = scaled_until = next_alone_at = 0.0
     faults: list[Fault] = []
     now = random.uniform(3.0, 5.0)
     while now < options.duration_s - 3:
         [kind] = random.choices(kinds, weights)
-        kind = _overdue(options, kinds, faults, now) or kind
+        possible = kinds if now >= next_alone_at else [kind for kind in kinds if kind not in _ALONE]
+        kind = _overdue(options, possible, faults, now) or kind
         fault = _fault(random, options, kind, now)
         ends = now + fault.for_s + _STARTS_IN_S
         free = [replica for replica, until in busy.items() if until <= now]
         if kind in _ALONE:
-            if alone_until <= now and scaled_until <= now and len(free) == options.replicas:
+            if max(alone_until, scaled_until, next_alone_at) <= now and len(free) == options.replicas:
                 faults.append(fault)
                 alone_until = ends + _STARTS_IN_S
+                next_alone_at = ends + _BETWEEN_ALONE_S
                 if kind is Kind.REFUSAL:
                     busy = dict.fromkeys(busy, alone_until)
         elif kind is Kind.SCALE:
