@@ -135,6 +135,9 @@ class Application:
             raise StartError(f"--lane {unknown[0]}: there is no such lane; the file has: {known}")
         self.accounts: dict[str, Account] = {}
         self.lanes: dict[str, Lane] = {}
+        # Which lanes stand still although they were restarted, and why: only a new process can help.
+        self.stalled: dict[str, str] = {}
+        self._stopping = False
         self._control: Control | None = None
         # What clients of Kafka in this process are made with; shared, because tokens are.
         self.connection: dict[str, Any] = {}
@@ -158,9 +161,7 @@ class Application:
         in order: the others drain first. Raises ExceptionGroup with what the lanes died of."""
         died: list[Exception] = []
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._run_lane(lane, died), name=f"lane {name}") for name, lane in self.lanes.items()
-            ]
+            tasks = [group.create_task(self._run_lane(name, died), name=f"lane {name}") for name in self.lanes]
             beside = [group.create_task(self._stop_all(stop))]
             if self._control is not None:
                 beside.append(group.create_task(self._control.run(), name="control"))
@@ -170,18 +171,27 @@ class Application:
         if died:
             raise ExceptionGroup("lanes died", died)
 
-    async def _run_lane(self, lane: Lane, died: list[Exception]) -> None:
-        """Raises nothing: an error that left this task would cancel the other lanes in the middle of their calls."""
-        try:
-            await lane.run()
-        except Exception as error:  # noqa: BLE001 - kept, and raised once the others have drained
-            died.append(error)
-            lane.died = type(error).__name__
-            for other in self.lanes.values():
-                other.stop()
+    async def _run_lane(self, name: str, died: list[Exception]) -> None:
+        """Run a lane, and after one that was abandoned a new one in its place. Raises nothing: an error that left this
+        task would cancel the other lanes in the middle of their calls."""
+        while True:
+            lane = self.lanes[name]
+            try:
+                await lane.run()
+            except Exception as error:  # noqa: BLE001 - kept, and raised once the others have drained
+                died.append(error)
+                lane.died = type(error).__name__
+                self._stop_lanes()
+            if not lane.abandoned or self._stopping or self._control is None:
+                return
+            self.lanes[name] = self._obeying(self._control, self.config.lanes[name], self.connection)
 
     async def _stop_all(self, stop: asyncio.Event) -> None:
         await stop.wait()
+        self._stop_lanes()
+
+    def _stop_lanes(self) -> None:
+        self._stopping = True
         for lane in self.lanes.values():
             lane.stop()
 
@@ -213,6 +223,8 @@ class Application:
         lane = self._lane(config, connection, control)
         obeyed = Obeyed(switched=lane.orders_changed, released=lane.released, loss_accepted=lane.loss_accepted)
         control.obey(config.name, config.account, obeyed, retry_account=lane.account.resume)
+        # Orders that were given before the lane was made anew.
+        lane.orders_changed()
         return lane
 
     def _lane(self, config: LaneConfig, connection: dict[str, Any], control: Control) -> Lane:

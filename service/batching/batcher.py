@@ -174,6 +174,10 @@ class Batcher:
                 return batch.opened + self._policy.linger_s - now
         return None
 
+    def open_until(self) -> Iterable[tuple[float, Sequence[Item]]]:
+        """When each open batch closes at the latest, on the caller's clock, and its records."""
+        return ((batch.opened + self._policy.linger_s, batch.items) for batch in self._open.values())
+
     def _close(self, batch: OpenBatch, cause: Cause) -> None:
         del self._open[batch.group]
         if self._open:

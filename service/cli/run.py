@@ -22,6 +22,7 @@ from service.http import serve
 from service.lifecycle import LaneState
 from service.status.reporting import reporting
 from service.telemetry import LogEvent, Telemetry, configure_logging, log_loop_error
+from service.watching import watching
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What is alive after the start lives on; what a batch leaves behind is freed by counting references. The collector
@@ -99,7 +100,7 @@ class _Process:
                     LogEvent.STARTED, version=VERSION, instance=application.instance, lanes=list(self._lanes), http=url
                 )
                 tune_collector()
-                async with reporting(application):
+                async with reporting(application), watching(application):
                     await application.run(self._stop)
         except Exception as error:
             self._log_faults(error)

@@ -78,6 +78,7 @@ class LaneDelivery(ABC, Generic[Load]):
         self._quiet = asyncio.Event()
         self._quiet.set()
         self.in_flight = 0
+        self._calls = 0
 
     @abstractmethod
     async def _carry(self, load: Load) -> None:
@@ -149,6 +150,15 @@ class LaneDelivery(ABC, Generic[Load]):
         """What waits for a worker."""
         return self._workers.ready_loads()
 
+    def deserted_loads(self) -> list[Load]:
+        """What is carried by workers that have ended: nobody goes on with it."""
+        return self._workers.deserted_loads()
+
+    @property
+    def progress(self) -> int:
+        """Grows with each load that a worker takes up and with each call that begins."""
+        return self._workers.taken + self._calls
+
     # -- what a worker does in both ways
 
     def _began(self) -> None:
@@ -156,6 +166,7 @@ class LaneDelivery(ABC, Generic[Load]):
         if not self.in_flight:
             self._quiet.clear()
         self.in_flight += 1
+        self._calls += 1
 
     def _ended(self) -> None:
         self.in_flight -= 1

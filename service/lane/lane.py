@@ -66,6 +66,8 @@ class Lane:
         self._stopped_for: str | None = None
         # The kind of the error of ours that the lane ended of.
         self.died: str | None = None
+        # The lane ends without a drain, for it stands still: another one takes its place.
+        self.abandoned = False
         self._stopping = asyncio.Event()
         deliveries = OpenDeliveries(setup.names.journal) if isinstance(means.handler, BatchHandler) else None
         core = self.core = self._core(deliveries)
@@ -146,7 +148,7 @@ class Lane:
                 tasks = [group.create_task(part) for part in self._parts()]
                 consumer.subscribe(self.setup.subscribed, listener=Rebalances(self._assigning))
                 await self._stopping.wait()
-                if self._stopped_for is None:
+                if self._stopped_for is None and not self.abandoned:
                     await self._assigning.give_back()
                 for task in tasks:
                     task.cancel()
@@ -167,6 +169,13 @@ class Lane:
 
     def stop(self) -> None:
         """Drain and end."""
+        self._stopping.set()
+
+    def abandon(self) -> None:
+        """End at once. What was called and is not settled is left to whoever takes the partitions over."""
+        if self.assignment is not None:
+            self.assignment.end()
+        self.abandoned = True
         self._stopping.set()
 
     async def _close(self) -> None:
@@ -315,6 +324,23 @@ class Lane:
     def kafka_trouble(self) -> str | None:
         """Why nothing can be settled at this moment."""
         return self.core.troubles.kafka
+
+    def stands_for(self, now: float) -> str | None:
+        """Why nothing of the lane has to move; None where that is asked of each event."""
+        assignment, hold = self.assignment, self.dispatcher.hold
+        if assignment is None or not assignment.active or not assignment.ready or assignment.draining:
+            return self.board.reason or self.board.state.value
+        if (paused := self.dispatcher.paused) is not None:
+            return paused
+        # What an operator has to mend must not be forgotten by a restart.
+        if hold is not None and hold.tries_at is None:
+            return hold.reason
+        return self.core.troubles.reason(now)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is read because too much of what was read is not settled."""
+        return self.core.buffer.is_full()
 
     @property
     def stopping(self) -> bool:

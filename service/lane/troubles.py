@@ -21,6 +21,10 @@ class Troubles:
         """Why partitions cannot be begun."""
         return self.gap or self.narrow
 
+    def reason(self, now: float) -> str | None:
+        """Why the lane cannot go on at this moment; ``now`` is monotonic, in seconds."""
+        return self.kafka or self.beginning or self.denials.reason(now)
+
     def forget(self) -> None:
         """The partitions are others now."""
         self.gap = self.narrow = None

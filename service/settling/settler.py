@@ -94,6 +94,7 @@ class Settler:
         self._ended: list[Item] = []
         self._kept_back: list[Item] = []
         self._losses = 0  # one after the other
+        self.commits = 0
         self._wake = asyncio.Event()
         self._enough = asyncio.Event()
         self._hurried = False
@@ -125,6 +126,11 @@ class Settler:
     def pending(self) -> int:
         """Items that ended and wait to be committed."""
         return len(self._ended) + len(self._kept_back)
+
+    @property
+    def kept_back(self) -> Sequence[Item]:
+        """Items that ended and wait until something else of their partition does."""
+        return self._kept_back
 
     def forget(self) -> None:
         """Drop what is of an assignment that has ended."""
@@ -229,6 +235,7 @@ class Settler:
                 return False
             proven = False
         self._losses = 0
+        self.commits += 1
         # It may have ended meanwhile: whoever owns its partitions now learns of this commit from their offsets.
         if assignment.active:
             _apply(assignment, plans)

@@ -1,8 +1,8 @@
 """Whether a process lives and is ready, and why not: what an orchestrator asks.
 
-``live`` fails where only a restart helps: a lane ended of an error of ours. A lane that the broker refused
-what it must write is no such case: others go on, and a restart would stop them too. ``ready`` tells whether
-every lane has found its place: it works, holds, or stands by.
+``live`` fails where only a restart helps: a lane ended of an error of ours, or stands still again soon after
+it was restarted. A lane that the broker refused what it must write is no such case: others go on, and a restart would
+stop them too. ``ready`` tells whether every lane has found its place: it works, holds, or stands by.
 """
 
 import msgspec
@@ -22,8 +22,9 @@ class Health(msgspec.Struct):
 
 
 def live(app: Application) -> Health:
-    """Whether no lane has died."""
-    dead = {name: f"died of an internal error: {lane.died}" for name, lane in app.lanes.items() if lane.died}
+    """Whether no lane has died, and none stands still again after its restart."""
+    dead = dict(app.stalled)
+    dead |= {name: f"died of an internal error: {lane.died}" for name, lane in app.lanes.items() if lane.died}
     return Health(not dead, dead)
 
 

@@ -44,7 +44,7 @@ class Readings:
     """
 
     def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+        self.lane = lane
         self._asked: dict[TopicPartition, int] = {}
         self._asked_for: Assignment | None = None
         self._asked_at = -inf
@@ -52,7 +52,7 @@ class Readings:
 
     async def read(self, now: float) -> list[Reading]:
         """Every assigned partition in order. ``now`` is monotonic, in seconds. Never raises for Kafka's sake."""
-        assignment, consumer = self._lane.assignment, self._lane.consumer
+        assignment, consumer = self.lane.assignment, self.lane.consumer
         if assignment is None or consumer is None or not assignment.active:
             return []
         await self._ask(assignment, consumer, now)

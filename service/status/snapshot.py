@@ -26,13 +26,20 @@ class Status:
 
     def __init__(self, app: Application) -> None:
         self.app = app
-        self._readings = {name: Readings(lane) for name, lane in app.lanes.items()}
+        self._readings: dict[str, Readings] = {}
         self._fingerprints = {name: config_fingerprint(app.config.lanes[name]) for name in app.lanes}
 
     async def readings(self) -> dict[str, list[Reading]]:
         """Where each lane stands in its partitions."""
         now = self.app.clock.monotonic()
-        return {name: await readings.read(now) for name, readings in self._readings.items()}
+        return {name: await self._readings_of(name).read(now) for name in self.app.lanes}
+
+    def _readings_of(self, name: str) -> Readings:
+        """Of the lane that runs now: one that stood still has been replaced."""
+        lane, readings = self.app.lanes[name], self._readings.get(name)
+        if readings is None or readings.lane is not lane:
+            readings = self._readings[name] = Readings(lane)
+        return readings
 
     async def document(self) -> StatusDocument:
         """What ``/status`` answers."""

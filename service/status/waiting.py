@@ -40,11 +40,11 @@ class Waits:
         self._now = now
         dispatcher = lane.dispatcher
         self._carried: dict[int, Load] = {
-            id(item): load for load in dispatcher.carried_loads() for item in _under_way(load)
+            id(item): load for load in dispatcher.carried_loads() for item in under_way(load)
         }
         self._parked: dict[int, tuple[float, Load]] = {}
         for due, load in dispatcher.parked_loads():
-            self._parked.update((id(item), (due, load)) for item in _under_way(load))
+            self._parked.update((id(item), (due, load)) for item in under_way(load))
         self._by_key: dict[bytes, Item] | None = None
 
     def of(self, item: Item) -> Wait:
@@ -81,21 +81,21 @@ class Waits:
         load = self._carried.get(id(item))
         if load is not None:
             work = load.current
-            if not _is_of(item, work):
+            if not is_of(item, work):
                 return Wait(_behind_work(item, work))
             if work.called_at is not None:
                 return Wait(_in_flight(work, now), work.attempts)
-            words = _gate(lane, work, now) or f"its turn on account {lane.account.name}"
+            words = gate_of(lane, work, now) or f"its turn on account {lane.account.name}"
             return Wait(words, work.attempts + 1)
         found = self._parked.get(id(item))
         if found is not None:
             due, parked = found
             work = parked.current
-            if _is_of(item, work):
+            if is_of(item, work):
                 return Wait(_retrying(lane, work, due, now), work.attempts + 1, due)
             return Wait(_behind_work(item, work))
         concurrency = lane.setup.delivery.concurrency
-        return Wait(_gate(lane, None, now) or f"one of the lane's {concurrency} workers, all are busy")
+        return Wait(gate_of(lane, None, now) or f"one of the lane's {concurrency} workers, all are busy")
 
 
 def account_waits_for(account: Account, now: float) -> str | None:
@@ -127,11 +127,11 @@ def _in_flight(work: Unit | Part, now: float) -> str:
 def _retrying(lane: Lane, work: Unit | Part, due: float, now: float) -> str:
     why = f" ({work.last})" if work.last else ""
     text = f"retrying{why}, attempt {work.attempts + 1} in {_seconds(due - now)}"
-    gate = _gate(lane, work, now)
+    gate = gate_of(lane, work, now)
     return text if gate is None else f"{text}; {gate}"
 
 
-def _gate(lane: Lane, work: Unit | Part | None, now: float) -> str | None:
+def gate_of(lane: Lane, work: Unit | Part | None, now: float) -> str | None:
     """What keeps the lane from sending: an operator's pause, its own hold, else its account."""
     if lane.dispatcher.paused is not None and (work is None or _is_acting(work)):
         return lane.dispatcher.paused
@@ -157,7 +157,7 @@ def _behind_work(item: Item, work: Unit | Part) -> str:
     return f"behind another part of its batch, with {len(work.items)} events"
 
 
-def _under_way(load: Load) -> list[Item]:
+def under_way(load: Load) -> list[Item]:
     """The items of a load that has not ended."""
     if isinstance(load, Bulk):
         return [item for part in load.parts for item in part.items]
@@ -174,15 +174,15 @@ def next_of(load: Load) -> list[Item]:
 def _heads(load: Load) -> dict[bytes, Item]:
     """Of each key in a load the event that is next."""
     if isinstance(load, Bulk):
-        return {item.record.key: item for item in reversed(_under_way(load)) if item.record.key is not None}
-    return {load.key: load.current.members[0][0]} if load.key is not None and _under_way(load) else {}
+        return {item.record.key: item for item in reversed(under_way(load)) if item.record.key is not None}
+    return {load.key: load.current.members[0][0]} if load.key is not None and under_way(load) else {}
 
 
 def _is_acting(work: Unit | Part) -> bool:
     return isinstance(work, Part) or work.stage is Stage.ACT
 
 
-def _is_of(item: Item, work: Unit | Part) -> bool:
+def is_of(item: Item, work: Unit | Part) -> bool:
     if isinstance(work, Part):
         return any(one is item for one in work.items)
     return any(one is item for one, _ in work.members)

@@ -50,6 +50,10 @@ class LogEvent(StrEnum):
     UNPARSABLE = "record_unparsable"
     """The Kafka client cannot parse a record; it is settled as invalid/malformed and passed."""
 
+    STALLED = "lane_stalled"
+    """A lane stood still and waited for nothing: what its first such event does, and where every task stands. It is
+    restarted, or, soon after a restart, ``/livez`` fails."""
+
     HANDLER_FAULT = "handler_fault"
     """Our own code failed on an event; the stack says where, the message is withheld, it may quote the event.
     """

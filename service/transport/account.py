@@ -117,6 +117,8 @@ class Account:
         self._line: FairLine[Waiter] = FairLine()
         self._nobodys: LaneFlow = Flow()
         self._waiting = 0
+        # Requests that have ended, by an answer or not: what waits in line goes on as long as this grows.
+        self.ended = 0
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = inf
         self._tidied_at = -inf
@@ -169,6 +171,7 @@ class Account:
             raise
         now = self._clock.monotonic()
         self.limiter.release()
+        self.ended += 1
         self._note(reply, permit, began, now, who)
         status = str(reply.status) if isinstance(reply, Answer) else reply.kind.value
         observer.request_ended(status, now - began)
@@ -232,6 +235,10 @@ class Account:
     def is_waited_for(self) -> bool:
         """Whether somebody waits in line for the right to send."""
         return self._waiting > 0
+
+    def has_in_line(self, who: object) -> bool:
+        """Whether this one waits for the right to send."""
+        return any(waiter.who is who for waiter, _ in self._line)
 
     # -- the line
 

@@ -24,6 +24,7 @@ class FakeLane:
         self.dies = dies
         self.died: str | None = None
         self.drained = False
+        self.abandoned = False
         self._stop = asyncio.Event()
 
     async def run(self) -> None:

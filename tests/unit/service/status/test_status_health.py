@@ -55,7 +55,8 @@ def test_a_stopped_lane_is_not_ready_and_one_is_enough() -> None:
         lanes={
             "a": lane(LaneState.STOPPED, "the broker refused: topic x", stopping=True),
             "b": lane(LaneState.RUNNING),
-        }
+        },
+        stalled={},
     )
     health = ready(app)
     assert not health.ok
@@ -66,8 +67,17 @@ def test_a_stopped_lane_is_not_ready_and_one_is_enough() -> None:
 def test_only_a_lane_that_died_of_our_fault_needs_a_restart() -> None:
     """It is named with the kind of the error, not its message."""
     app: Any = SimpleNamespace(
-        lanes={"a": lane(LaneState.STOPPED, stopping=True, died="KeyError"), "b": lane(LaneState.RUNNING)}
+        lanes={"a": lane(LaneState.STOPPED, stopping=True, died="KeyError"), "b": lane(LaneState.RUNNING)},
+        stalled={},
     )
     health = live(app)
     assert not health.ok
     assert health.lanes == {"a": "died of an internal error: KeyError"}
+
+
+def test_a_lane_that_stands_still_again_needs_a_new_process() -> None:
+    """It is named with what it stands at."""
+    app: Any = SimpleNamespace(lanes={"a": lane(LaneState.RUNNING)}, stalled={"a": "stands still again: x-0 offset 7"})
+    health = live(app)
+    assert not health.ok
+    assert health.lanes == {"a": "stands still again: x-0 offset 7"}
