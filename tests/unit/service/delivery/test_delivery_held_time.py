@@ -139,6 +139,29 @@ def test_an_entry_is_bounded_and_errs_on_the_kind_side() -> None:
     assert held.since(0, 100_000) >= exact
 
 
+def test_of_too_many_holds_the_two_that_are_closest_become_one() -> None:
+    """All others stay as they were; as many as an entry holds stay all."""
+    starts = [100 * n for n in range(200)]
+    held = HeldTime()
+    for start in starts:
+        held.begin(start)
+        held.end(start + 50)
+    assert held.entry() == entry(*((start, start + 50) for start in starts))
+    held.begin(1080)  # 30 behind the one before and 20 before the next
+    held.end(1080)
+    ones = [(start, start + 50) for start in starts if start != 1100]
+    assert held.entry() == entry(*sorted([*ones, (1080, 1150)]))
+
+
+def test_holds_that_touch_are_one() -> None:
+    """The journal need not tell them apart."""
+    held = HeldTime()
+    for start in (1000, 2000):
+        held.begin(start)
+        held.end(start + 1000)
+    assert held.entry() == entry((1000, 3000))
+
+
 class TestLane:
     """Several partitions, some of which come and go."""
 
@@ -196,3 +219,34 @@ class TestLane:
         held.own({0}, 1000)
         held.read({0: entry((0, 500))}, 50_000)
         assert held.unwritten(50_000) == {}
+
+    def test_what_the_journal_may_lack_is_told(self) -> None:
+        """After it was read, and where a hold begins or ends; the same once more is no news."""
+        held = HeldTimes(10_000)
+        told = [held.changed]
+        held.own({0}, 500)
+        for change in (
+            lambda: held.read({}, 1000),
+            lambda: held.begin(2000),
+            lambda: held.begin(2500),
+            lambda: held.end(3000),
+            lambda: held.end(3500),
+        ):
+            held.changed = False
+            change()
+            told.append(held.changed)
+        assert told == [False, True, True, False, True, False]
+        assert held.unwritten(4000) == {0: entry((2000, 3000))}
+
+    def test_a_hold_that_began_and_ended_between_two_looks_is_written(self) -> None:
+        """Though nothing is open, as before."""
+        held = HeldTimes(10_000)
+        held.own({0}, 500)
+        held.read({0: entry((0, 500))}, 1000)
+        held.begin(2000)
+        held.end(3000)
+        assert held.unwritten(3000) == {0: entry((0, 500), (2000, 3000))}
+
+    def test_a_partition_that_was_never_ours_was_not_held(self) -> None:
+        """Nobody knows better here."""
+        assert HeldTimes(10_000).since(7, 0, 9000) == 0.0
