@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.journal import (
+    MOST_RECORDS,
     VERSION,
     Contact,
     ContactKey,
@@ -85,3 +86,38 @@ def test_no_bytes_make_reading_a_key_raise(key: bytes) -> None:
     """And what is a key is written as it was."""
     read = decode_key(key)
     assert read is None or encode_key(read) == key
+
+
+def written(**ranges: tuple[tuple[int, int, int], ...]) -> Delivery:
+    return Delivery("np6.workflows", DeliveryState.BEGUN, dict(ranges), begun_at_ms=1)
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        written(),
+        written(t=((0, 0, 1),)),
+        written(t=((0, 0, 1), (3, 7, 9)), u=((0, 0, 1),)),
+        written(t=((0, 10**15, 10**15 + MOST_RECORDS),)),
+    ],
+)
+def test_ranges_of_records_are_read(delivery: Delivery) -> None:
+    """From the first offset of the first partition on, as many as a delivery can have."""
+    assert decode_entry(DeliveryKey("b.1"), encode_entry(delivery)) == delivery
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        written(t=((-1, 0, 1),)),
+        written(t=((0, -1, 1),)),
+        written(t=((0, 1, 1),)),
+        written(t=((0, 2, 1),)),
+        written(t=((0, 0, MOST_RECORDS + 1),)),
+        written(t=((0, 0, MOST_RECORDS),), u=((0, 0, 1),)),
+    ],
+)
+def test_what_are_no_ranges_of_records_is_damage(delivery: Delivery) -> None:
+    """Each offset that is named is worked on: a single damaged number must not be a million years of it."""
+    with pytest.raises(JournalError, match=r"^a delivery whose ranges are none$"):
+        decode_entry(DeliveryKey("b.1"), encode_entry(delivery))

@@ -51,10 +51,10 @@ def test_neighbours_are_those_of_the_target() -> None:
 
 
 def test_operations_of_one_event_are_all_carried_out() -> None:
-    """Its plan has no duplicates; what it has is not merged."""
-    source = Source()
-    (chain,) = chains_of([source.item(b"k", join("T"), join("T"))], HANDLER)
-    assert len(chain.units) == 2
+    """Its plan has no duplicates; what it has is not merged. Each knows whose it is."""
+    item = Source().item(b"k", join("T"), join("T"))
+    (chain,) = chains_of([item], HANDLER)
+    assert [unit.members for unit in chain.units] == [[(item, operation)] for operation in item.operations]
 
 
 def test_each_key_is_a_chain_in_the_order_in_which_keys_came() -> None:
