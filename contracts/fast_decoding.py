@@ -119,9 +119,14 @@ class FastDecoder:
             self._tolerant_left = _TOLERANT_SPELL
             return _tolerant_event(value)
         data = read.data
-        if type(data) is ContactChanged:
-            return _event(read, CONTACT_CHANGED, data)
-        return _event(read, NOTIFICATION_OCCURRED, data) if _is_sound(data, value) else None
+        kind = CONTACT_CHANGED
+        if type(data) is not ContactChanged:
+            kind = NOTIFICATION_OCCURRED
+            if not _is_sound(data, value):
+                return None
+        if read.tenant is None and read.traceparent is None and read.tracestate is None:
+            return Event(read.id, read.source, kind, data, read.subject, None, None, None, read.time)
+        return _event(read, kind, data)
 
 
 def fast_data(value: bytes, kind: str) -> Data | None:

@@ -102,6 +102,20 @@ class SyncResult(msgspec.Struct, gc=False, kw_only=True):
     data: ResultData
 
 
+class _Written(msgspec.Struct, gc=False):
+    """A :class:`SyncResult` on its way out: made by position, which is quicker."""
+
+    specversion: str
+    id: str
+    source: str
+    subject: str | UnsetType
+    type: str
+    time: str
+    datacontenttype: str
+    traceparent: str | UnsetType
+    data: ResultData
+
+
 class ResultError(ValueError):
     """The bytes are no ``sync.result.v1``."""
 
@@ -160,19 +174,27 @@ class ResultEncoder:
         operations' details are masked already (:mod:`contracts.masking`). Texts longer than the bounds of this
         module are cut; the operations given are not changed.
         """
-        subject, envelope, traceparent = _described(event)
+        if type(event) is Event and len(event.id) + len(event.source) + len(event.type) <= ATTRIBUTE_MAX:
+            subject: str | UnsetType = event.id
+            envelope: ResultEvent | None = ResultEvent(event.id, event.source, event.type, event.tenant)
+            traceparent: str | UnsetType = UNSET if event.traceparent is None else event.traceparent
+        else:
+            subject, envelope, traceparent = _described(event)
         if completed_at_ms != self._completed_at_ms:  # a batch is completed at once: most results share it
             self._completed_at_ms, self._completed_at = completed_at_ms, rfc3339_ms(completed_at_ms)
         if received_at_ms != self._received_at_ms:
             self._received_at_ms, self._received_at = received_at_ms, rfc3339_ms(received_at_ms)
         completed_at = self._completed_at
-        result = SyncResult(
-            id=result_id,
-            source=self._source,
-            subject=subject,
-            time=completed_at,
-            traceparent=traceparent,
-            data=ResultData(
+        result = _Written(
+            "1.0",
+            result_id,
+            self._source,
+            subject,
+            SYNC_RESULT,
+            completed_at,
+            "application/json",
+            traceparent,
+            ResultData(
                 envelope,
                 self._lane,
                 self._handler,
@@ -237,7 +259,7 @@ def _cut(operation: Operation) -> Operation:
     )
 
 
-def _without_surrogates(result: SyncResult) -> SyncResult:
+def _without_surrogates(result: _Written) -> SyncResult:
     """The same result with each lone surrogate replaced by a question mark."""
 
     def clean(value: object) -> object:

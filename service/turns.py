@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 from service.clock import Clock
@@ -27,14 +28,14 @@ class Turns:
 
 def pieces(things: Sequence[T], sizes: Sequence[int], most: int, most_size: int) -> Iterator[Sequence[T]]:
     """``things`` in order, at most ``most`` together, and no further one once their sizes reach ``most_size``."""
-    start = size = 0
-    for end, each in enumerate(sizes, 1):
-        size += each
-        if end - start >= most or size >= most_size:
-            yield things[start:end]
-            start, size = end, 0
-    if start < len(things):
-        yield things[start:]
+    start = 0
+    while start < len(things):
+        end = start + most
+        if sum(sizes[start:end]) >= most_size:
+            reached = accumulate(sizes[start:end])
+            end = next(place for place, size in enumerate(reached, start + 1) if size >= most_size)
+        yield things[start:end]
+        start = end
 
 
 async def take_in_turns(
