@@ -118,6 +118,19 @@ def test_static_members_keep_their_place_through_a_restart() -> None:
     assert (after["id-9"], after["id-7"]) == (before["id-9"], before["id-7"])
 
 
+@pytest.mark.parametrize("instance", [None, "pod-0"])
+def test_whoever_leads_deals_out_the_same(instance: str | None) -> None:
+    """In the order of the ids, however the coordinator lists the members; also where an instance is there twice."""
+    members = {f"m{n}": member("a", instance=instance) for n in (2, 0, 1)}
+    assert assign({"a": 3}, members) == {"m0": {"a": [0]}, "m1": {"a": [1]}, "m2": {"a": [2]}}
+
+
+def test_what_a_member_says_goes_over_the_wire() -> None:
+    """Topics in one order, and the version that all members of the group know."""
+    said = ConsumerProtocolMemberMetadata.decode(member("b", "a", instance="pod-0").encode())
+    assert (said.version, said.subscription) == (0, ["a", "b"])
+
+
 def test_the_protocols_name_never_changes() -> None:
     """Members with another one could not join: a fatal error in a running group."""
     assert LaneAssignor.name == "fanline"
