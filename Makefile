@@ -85,7 +85,7 @@ $(MUTANTS_READY): $(READY) requirements-mutants.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-mutants.lock
 	@touch $@
 
-# All of them take some ten minutes on two idle cores, one module seconds.
+# A module takes ten seconds to some minutes; without ONLY all of them are tried.
 mutants: $(MUTANTS_READY)
 	nice $(BIN)/python -m tests.mutation --processes $(WORKERS) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
