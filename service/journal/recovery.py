@@ -44,6 +44,7 @@ def recover(
     alone: whose a record is is known when it is read, and until then it counts as unfinished.
     """
     found = Recovered()
+    entries: list[OpenEntry] = []
     finished = {tp: decode(begin.offset, begin.metadata)[0] for tp, begin in begins.items()}
     for (partition, delivery_id), delivery in deliveries.items():
         if delivery.kind != kind:
@@ -62,10 +63,19 @@ def recover(
                     continue
                 offsets = _unfinished(first, end, begins[tp].offset, finished[tp])
                 entry.left += len(offsets)
-                found.interrupted.setdefault(tp, {}).update(dict.fromkeys(offsets, entry))
-        if not entry.left:
-            found.stale.append(entry)
+                _take(found.interrupted.setdefault(tp, {}), offsets, entry)
+        entries.append(entry)
+    found.stale.extend(entry for entry in entries if not entry.left)
     return found
+
+
+def _take(interrupted: dict[int, OpenEntry], offsets: Sequence[int], entry: OpenEntry) -> None:
+    """A record belongs to one entry, and leaves it once: of two that name it, because it was sent again, the later."""
+    for offset in offsets:
+        former = interrupted.get(offset)
+        if former is not None:
+            former.left -= 1
+        interrupted[offset] = entry
 
 
 def _unfinished(first: int, end: int, committed: int, finished: Sequence[tuple[int, int]]) -> list[int]:
