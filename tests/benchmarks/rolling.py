@@ -69,6 +69,7 @@ class Rolling:
     def __init__(self, stage: Stage, options: argparse.Namespace, members: str, how: str) -> None:
         self.stage = stage
         self._how = how
+        self._restarts = min(options.restarts or options.replicas, options.replicas)
         self._static = members == "static"
         self.processes = [self._process(number, members) for number in range(options.replicas)]
         self._read_up_to = dict.fromkeys(range(options.replicas), 0)
@@ -91,7 +92,7 @@ class Rolling:
                 await asyncio.sleep(_CALM_S)
                 now = time.monotonic()
                 self.spans.append(Span("calm", now - _CALM_S / 2, now))
-                for number in range(len(self.processes)):
+                for number in range(self._restarts):
                     await self._restart(number)
                     await asyncio.sleep(_CALM_S / 2)
         finally:
@@ -200,6 +201,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rolling", description=__doc__)
     parser.add_argument("--replicas", type=int, default=4)
+    parser.add_argument("--restarts", type=int, help="of so many of them; default: of all")
     parser.add_argument("--partitions", type=int, default=12)
     parser.add_argument("--per-s", type=int, default=240)
     parser.add_argument("--members", nargs="+", choices=("dynamic", "static"), default=["dynamic", "static"])
