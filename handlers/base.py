@@ -17,6 +17,8 @@ from contracts.results import Operation
 # A compiled expression of the configuration: (event, record key) -> value; None where a field is missing.
 # Raises ExpressionError.
 Expression = Callable[[Event, bytes | None], Any]
+# The same with ``row``, an element of a list that another expression gave.
+RowValue = Callable[[Event, bytes | None, Any], Any]
 
 
 class ExpressionError(Exception):

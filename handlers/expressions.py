@@ -11,6 +11,9 @@ import msgspec
 # The text of a CEL expression over ``data``, ``event`` and ``key``; it may give any value.
 Expr = Annotated[str, msgspec.Meta(extra={"expression": "value"})]
 
+# As ``Expr``, with the variable ``row`` too: an element of the list that the lane's ``rows`` gives.
+RowExpr = Annotated[str, msgspec.Meta(extra={"expression": "value", "row": True})]
+
 # The text of a CEL expression that must give a bool; a missing field makes it false.
 Condition = Annotated[str, msgspec.Meta(extra={"expression": "bool"})]
 

@@ -18,11 +18,11 @@ IMPORT_ROW = "import.row"
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One row of an event. ``key`` is what the platform keys it by: personal data, never shown. ``line`` is the row as
-    it stands in the file; ``group``: rows of one group go into one file."""
+    """One row of an event. ``key`` is what the platform keys it by: personal data, never shown; None: rows are never
+    the same. ``line`` is the row as it stands in the file; ``group``: rows of one group go into one file."""
 
     operation: Operation
-    key: tuple[str, ...]
+    key: tuple[str, ...] | None
     line: bytes
     group: Hashable = None
 

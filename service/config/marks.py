@@ -6,6 +6,7 @@ the marks:
 
 ``form``        ``duration``, ``size``, ``fraction``, ``start``, ``username``, ``name_or_env``, ``path``
 ``expression``  ``bool`` or ``value``: the text of a CEL expression (``handlers.expressions``)
+``row``         an expression may read the variable ``row`` too
 ``template``    ``object``, ``list`` or ``value``: objects and lists whose leaves are expressions
 ``off``         null of the model is written ``off`` (or ``false``) in the file
 ``given``       no key of the file: filled in while reading

@@ -189,7 +189,7 @@ class Reader:
         value = node.value
         text = ("true" if value else "false") if isinstance(value, bool) else str(value)
         try:
-            check_expression(text, wants=marks["expression"])
+            check_expression(text, wants=marks["expression"], with_row=marks.get("row", False))
         except ExpressionFault as fault:
             return self.fault(node.path, str(fault))
         return text

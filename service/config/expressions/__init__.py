@@ -5,6 +5,7 @@ from service.config.expressions.compiling import (
     MAX_TEXT_BYTES,
     check_expression,
     compile_expression,
+    compile_row_expression,
 )
 from service.config.expressions.syntax import ExpressionFault
 
@@ -14,4 +15,5 @@ __all__ = [
     "ExpressionFault",
     "check_expression",
     "compile_expression",
+    "compile_row_expression",
 ]

@@ -14,7 +14,7 @@ import cel
 
 from contracts.events import ContactChanged, Event, NotificationOccurred, Segments
 from contracts.timestamps import instant_text
-from handlers.base import Expression, ExpressionError
+from handlers.base import Expression, ExpressionError, RowValue
 from service.config.expressions import accessors, contract
 from service.config.expressions.accessors import MISSING, UNUSUAL, Accessor
 from service.config.expressions.syntax import (
@@ -40,9 +40,13 @@ _FEW = MAX_RESULT_BYTES // 16
 Wants = Literal["bool", "value"]
 
 
-def check_expression(text: str, *, wants: Wants = "value") -> None:
-    """Refuse what :func:`compile_expression` would refuse. Raises ExpressionFault."""
-    compile_expression(text, place="", wants=wants)
+def check_expression(text: str, *, wants: Wants = "value", with_row: bool = False) -> None:
+    """Refuse what :func:`compile_expression` (or :func:`compile_row_expression`) would refuse. Raises
+    ExpressionFault."""
+    if with_row:
+        compile_row_expression(text, place="")
+    else:
+        compile_expression(text, place="", wants=wants)
 
 
 def compile_expression(text: str, *, place: str, wants: Wants = "value") -> Expression:
@@ -66,12 +70,27 @@ def compile_expression(text: str, *, place: str, wants: Wants = "value") -> Expr
     return value if field is None else _short(field, value)
 
 
+def compile_row_expression(text: str, *, place: str) -> RowValue:
+    """Like :func:`compile_expression`, with the variable ``row`` beside the others: any JSON value."""
+    tree = _checked(text, with_row=True)
+    if not _reads(tree, contract.ROW):
+        plain = compile_expression(text, place=place)
+        return lambda event, key, row: plain(event, key)
+    program, names = cel.compile(text), _names(tree)
+
+    def evaluate(event: Event, key: bytes | None, row: Any) -> Any:
+        variables = _variables(names, names.get("data"), event, key)
+        return _executed(program, {**variables, contract.ROW: row}, place, "value")
+
+    return evaluate
+
+
 def interpret_expression(text: str, *, place: str, wants: Wants = "value") -> Expression:
     """Like :func:`compile_expression`, by the library alone: what the accessors are measured against."""
     return _interpreted(text, _checked(text), place, wants)
 
 
-def _checked(text: str) -> Tree:
+def _checked(text: str, *, with_row: bool = False) -> Tree:
     if len(text.encode()) > MAX_TEXT_BYTES:
         raise ExpressionFault("is longer than 4 KiB")
     try:
@@ -80,7 +99,7 @@ def _checked(text: str) -> Tree:
         raise ExpressionFault(f"is not CEL: {_first_cause(str(error))}") from None
     try:
         tree = parse(text)
-        contract.check(tree)
+        contract.check(tree, with_row=with_row)
         _names(tree)
     except RecursionError:
         raise ExpressionFault("is nested too deeply, or is too long a chain of operators") from None
@@ -148,22 +167,43 @@ def _interpreted(text: str, tree: Tree, place: str, wants: Wants) -> Expression:
     fields = names.get("data")
 
     def evaluate(event: Event, key: bytes | None) -> Any:
-        try:
-            value = program.execute(_variables(names, fields, event, key))
-        except KeyError:
-            return False if wants == "bool" else None
-        except BaseException as error:
-            # A panic of the library's Rust code comes as a class that cannot be imported and is no Exception.
-            if not isinstance(error, _LIBRARY_ERRORS) and type(error).__name__ != "PanicException":
-                raise
-            # Without its cause: the library's messages hold values of the event.
-            raise ExpressionError(f"{place}: {_failure(error)}") from None
-        if wants == "bool" and not isinstance(value, bool):
-            raise ExpressionError(f"{place}: must give a bool, not {_kind(value)}")
-        _check_result(value, place)
-        return value
+        return _executed(program, _variables(names, fields, event, key), place, wants)
 
     return evaluate
+
+
+def _executed(program: Any, variables: dict[str, Any], place: str, wants: Wants) -> Any:
+    """What the library gives; False or None where a field is missing. Raises ExpressionError."""
+    try:
+        value = program.execute(variables)
+    except KeyError:
+        return False if wants == "bool" else None
+    except BaseException as error:
+        # A panic of the library's Rust code comes as a class that cannot be imported and is no Exception.
+        if not isinstance(error, _LIBRARY_ERRORS) and type(error).__name__ != "PanicException":
+            raise
+        # Without its cause: the library's messages hold values of the event.
+        raise ExpressionError(f"{place}: {_failure(error)}") from None
+    if wants == "bool" and not isinstance(value, bool):
+        raise ExpressionError(f"{place}: must give a bool, not {_kind(value)}")
+    _check_result(value, place)
+    return value
+
+
+def _reads(tree: Tree, variable: str) -> bool:
+    """Whether an expression reads a variable; macros cannot hide one."""
+    match tree:
+        case Name(name):
+            return name == variable
+        case Select(of, _):
+            return _reads(of, variable)
+        case Index(of, at):
+            return _reads(of, variable) or _reads(at, variable)
+        case Call(_, target, args):
+            return any(_reads(part, variable) for part in (args if target is None else (target, *args)))
+        case Items(items) | Operation(_, items):
+            return any(_reads(part, variable) for part in items)
+    return False
 
 
 def _names(tree: Tree) -> dict[str, set[str] | None]:

@@ -103,9 +103,13 @@ METHODS = frozenset((*_TEXT_METHODS, *(f"get{part}" for part in (*_DATE_PARTS, *
 MACROS = frozenset(("all", "exists", "exists_one", "existsOne", "map", "filter"))
 
 
-def check(tree: Tree) -> None:
+# An element of the list that another expression gave; only where the key says so.
+ROW = "row"
+
+
+def check(tree: Tree, *, with_row: bool = False) -> None:
     """Refuse what the contracts do not have. Raises ExpressionFault."""
-    _shape_of(tree, ROOTS)
+    _shape_of(tree, {**ROOTS, ROW: ANYTHING} if with_row else ROOTS)
 
 
 def _shape_of(tree: Tree, scope: Mapping[str, Shape]) -> Shape:
