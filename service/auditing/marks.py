@@ -74,8 +74,7 @@ class Ranges(msgspec.Struct, frozen=True):
         """Which of ``count`` offsets from ``first`` on lie in a range."""
         inside = np.zeros(count, dtype=np.bool_)
         for begin, end in self.spans:
-            if end > first and begin < first + count:
-                inside[max(0, begin - first) : max(0, end - first)] = True
+            inside[max(0, begin - first) : max(0, end - first)] = True
         return inside
 
     def holds(self, offset: int) -> bool:
