@@ -182,3 +182,55 @@ def test_nothing_is_kept_of_a_key_that_has_ended() -> None:
     assert not recorder.batcher._pinned
     assert not recorder.batcher._claimed
     assert not recorder.batcher._under_way
+
+
+def test_more_than_a_batch_waits_on_in_order() -> None:
+    """What fills the next batch goes; the rest waits behind it, in front of what comes later."""
+    recorder = Recorder(max_events=2)
+    for _ in range(6):
+        recorder.add(b"k", 0.0)
+        if not recorder.closed:
+            recorder.batcher.flush()
+    recorder.batcher.release(b"k", 0.0)
+    assert recorder.batcher.waiting == 3
+    recorder.add(b"k", 0.0)
+    for _ in range(2):
+        recorder.batcher.release(b"k", 0.0)
+    assert [offsets for _, _, offsets in recorder.closed] == [[0], [1, 2], [3, 4], [5, 6]]
+
+
+def test_keys_that_end_together_are_released_like_one_after_the_other() -> None:
+    """Those of which nothing waits, one of which something does, one that ended early; others stay on their way."""
+    recorder = Recorder()
+    for key in (b"a", b"k", b"early", b"other"):
+        recorder.add(key, 0.0)
+    recorder.batcher.flush()
+    recorder.add_behind(1)
+    recorder.add(b"early", 0.0)
+    recorder.batcher.ended_early(b"early")
+    recorder.batcher.release(b"early", 0.0)
+    recorder.batcher.flush()
+    recorder.batcher.release_all({b"a", b"k", b"early"}, 0.0)
+    recorder.add(b"a", 0.0)
+    recorder.add(b"other", 0.0)
+    recorder.batcher.flush()
+    assert [offsets for _, _, offsets in recorder.closed] == [[0, 1, 2, 3], [5], [4, 6]]
+    assert recorder.batcher.waiting == 1
+    assert not recorder.batcher._pinned
+
+
+def test_a_key_of_which_nothing_waits_has_an_empty_queue() -> None:
+    """There is nothing to tell of it, and nothing to take out."""
+    recorder = under_way()
+    assert recorder.batcher.queue(b"k") == []
+    assert recorder.batcher.cut(b"k", 0) == []
+
+
+def test_until_when_open_batches_wait_is_told_with_their_records() -> None:
+    """Counted from the first record of each."""
+    recorder = Recorder(linger_s=1.0)
+    first, second = recorder.add(b"k", 10.0, group="a"), recorder.add(None, 10.5, group="b")
+    assert [(until, list(items)) for until, items in recorder.batcher.open_until()] == [
+        (11.0, [first]),
+        (11.5, [second]),
+    ]
