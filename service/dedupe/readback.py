@@ -16,6 +16,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from service.intake.unparsable import find_unparsable
 from service.kafka.closing import end_within
+from service.kafka.unpacking import unpack_aside
 
 _POLL_MS = 200
 _MAX_RECORDS = 500
@@ -51,6 +52,7 @@ class ReadBack:
 
     async def __aenter__(self) -> "ReadBack":
         await self._consumer.start()
+        unpack_aside(self._consumer)
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -101,6 +101,8 @@ class Assignment:
         self.draining = False
         # When the drain ends (monotonic), once it has begun: whoever joins it keeps to it.
         self.drain_until: float | None = None
+        # What was unfinished at its end: nobody's any more, and kept for as long as it takes to free it.
+        self.left: list[Item] = []
 
     @property
     def reading_back(self) -> int:
@@ -115,4 +117,5 @@ class Assignment:
         """The partitions are somebody else's now; unfinished work is dropped."""
         self.active = False
         for state in self.partitions.values():
+            self.left.extend(state.items.values())
             state.items.clear()

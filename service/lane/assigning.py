@@ -14,12 +14,14 @@ from aiokafka.structs import TopicPartition
 
 from service.errors import FencedError, JournalUnreadableError, RefusedError, TopicTooNarrowError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
+from service.intake.item import Item
 from service.kafka.displaced import displaced_text, is_displaced
 from service.lane.core import Core
 from service.lane.delivering import Delivering
 from service.lane.denials import denial_of
 from service.lane.preparing import Preparing
 from service.lane.takeover import Takeover
+from service.turns import Turns, drop_in_turns
 
 _RETRY_S = 0.5
 # Of the session timeout: heartbeats go out each fifth of it, so that the last one may be older by that.
@@ -97,14 +99,16 @@ class Assigning:
     def _take_over(self, assignment: Assignment) -> None:
         assert self._group.consumer is not None
         self._group.consumer.pause(*assignment.tps)
+        left: list[Item] = []
         if self._group.assignment is not None:
             self._group.assignment.end()
+            left, self._group.assignment.left = self._group.assignment.left, left
         self._group.assignment = assignment
         self._held_times.own({tp.partition for tp in assignment.tps}, self._clock.wall_ms())
         self._reset()
         if self._task is not None:
             self._task.cancel()
-        self._start_preparing(assignment)
+        self._start_preparing(assignment, left)
         self._changed()
 
     def _reset(self) -> None:
@@ -114,8 +118,8 @@ class Assigning:
         self._buffer.reset()
         self._troubles.forget()
 
-    def _start_preparing(self, assignment: Assignment) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._prepare(assignment))
+    def _start_preparing(self, assignment: Assignment, left: list[Item] | None = None) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._prepare(assignment, left or []))
         self._task.add_done_callback(self._prepared)
 
     def _prepared(self, task: asyncio.Task[None]) -> None:
@@ -123,9 +127,11 @@ class Assigning:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._died(error)
 
-    async def _prepare(self, assignment: Assignment) -> None:
-        """Offsets, ledgers, seek, resume; tried again for as long as the assignment lasts."""
+    async def _prepare(self, assignment: Assignment, left: list[Item]) -> None:
+        """Offsets, ledgers, seek, resume; tried again for as long as the assignment lasts. First what is ``left`` of
+        the one before is freed, which would keep the loop otherwise."""
         takeover = Takeover(self._clock)
+        await drop_in_turns(Turns(self._clock), left)
         while assignment.active and not assignment.ready and self._troubles.gap is None:
             try:
                 await self._preparing.prepare(assignment, takeover)

@@ -13,7 +13,7 @@ class Buffer:
     or for an operator's pause."""
 
     def __init__(self, max_bytes: int, policy: BatchPolicy, dispatch: Callable[[OpenBatch, Cause], None]) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._policy = policy
         self._dispatch = dispatch
         self.reset()
@@ -27,4 +27,4 @@ class Buffer:
 
     def is_full(self) -> bool:
         """Whether intake has to wait for room now."""
-        return self.held_bytes >= self._max_bytes or (self.full and self.held_bytes >= self._max_bytes * _REFILL)
+        return self.held_bytes >= self.max_bytes or (self.full and self.held_bytes >= self.max_bytes * _REFILL)

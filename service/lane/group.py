@@ -13,6 +13,7 @@ from service.intake.assignor import LaneAssignor, View, assignor_for
 from service.kafka.leaving import stop_member
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import Membership, membership, on_heartbeat, request_rejoin
+from service.kafka.unpacking import unpack_aside
 from service.lane.setup import LaneMeans, LaneSetup
 from service.lane.silence import Silence
 
@@ -49,6 +50,7 @@ class Group:
         await consumer.start()
         # Kept only now: a consumer whose start was cancelled waits for ever.
         self.consumer = consumer
+        unpack_aside(consumer)
         on_heartbeat(consumer, self._silence.heard, self._clock.monotonic)
         return consumer
 

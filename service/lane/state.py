@@ -77,7 +77,7 @@ class StateKeeper:
         if not assignment.ready:
             return LaneState.STANDBY, "reading offsets"
         if self._buffer.full:
-            return LaneState.FULL, f"{self._buffer.held_bytes} bytes of records held"
+            return LaneState.FULL, f"the buffer of {self._buffer.max_bytes} bytes is full"
         if (waiting := assignment.reading_back) and waiting == sum(
             not s.is_replay for s in assignment.partitions.values()
         ):

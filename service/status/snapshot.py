@@ -16,7 +16,7 @@ from service.lifecycle import LaneState
 from service.status.document import BreakerStatus, LaneReport, LaneStatus, PartitionStatus, StatusDocument
 from service.status.longest import longest_waiting
 from service.status.reading import Reading, Readings
-from service.status.waiting import waits_for
+from service.status.waiting import Waits
 from service.telemetry import Telemetry
 from service.telemetry import metrics as m
 
@@ -65,6 +65,8 @@ class Status:
 
     def _lane(self, name: str, readings: list[Reading]) -> LaneStatus:
         lane, config, clock = self.app.lanes[name], self.app.config.lanes[name], self.app.clock
+        # Once for all partitions: it looks through all that is under way.
+        waits = Waits(lane, clock.monotonic())
         return LaneStatus(
             lane=name,
             handler=config.handler,
@@ -73,7 +75,7 @@ class Status:
             reason=lane.board.reason,
             since=rfc3339_ms(lane.board.since_ms),
             config=self._fingerprints[name],
-            partitions=[_partition(lane, reading, clock) for reading in readings],
+            partitions=[_partition(lane, reading, waits, clock) for reading in readings],
             in_flight=lane.dispatcher.in_flight,
             retrying=lane.dispatcher.retrying,
             breaker=_breaker(lane.account.breaker, clock),
@@ -103,7 +105,7 @@ def age_s(item: Item, now_ms: int) -> float:
     return max(0, now_ms - (timestamp if timestamp >= 0 else item.received_ms)) / 1000
 
 
-def _partition(lane: Lane, reading: Reading, clock: Clock) -> PartitionStatus:
+def _partition(lane: Lane, reading: Reading, waits: Waits, clock: Clock) -> PartitionStatus:
     oldest = reading.oldest
     return PartitionStatus(
         topic=reading.tp.topic,
@@ -114,7 +116,7 @@ def _partition(lane: Lane, reading: Reading, clock: Clock) -> PartitionStatus:
         lag=reading.lag,
         unfinished=reading.unfinished,
         oldest_unfinished_s=None if oldest is None else age_s(oldest, clock.wall_ms()),
-        waits_for=_reading_waits_for(lane, reading) if oldest is None else waits_for(lane, oldest, clock.monotonic()),
+        waits_for=_reading_waits_for(lane, reading) if oldest is None else waits.of(oldest).words,
     )
 
 

@@ -27,11 +27,6 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     due: float | None = None
 
 
-def waits_for(lane: Lane, item: Item, now: float) -> str:
-    """What an unfinished item of the lane waits for. ``now`` is monotonic, in seconds."""
-    return Waits(lane, now).of(item).words
-
-
 class Waits:
     """Answers for many items of a lane at one moment: what is under way is looked through once."""
 

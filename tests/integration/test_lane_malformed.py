@@ -18,7 +18,8 @@ from tests.support.oracle import Place, Source
 PARTITIONS = 3
 WHEN_MS = 1_767_225_600_123
 LIMIT = 2 * 2**20
-LIMITS = {"max.message.bytes": str(LIMIT)}
+# The records are old: retention must not take them.
+LIMITS = {"max.message.bytes": str(LIMIT), "retention.ms": "-1"}
 DEAD_LETTER_LIMITS = {"max.message.bytes": str(LIMIT + 64 * 1024)}
 LARGE = b"large"
 
@@ -125,6 +126,7 @@ async def test_a_refused_dead_letter_stops_the_lane_and_commits_nothing(
         tmp_path,
         lanes={"lane": {}},
         sources={"contacts": 1},
+        topic_config={"retention.ms": "-1"},  # the record is old
         dead_letter_config={"max.message.bytes": "2000"},
         kafka={"session_timeout": "1500ms", "transaction_timeout": "1s"},
     ) as stage:

@@ -108,6 +108,8 @@ class FakeConsumer:
         self._coordinator = SimpleNamespace(
             generation=-1, member_id="m", _group_instance_id=None, _do_heartbeat=self._heartbeat, request_rejoin=print
         )
+        # Nothing is fetched here.
+        self._fetcher = SimpleNamespace(_proc_fetch_request=None)
         world.consumer = self
 
     async def start(self) -> None:

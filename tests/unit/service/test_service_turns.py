@@ -11,7 +11,7 @@ from contracts.results import Operation
 from service.settling.batches import PartitionWrite, build
 from service.settling.producing import BatchBuilder
 from service.settling.settler import SettleHooks, SettlePolicy, Settler
-from service.turns import Turns, pieces, take_in_turns
+from service.turns import Turns, drop_in_turns, pieces, take_in_turns
 from tests.support.fakes import START_WALL_MS, FakeBroker, FakeTime, Source, eventually, run
 
 
@@ -76,6 +76,31 @@ def test_what_is_not_wanted_any_more_is_not_taken() -> None:
             parts = pieces(range(100), [1] * 100, 10, 1_000)
             await take_in_turns(Turns(time), parts, take, lambda: others.turns < 3)
         assert taken == list(range(30))
+
+    run(main)
+
+
+class Costly:
+    """To free one takes a tenth of a millisecond."""
+
+    def __init__(self, time: FakeTime) -> None:
+        self.time = time
+
+    def __del__(self) -> None:
+        self.time.advance(0.0001)
+
+
+def test_what_is_left_is_freed_while_others_go_on() -> None:
+    """2,000 things, 500 at once, and none is left."""
+
+    async def main(time: FakeTime) -> None:
+        left = [Costly(time) for _ in range(2_000)]
+        began = time.monotonic()
+        async with beside() as others:
+            await drop_in_turns(Turns(time), left)
+            assert others.turns >= 4
+        assert left == []
+        assert time.monotonic() - began == pytest.approx(0.2)
 
     run(main)
 

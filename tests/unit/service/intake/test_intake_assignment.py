@@ -34,3 +34,4 @@ def test_its_end_drops_the_unfinished_items_of_all_partitions() -> None:
     source.assignment.end()
     assert not source.assignment.active
     assert all(state.items == {} for state in source.assignment.partitions.values())
+    assert [item.partition.tp for item in source.assignment.left] == list(tps), "kept until they are freed in turns"

@@ -13,7 +13,7 @@ from service.delivery.breaker import BreakerPolicy
 from service.delivery.limiter import LimiterPolicy
 from service.delivery.retry import RetryPolicy
 from service.intake.item import Item
-from service.status.waiting import waits_for
+from service.status.waiting import Waits
 from tests.support.dispatching import Bench, account_for, running
 from tests.support.fakes import DONE, Call, FakePlatform, FakeTime, Source, answer, eventually, join, leave, run
 
@@ -56,7 +56,7 @@ class Stage:
 
     def words(self, item: Item) -> str:
         """What the item waits for now."""
-        return waits_for(self.lane, item, self.time.monotonic())
+        return Waits(self.lane, self.time.monotonic()).of(item).words
 
 
 def test_before_and_after_delivery() -> None:

@@ -1,0 +1,186 @@
+"""Large batches are unpacked before the client asks for their records, and give the same records."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
+
+from service.kafka import unpacking
+from service.kafka.unpacking import unpack_aside
+
+TP, OTHER = TopicPartition("contacts", 0), TopicPartition("contacts", 1)
+ZSTD = 4
+
+
+def batch(first: int, count: int, size: int, *, compression: int = ZSTD, producer_id: int = -1) -> bytes:
+    """A record batch as a broker hands it out; what is in it compresses badly."""
+    random = Random(first)
+    builder = DefaultRecordBatchBuilder(2, compression, int(producer_id >= 0), producer_id, 0, 0, 64 * 1024 * 1024)
+    for n in range(count):
+        builder.append(n, 1_000 + n, b"k", random.randbytes(size), [("h", b"1")])
+    data = bytearray(builder.build())
+    data[:8] = first.to_bytes(8)  # the checksum does not cover it
+    return bytes(data)
+
+
+LARGE = batch(0, 50, 10_000) + batch(50, 50, 10_000) + batch(100, 50, 10_000) + batch(150, 5, 100, compression=0)
+SMALL = batch(0, 20, 100)
+
+
+def partition_records(data: bytes, aborted: list[tuple[int, int]] | None = None) -> PartitionRecords:
+    return PartitionRecords(TP, MemoryRecords(data), aborted, 0, None, None, True, READ_COMMITTED)
+
+
+class FakeFetcher:
+    """The client's fetcher as far as it is of use: each fetch brings what it was given."""
+
+    def __init__(self, *brings: tuple[TopicPartition, bytes]) -> None:
+        self._records: dict[TopicPartition, Any] = {}
+        self.assignment = SimpleNamespace(active=True)
+        self._brings = brings
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
+        await asyncio.sleep(0)
+        for tp, data in self._brings:
+            records = partition_records(data)
+            self._records[tp] = FetchResult(tp, assignment=assignment, partition_records=records, backoff=0)
+        return True
+
+    async def fetch(self) -> bool:
+        return await self._proc_fetch_request(self.assignment, 1, None)
+
+    def found(self, tp: TopicPartition = TP) -> Any:
+        return self._records[tp]._partition_records
+
+
+def fetcher_of(*brings: tuple[TopicPartition, bytes]) -> FakeFetcher:
+    fetcher = FakeFetcher(*brings)
+    consumer: Any = SimpleNamespace(_fetcher=fetcher)
+    unpack_aside(consumer)
+    return fetcher
+
+
+def is_unpacked(batch_: Any) -> bool:
+    """The client refuses to look at the checksum of a batch that is."""
+    try:
+        getattr(batch_, "_batch", batch_).validate_crc()
+    except AssertionError:
+        return True
+    return False
+
+
+def test_the_clients_private_names_exist() -> None:
+    """Those on which this stands."""
+    assert asyncio.iscoroutinefunction(Fetcher._proc_fetch_request)
+    assert "_fetcher" in AIOKafkaConsumer.start.__code__.co_names
+    assert {"_records", "_proc_fetch_request"} <= {
+        name
+        for code in (Fetcher.__init__.__code__, *_codes(Fetcher._fetch_requests_routine.__code__))
+        for name in code.co_names
+    }
+    assert partition_records(SMALL)._records.size_in_bytes() == len(SMALL)
+
+
+def _codes(code: Any) -> list[Any]:
+    return [code, *(inner for const in code.co_consts if hasattr(const, "co_names") for inner in _codes(const))]
+
+
+@pytest.mark.parametrize("data", [LARGE, SMALL, b"".join(batch(n * 10, 10, 2_000) for n in range(20))])
+async def test_the_records_are_the_same(data: bytes) -> None:
+    """Offsets, keys, values, headers and timestamps, in the same order; and where to fetch next."""
+    fetcher = fetcher_of((TP, data), (OTHER, SMALL))
+    assert await fetcher.fetch()
+    plain, found = partition_records(data), fetcher.found()
+    assert list(found) == list(plain)
+    assert found.next_fetch_offset == plain.next_fetch_offset
+    assert len(list(fetcher.found(OTHER))) == 20
+
+
+async def test_two_large_batches_are_unpacked_ahead() -> None:
+    """No more: they are all held at the same time. Small and plain ones are not touched."""
+    fetcher = fetcher_of((TP, LARGE), (OTHER, SMALL))
+    await fetcher.fetch()
+    assert [is_unpacked(one) for one in fetcher.found()._records._batches] == [True, True, False, False]
+    assert not is_unpacked(fetcher.found(OTHER)._records.next_batch())
+
+
+async def test_aborted_records_are_passed_by_as_ever() -> None:
+    """Also where their batch was unpacked."""
+    data = batch(0, 50, 10_000, producer_id=7) + batch(50, 50, 10_000)
+    fetcher = FakeFetcher()
+
+    async def fetch(*_: Any) -> bool:
+        records = partition_records(data, [(7, 0)])
+        fetcher._records[TP] = FetchResult(TP, assignment=fetcher.assignment, partition_records=records, backoff=0)
+        return True
+
+    fetcher._proc_fetch_request = fetch  # type: ignore[method-assign]
+    unpack_aside(SimpleNamespace(_fetcher=fetcher))  # type: ignore[arg-type]
+    await fetcher.fetch()
+    assert [record.offset for record in fetcher.found()] == list(range(50, 100))
+
+
+async def test_a_wrong_checksum_is_found_by_the_client() -> None:
+    """When it comes to that batch; the records before it are handed out."""
+    broken = bytearray(batch(50, 50, 10_000))
+    broken[-1] ^= 1
+    fetcher = fetcher_of((TP, batch(0, 50, 10_000) + bytes(broken)))
+    await fetcher.fetch()
+    found = fetcher.found()
+    assert [next(found).offset for _ in range(50)] == list(range(50))
+    with pytest.raises(CorruptRecordException):
+        next(found)
+
+
+class Held:
+    """Stands for the thread: unpacking waits until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began, self.goes = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(unpacking.asyncio, "to_thread", self._work)
+
+    async def _work(self, work: Callable[..., None], *args: Any) -> None:
+        self.began.set()
+        await self.goes.wait()
+        work(*args)
+
+
+@pytest.mark.parametrize("happens", ["nothing", "rebalance", "fetched anew"])
+async def test_nobody_reads_what_is_being_unpacked(monkeypatch: pytest.MonkeyPatch, happens: str) -> None:
+    """It is out of the client's hands meanwhile, other partitions are not. What a rebalance or a newer fetch has made
+    old does not come back."""
+    held = Held(monkeypatch)
+    fetcher = fetcher_of((TP, LARGE), (OTHER, SMALL))
+    fetching = asyncio.create_task(fetcher.fetch())
+    await held.began.wait()
+    assert list(fetcher._records) == [OTHER]
+    newer = FetchResult(TP, assignment=fetcher.assignment, partition_records=partition_records(SMALL), backoff=0)
+    if happens == "rebalance":
+        fetcher.assignment.active = False
+    elif happens == "fetched anew":
+        fetcher._records[TP] = newer
+    held.goes.set()
+    assert await fetching
+    assert (TP in fetcher._records) is (happens != "rebalance")
+    if happens != "rebalance":
+        assert (fetcher._records[TP] is newer) is (happens == "fetched anew")
+
+
+async def test_a_fetch_that_is_cancelled_brings_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the client's own do."""
+    held = Held(monkeypatch)
+    fetcher = fetcher_of((TP, LARGE))
+    fetching = asyncio.create_task(fetcher.fetch())
+    await held.began.wait()
+    fetching.cancel()
+    assert await fetching is False
+    assert not fetcher._records
