@@ -1,10 +1,11 @@
 """How long partitions stand still while replicas are restarted one after the other, or killed.
 
-``python -m tests.benchmarks.rolling [--replicas 4] [--partitions 12] [--per-s 240] [--members dynamic static]
-[--how stop kill] [--session-s 30] [--json FILE]``. A gap is the time between two results of one partition, as a reader
-of committed records sees them, under a steady load; beside it stands what the same partitions do while nothing
-happens. Each restarted replica is back at work before the next one goes; a killed one comes back once its partitions
-have been taken over (a static member: at once, as a StatefulSet does it).
+``python -m tests.benchmarks.rolling [--replicas 4] [--restarts 4] [--partitions 12] [--per-s 60]
+[--members dynamic static] [--how stop kill] [--session-s 30] [--json FILE]``. A gap is the time between two results of
+one partition, as a reader of committed records sees them, under a steady load (well below what the machine can do, or a
+gap is a queue); beside it stands what the same partitions do while nothing happens. Each restarted replica is back at
+work before the next one goes; a killed one comes back once its partitions have been taken over (a static member: at
+once, as a StatefulSet does it).
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -53,13 +55,23 @@ def longest_gaps(seen_s: Mapping[int, Sequence[float]], span: Span) -> dict[int,
 
 
 def phases(lines: Iterable[str]) -> dict[str, list[float]]:
-    """From a process's log: the seconds of each step of its assignments."""
+    """From a process's log: the seconds of each step of its assignments; ``stood_s``, from the drain to reading on, of
+    those that it lived through."""
     found: dict[str, list[float]] = defaultdict(list)
+    drained_from: datetime | None = None
     for line in lines:
-        if '"partitions_assigned"' in line:
-            for name, value in json.loads(line).items():
+        if '"draining"' in line:
+            drained_from = datetime.fromisoformat(json.loads(line)["timestamp"])
+        elif '"service_stopped"' in line:
+            drained_from = None
+        elif '"partitions_assigned"' in line:
+            told = json.loads(line)
+            for name, value in told.items():
                 if name.endswith("_s"):
                     found[name].append(value)
+            if drained_from is not None:
+                found["stood_s"].append((datetime.fromisoformat(told["timestamp"]) - drained_from).total_seconds())
+                drained_from = None
     return found
 
 
@@ -203,7 +215,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=4)
     parser.add_argument("--restarts", type=int, help="of so many of them; default: of all")
     parser.add_argument("--partitions", type=int, default=12)
-    parser.add_argument("--per-s", type=int, default=240)
+    parser.add_argument("--per-s", type=int, default=60)
     parser.add_argument("--members", nargs="+", choices=("dynamic", "static"), default=["dynamic", "static"])
     parser.add_argument("--how", nargs="+", choices=("stop", "kill"), default=["stop"])
     parser.add_argument("--session-s", type=int, default=30)
