@@ -45,6 +45,16 @@ class BreakerModel(RuleBasedStateMachine):
             assert is_probe == (self.opened_at is not None)
             self.in_flight.append(is_probe)
 
+    @precondition(lambda self: self.opened_at is None)
+    @rule(seconds=st.integers(5, 12), failed=st.booleans())
+    def steady(self, seconds: int, failed: bool) -> None:
+        """One request each second, all with the same end, for as long as it stays closed."""
+        for _ in range(seconds):
+            if self.opened_at is None:
+                self.now += 1.0
+                assert not self.breaker.start(self.now)
+                self._end(False, failed)
+
     @precondition(lambda self: self.in_flight)
     @rule(count=st.integers(1, 12), data=st.data(), failing=st.sampled_from((0.0, 0.45, 0.6, 1.0)))
     def end(self, count: int, data: st.DataObject, failing: float) -> None:

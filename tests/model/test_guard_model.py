@@ -14,7 +14,9 @@ REASONS = st.sampled_from([None, None, *Reason])
 class GuardModel(RuleBasedStateMachine):
     """Operations end in any way; now and then somebody resumes the lane."""
 
-    @initialize(percent=st.integers(0, 100), of_last=st.integers(1, 130))
+    @initialize(
+        percent=st.sampled_from((0, 1, 5, 20, 29, 50, 100)), of_last=st.sampled_from((1, 10, 40, 50, 51, 100, 130))
+    )
     def begin(self, percent: int, of_last: int) -> None:
         self.percent, self.of_last = percent, of_last
         self.guard = Guard(GuardPolicy(percent / 100, of_last))

@@ -108,6 +108,7 @@ class OtherLane:
 
     def __init__(self) -> None:
         self.died: str | None = None
+        self.abandoned = False
         self._stopping = asyncio.Event()
         self.running = False
 
