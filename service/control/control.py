@@ -43,6 +43,11 @@ class Control:
         self._lanes[lane] = (account, obeyed)
         self._accounts[account] = retry_account
 
+    @property
+    def missing(self) -> str | None:
+        """Why no order can be read, where that ends by a person."""
+        return self._follower.missing
+
     def of_lane(self, lane: str, account: str) -> "OrdersOfLane":
         """The orders as one lane sees them."""
         return OrdersOfLane(self, lane, account)
@@ -101,6 +106,9 @@ class OrdersOfLane:
 
     def pause(self) -> Pause | None:
         return self._control.orders.pause_of(self._lane, self._account)
+
+    def missing(self) -> str | None:
+        return self._control.missing
 
     def accepted(self, tp: TopicPartition) -> Loss | None:
         return self._control.orders.loss_of(self._lane, tp)

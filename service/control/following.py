@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 
 from service.kafka.closing import end_within
 
 _WAIT_MS = 500
 _RETRY_S = 0.5
+_RETRY_MAX_S = 10.0
 _CLOSE_S = 5.0
 
 # Key and value of a record; whether it was there before this process had read the topic to its end.
@@ -35,16 +36,28 @@ class Follower:
         self._moved = asyncio.Event()
         self._error: KafkaError | None = None  # why nothing can be read at this moment
 
+    @property
+    def missing(self) -> str | None:
+        """That no order can be read because the topic is gone; None while it is there, as far as we know."""
+        if not isinstance(self._error, UnknownTopicOrPartitionError):
+            return None
+        topic = self._tp.topic
+        return f"no order can be read: topic {topic} is gone, or may not be seen; `fanline topics ensure` creates it"
+
     async def run(self) -> None:
         """Follow the topic until cancelled."""
+        pause_s = _RETRY_S
         while True:
             try:
                 await self._follow()
             except KafkaError as error:
+                # Longer each time while the topic is gone: that ends by a person, and each try asks for all topics.
+                gone = isinstance(error, UnknownTopicOrPartitionError) and self.missing is not None
+                pause_s = min(pause_s * 2, _RETRY_MAX_S) if gone else _RETRY_S
                 self._error = error
                 self._moved.set()
                 self._failed(type(error).__name__)
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(pause_s)
 
     async def read_to_end(self) -> None:
         """Return once everything that was ordered before this call has been applied. The caller bounds the time.
@@ -74,6 +87,8 @@ class Follower:
         )
         await consumer.start()
         try:
+            if self.missing is not None:
+                await self._find_topic(consumer)
             consumer.assign([self._tp])
             if self._position is not None:
                 consumer.seek(self._tp, self._position)
@@ -87,6 +102,12 @@ class Follower:
             except (TimeoutError, KafkaError) as error:
                 self._failed(type(error).__name__)
 
+    async def _find_topic(self, consumer: AIOKafkaConsumer) -> None:
+        """Raises UnknownTopicOrPartitionError where the topic is gone: a consumer that is assigned to it would ask for
+        it hundreds of times a second, and never say so."""
+        if self._tp.topic not in await consumer.topics():
+            raise UnknownTopicOrPartitionError(self._tp.topic)
+
     async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
         try:
             batches = await consumer.getmany(self._tp, timeout_ms=_WAIT_MS)
@@ -94,6 +115,8 @@ class Follower:
             # A foreign record whose header the client cannot parse: it is no order of ours.
             await self._pass_unparsable(consumer)
             return
+        if not batches and not consumer.partitions_for_topic(self._tp.topic):
+            await self._find_topic(consumer)
         for record in batches.get(self._tp, ()):
             self._apply(record.key, record.value, not self._caught_up)
         await self._note_position(consumer)

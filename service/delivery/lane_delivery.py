@@ -150,10 +150,6 @@ class LaneDelivery(ABC, Generic[Load]):
         """What waits for a worker."""
         return self._workers.ready_loads()
 
-    def deserted_loads(self) -> list[Load]:
-        """What is carried by workers that have ended: nobody goes on with it."""
-        return self._workers.deserted_loads()
-
     @property
     def progress(self) -> int:
         """Grows with each load that a worker takes up and with each call that begins."""

@@ -27,7 +27,6 @@ class Workers(Generic[Load]):
         self._ready: deque[Load] = deque()
         # What each worker carries: for a person who asks.
         self._carried: list[Load | None] = [None] * count
-        self._tasks: list[asyncio.Task[None]] = []
         # How many loads were taken up: what waits for a worker goes on as long as this does.
         self.taken = 0
         self._parked: list[tuple[float, int, Load]] = []
@@ -41,7 +40,8 @@ class Workers(Generic[Load]):
         """Work until cancelled. A worker that dies takes all down, and so the lane."""
         try:
             async with asyncio.TaskGroup() as group:
-                self._tasks = [group.create_task(self._work(number)) for number in range(len(self._carried))]
+                for number in range(len(self._carried)):
+                    group.create_task(self._work(number))
         finally:
             if self._alarm is not None:
                 self._alarm.cancel()
@@ -106,12 +106,6 @@ class Workers(Generic[Load]):
     def carried_loads(self) -> Iterator[Load]:
         """What the workers carry: their calls are under way, or wait for the account."""
         return (load for load in self._carried if load is not None)
-
-    def deserted_loads(self) -> list[Load]:
-        """What is carried by workers that have ended, as one does that is cancelled by mistake: nobody goes on."""
-        return [
-            load for task, load in zip(self._tasks, self._carried, strict=False) if load is not None and task.done()
-        ]
 
     async def _work(self, number: int) -> None:
         while True:

@@ -17,5 +17,8 @@ class LaneControl(Protocol):
     def pause(self) -> Pause | None:
         """Why the lane may start no call."""
 
+    def missing(self) -> str | None:
+        """Why no order would be heard: the topic is gone."""
+
     def accepted(self, tp: TopicPartition) -> Loss | None:
         """What an operator has given up of a partition."""

@@ -258,9 +258,10 @@ class Lane:
     # -- an operator's orders
 
     def orders_changed(self) -> None:
-        """A pause, or a silence of the brokers, may have begun or ended: calls stop, or go on, at once."""
+        """A pause, a silence of the brokers or a time without orders may have begun or ended: calls stop, or go on, at
+        once."""
         pause = self._means.control.pause()
-        reason = self.core.group.silent() if pause is None else pause.describe()
+        reason = pause.describe() if pause is not None else self.core.group.silent() or self._means.control.missing()
         if reason == self.dispatcher.paused:
             return
         if reason is None:

@@ -57,7 +57,6 @@ class _Looking:
         self._carried: dict[int, Load] = {
             id(item): load for load in dispatcher.carried_loads() for item in under_way(load)
         }
-        self._deserted = {id(load) for load in dispatcher.deserted_loads()}
         self._parked: dict[int, tuple[float, Load]] = {}
         for due, load in dispatcher.parked_loads():
             self._parked.update((id(item), (due, load)) for item in under_way(load))
@@ -119,15 +118,13 @@ class _Looking:
     def _moved_in(self, load: Load, item: Item) -> tuple[int, ...] | None:
         """Of an item that a worker carries."""
         lane, account, work = self._lane, self._lane.account, load.current
-        if id(load) in self._deserted:
-            return (5, work.attempts)
         if not is_of(item, work):
             return None
         if work.called_at is not None:
             return (6, work.attempts)
         if account.has_in_line(work):
             return None if account_waits_for(account, self._now) is not None else (7, account.ended)
-        # Behind the gate, or, in front of a call, in the journal.
+        # Behind the gate, or, in front of a call, in the journal; or its worker has ended, and nobody goes on with it.
         held = lane.dispatcher.paused is not None or lane.dispatcher.hold is not None
         return None if held else (8, work.attempts)
 

@@ -236,6 +236,9 @@ class Control:
     def pause(self) -> Any:
         return self.given
 
+    def missing(self) -> None:
+        return None
+
     def accepted(self, tp: TopicPartition) -> None:
         return None
 

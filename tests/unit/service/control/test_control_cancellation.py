@@ -45,6 +45,9 @@ class TopicConsumer:
     def assign(self, tps: list[TopicPartition]) -> None:
         self._position = 0
 
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0}
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self._position = offset
 

@@ -25,6 +25,8 @@ class Topic:
         self.faults: list[Exception] = []
         self.unparsable: set[int] = set()
         self.stopped = 0
+        self.exists = True
+        self.asked_for = 0
 
     def consumer(self, **_: Any) -> "Consumer":
         return Consumer(self)
@@ -45,6 +47,13 @@ class Consumer:
     def assign(self, tps: list[TopicPartition]) -> None:
         assert tps == [TP]
 
+    async def topics(self) -> set[str]:
+        self.topic.asked_for += 1
+        return {TP.topic} if self.topic.exists else set()
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return {0} if self.topic.exists else None
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.at = offset
 
@@ -60,6 +69,8 @@ class Consumer:
             raise self.topic.faults.pop(0)
         if any(offset >= self.at for offset in self.topic.unparsable):
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")
+        if not self.topic.exists:
+            return {}
         new = self.topic.records[self.at :]
         self.at += len(new)
         return {TP: [SimpleNamespace(key=key, value=value) for key, value in new]}
@@ -150,6 +161,27 @@ def test_whoever_waits_learns_why_it_cannot_be_read(bench: Bench) -> None:
             await bench.follower.read_to_end()
         await eventually(lambda: bool(bench.applied))
         await bench.follower.read_to_end()
+
+    bench.run(main)
+
+
+def test_a_topic_that_is_gone_is_told_of_and_asked_for_seldom(bench: Bench) -> None:
+    """A pause could not be heard: lanes have to know. Once it is there again, orders are read as before."""
+    bench.topic.records = [(b"a", b"")]
+
+    async def main() -> None:
+        await bench.follower.read_to_end()
+        assert bench.follower.missing is None
+        bench.topic.exists = False
+        await eventually(lambda: bench.follower.missing is not None)
+        assert "topic p.control is gone" in (bench.follower.missing or "")
+        before = bench.topic.asked_for
+        await asyncio.sleep(100)
+        assert 8 <= bench.topic.asked_for - before <= 14
+        bench.topic.exists = True
+        bench.topic.records.append((b"b", b""))
+        await eventually(lambda: bench.follower.missing is None, within_s=15)
+        assert bench.applied == [(b"a", True), (b"b", False)]
 
     bench.run(main)
 

@@ -193,13 +193,13 @@ def _behind_its_key(time: FakeTime) -> Watched:
 
 def _breaker(time: FakeTime) -> Watched:
     stage = Watched(time, NOT_SENT, breaker=BreakerPolicy(min_requests=1, first_open_s=900, max_open_s=900))
-    stage.read("a", "b", "c")
+    stage.read(*"abcdefgh")
     return stage
 
 
 def _rate_limit(time: FakeTime) -> Watched:
     stage = Watched(time, answer(429, retry_after="290"))
-    stage.read("a", "b")
+    stage.read(*"abcdefgh")
     return stage
 
 
@@ -239,7 +239,7 @@ def _pause_over_a_call(time: FakeTime) -> Watched:
 
 def _hold(time: FakeTime) -> Watched:
     stage = Watched(time, answer(404))
-    stage.read("a", "b")
+    stage.read(*"abcdefgh")
     return stage
 
 
@@ -252,7 +252,7 @@ def _guard(time: FakeTime) -> Watched:
 
 def _credentials(time: FakeTime) -> Watched:
     stage = Watched(time, answer(401))
-    stage.read("a", "b")
+    stage.read(*"abcdefgh")
     return stage
 
 

@@ -24,7 +24,7 @@ class Lane:
         ledger = SimpleNamespace(position=4, low=4, deferred={}, room=lambda more: True)
         state = SimpleNamespace(tp=TP, ledger=ledger, items={}, reading_back=False)
         self.assignment = SimpleNamespace(partitions={TP: state})
-        none = SimpleNamespace(carried_loads=list, deserted_loads=list, parked_loads=list)
+        none = SimpleNamespace(carried_loads=list, parked_loads=list)
         self.dispatcher = none
         self.batcher = SimpleNamespace(open_until=list)
         self.settler = SimpleNamespace(kept_back=[])
