@@ -1,4 +1,4 @@
-"""The ledger near the bound of its metadata: what is kept back, and that everything is settled in the end."""
+"""The ledger with windows near the bound of its metadata: the commit says what is finished, and all is settled."""
 
 from random import Random
 
@@ -20,7 +20,7 @@ MOST = 500
     share=st.sampled_from((0.02, 0.3, 0.5, 0.9)),
 )
 @interleavings(8)
-def test_what_is_kept_back_is_settled_in_the_end(seed: int, hole: int, called: float, stuck: int, share: float) -> None:
+def test_long_windows_are_settled_in_the_end(seed: int, hole: int, called: float, stuck: int, share: float) -> None:
     """Reading whenever there is room, settling at random behind records that are stuck; restarted in between."""
     chance, start = Random(seed), 10**9
     ledger, position = PartitionLedger(start), start

@@ -89,3 +89,10 @@ class SharesModel(RuleBasedStateMachine):
 
 TestSharesModel = SharesModel.TestCase
 TestSharesModel.settings = interleavings(30, steps=15)
+
+
+def test_a_share_that_is_a_whole_number_of_requests_is_not_rounded_down() -> None:
+    """Three fifths of a third are a fifth, also summed up in floats: of ten requests two."""
+    process = Process({"lane0": 0.5, "lane1": 0.5, "lane2": 0.5}, 10)
+    process.shares.take("lane1", part_of(3, 5))
+    assert process.at_once() == 2
