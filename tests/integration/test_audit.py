@@ -3,13 +3,11 @@
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from handlers.sandbox import Prescription
@@ -18,7 +16,7 @@ from service.status import settled_of
 from tests.support.cli import run
 from tests.support.events import Feed
 from tests.support.harness import API_KEY, KEY_VARIABLE, Stage
-from tests.support.kafka import Message, end_offsets, produce, produce_raw_record, read_committed_all
+from tests.support.kafka import Message, delete_before, end_offsets, produce, produce_raw_record, read_committed_all
 from tests.support.oracle import until
 
 
@@ -29,16 +27,6 @@ async def audited(file: Path, *arguments: object, code: int = 0) -> dict[str, di
     assert result.exit_code == code, result.output
     lanes: dict[str, dict[str, Any]] = json.loads(result.stdout)["lanes"]
     return lanes
-
-
-async def delete_before(broker: str, offsets: Mapping[TopicPartition, int]) -> None:
-    """What retention does, at once."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-    await admin.start()
-    try:
-        await admin.delete_records({tp: RecordsToDelete(offset) for tp, offset in offsets.items()})
-    finally:
-        await admin.close()
 
 
 async def again(stage: Stage, records: Sequence[Any], topic: str, **changes: Any) -> None:

@@ -36,13 +36,14 @@ from tests.support.kafka import (
     read_all,
     read_committed_all,
 )
+from tests.support.patience import patiently
 
 DEADLINE_S = 20.0
 
 
 async def until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
     """Polls ``condition`` until it holds. Raises TimeoutError."""
-    async with asyncio.timeout(deadline_s):
+    async with asyncio.timeout(patiently(deadline_s)):
         while not condition():  # noqa: ASYNC110 - the client announces nothing
             await asyncio.sleep(0.01)
 
@@ -69,7 +70,7 @@ def member(bootstrap_servers: str, group: str, **options: Any) -> AIOKafkaConsum
     chosen: dict[str, Any] = {
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
-        "session_timeout_ms": 1500,
+        "session_timeout_ms": 6000,  # a machine may stand still for a while
         "heartbeat_interval_ms": 300,
         "rebalance_timeout_ms": 5000,
     }
@@ -266,7 +267,7 @@ async def test_no_heartbeat_runs_during_the_callback(bootstrap_servers: str, pre
     listener = Listener(slow_once)
     async with joined(bootstrap_servers, f"{prefix}.g", [f"{prefix}.t"], listener, session_timeout_ms=1000) as consumer:
         before = coordinator(consumer).member_id
-        await until(lambda: len(listener.assigned) == 2)
+        await until(lambda: len(listener.assigned) >= 2)
         assert coordinator(consumer).member_id != before
 
 
@@ -282,10 +283,10 @@ async def test_stop_revokes_nothing(bootstrap_servers: str, prefix: str) -> None
 async def test_without_getmany_a_member_is_put_out(bootstrap_servers: str, prefix: str) -> None:
     """``max_poll_interval_ms`` counts time without a ``getmany``, paused or not: one loop stays in it."""
     tp = await records_of(bootstrap_servers, f"{prefix}.t", 1)
-    async with joined(bootstrap_servers, f"{prefix}.g", [tp.topic], Listener(), max_poll_interval_ms=1000) as consumer:
+    async with joined(bootstrap_servers, f"{prefix}.g", [tp.topic], Listener(), max_poll_interval_ms=2500) as consumer:
         consumer.pause(tp)
         begun = time.monotonic()
-        while time.monotonic() - begun < 1.5:
+        while time.monotonic() - begun < 3.0:
             assert await consumer.getmany(timeout_ms=100) == {}
         generation = coordinator(consumer).generation
         assert generation == 1
@@ -311,7 +312,7 @@ async def test_a_static_member_that_returns_with_other_topics_causes_no_rebalanc
 ) -> None:
     """It gets its old assignment of the old generation: members compare their view and ask for a rejoin."""
     await create_topics(bootstrap_servers, [f"{prefix}.a", f"{prefix}.b"])
-    static: dict[str, Any] = {"group_instance_id": "one", "session_timeout_ms": 6000}
+    static: dict[str, Any] = {"group_instance_id": "one", "session_timeout_ms": 30_000}
     before, after = Listener(), Listener()
     async with joined(bootstrap_servers, f"{prefix}.g", [f"{prefix}.a"], before, **static) as consumer:
         generation = coordinator(consumer).generation

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import TopicPartition
@@ -25,7 +24,7 @@ from service.telemetry import metrics as m
 from tests.support.cli import run
 from tests.support.events import Feed, messages
 from tests.support.harness import DRAIN_S, Stage, until_state
-from tests.support.kafka import produce
+from tests.support.kafka import delete_before, produce
 from tests.support.oracle import until
 
 WITHIN_S = 40.0
@@ -85,16 +84,6 @@ async def journal(stage: Stage, lane: str = "lane") -> Journal:
     return await read_journal(connection, f"{stage.prefix}.{lane}.journal", own=range(max(stage.sources.values())))
 
 
-async def delete_before(stage: Stage, partition: int, offset: int) -> None:
-    """What retention does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=stage.bootstrap_servers)
-    await admin.start()
-    try:
-        await admin.delete_records({TopicPartition(stage.topic(), partition): RecordsToDelete(before_offset=offset)})
-    finally:
-        await admin.close()
-
-
 async def forget_group(stage: Stage, lane: str = "lane") -> None:
     """As if its offsets had expired."""
     group = f"{stage.prefix}.{lane}"
@@ -127,7 +116,7 @@ async def test_lost_records_are_given_up_by_order(bootstrap_servers: str, prefix
         assert (await command(file, "accept-loss", "lane")).startswith("lane lane: nothing is lost.")
         at = (await stage.committed("lane"))[topic, 0]
         await stage.publish(feed.take(80))
-        await delete_before(stage, 0, at + 10)
+        await delete_before(bootstrap_servers, {TopicPartition(topic, 0): at + 10})
 
         calls = len(stage.calls("lane"))
         async with running(stage) as application:

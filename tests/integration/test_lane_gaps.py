@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.structs import TopicPartition
 
 from contracts.control import Loss
@@ -17,7 +17,7 @@ from service.kafka import connection
 from service.lane import Lane
 from tests.support.events import Feed, messages
 from tests.support.harness import Stage, until_state
-from tests.support.kafka import create_topics, produce
+from tests.support.kafka import create_topics, delete_before, produce
 
 WITHIN_S = 40.0
 
@@ -95,7 +95,7 @@ async def test_a_topic_made_anew_holds_or_is_read_from_its_beginning(
 
         before = (await stage.committed("goes"))[stage.topic(), 0]
         await stage.publish(third.take(20))
-        await delete_before(stage, before + 5)
+        await delete_before(stage.bootstrap_servers, {TopicPartition(stage.topic(), 0): before + 5})
         async with stage.application() as application:
             await until_state(application.lanes["goes"], "running", "", within_s=WITHIN_S)
             third.events = third.events[5:]
@@ -121,16 +121,6 @@ async def make_anew(stage: Stage) -> None:
                     await asyncio.sleep(0.2)
                 else:
                     return
-    finally:
-        await admin.close()
-
-
-async def delete_before(stage: Stage, offset: int) -> None:
-    """What retention does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=stage.bootstrap_servers)
-    await admin.start()
-    try:
-        await admin.delete_records({TopicPartition(stage.topic(), 0): RecordsToDelete(before_offset=offset)})
     finally:
         await admin.close()
 

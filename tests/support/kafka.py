@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
@@ -180,6 +180,16 @@ async def _read_to_ends(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPa
             found = await consumer.getmany(timeout_ms=200)
             records.extend(record for tp in found for record in found[tp] if record.offset < ends[tp])
     return records
+
+
+async def delete_before(bootstrap_servers: str, offsets: Mapping[TopicPartition, int]) -> None:
+    """What retention does, at once."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(offset) for tp, offset in offsets.items()})
+    finally:
+        await admin.close()
 
 
 async def end_offsets(
