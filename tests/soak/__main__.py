@@ -17,7 +17,7 @@ def main() -> int:
     """Exit code 1 if anything grows."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--per-second", type=int, default=200, help="events")
+    parser.add_argument("--per-second", type=int, default=100, help="events")
     parser.add_argument("--leak", choices=LEAKS, help="put a leak into the service: the run has to find it")
     parser.add_argument("--report", type=Path, help="a folder for the report; default: only on the terminal")
     parser.add_argument("--keep", type=Path, help="a folder for the process's log")
