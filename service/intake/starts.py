@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 from service.config import Start
 from service.journal.reading import Starts
 from service.kafka.offsets import CommittedOffset
-from service.offsets.metadata import decode as decode_metadata
+from service.offsets.metadata import decode_all as decode_metadata
 from service.offsets.metadata import encode as encode_metadata
 
 
@@ -70,8 +70,12 @@ async def begins(
 
 def _behind(found: CommittedOffset, first: int) -> Begin:
     """What retention removed lies before ``first``. What had finished beyond the commit is neither lost nor read again,
-    as far as it reaches."""
-    finished, _ = decode_metadata(found.offset, found.metadata)
+    as far as it reaches. Deferred keys stay deferred: of what lies in the ranges, their records alone are read."""
+    finished, deferred, _ = decode_metadata(found.offset, found.metadata)
+    if deferred:
+        left = [(max(begin, first), end) for begin, end in finished if end > first]
+        put_off = {digest: max(since, first) for digest, since in deferred.items()}
+        return Begin(first, encode_metadata(first, left, put_off), lost=(found.offset, first), first=first)
     offset = next((end for begin, end in finished if begin <= first < end), first)
     lost_to = next((begin for begin, end in finished if begin < first <= end), first)
     later = [(begin, end) for begin, end in finished if begin > offset]

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -15,9 +16,9 @@ from tests.support.harness import Stage, free_port
 from tests.support.kafka import read_committed_all
 from tests.support.oracle import check_each_called, check_order
 
-OUTAGE_S = 12.0
+OUTAGE_S = 20.0
 # One way lasts long enough for a breaker to double its pause several times, and to use up any number of attempts.
-LONGEST, LONGEST_S = "hang", 60.0
+LONGEST, LONGEST_S = "hang", 45.0
 PACE_PER_S = 150
 # How each account dies, and what its lane has to say of it meanwhile.
 DEAD = {"unavailable": "rate limit", "hang": "breaker open", "reset": "breaker open", "refuse": "breaker open"}
@@ -26,8 +27,8 @@ DEAD = {"unavailable": "rate limit", "hang": "breaker open", "reset": "breaker o
 async def test_dead_accounts_hold_their_own_lanes_and_no_other(
     bootstrap_servers: str, prefix: str, tmp_path: Path
 ) -> None:
-    """Four accounts die at once, each in its way, three for 12 s and one for a minute: each lane holds and /status
-    says why; there is no dead letter; the fifth account's lane keeps its pace; afterwards everything is delivered, in
+    """Four accounts die at once, each in its way, three for 20 s and one for 45: each lane holds and /status says why;
+    there is no dead letter; the fifth account's lane keeps the pace that it had; afterwards everything is delivered, in
     order."""
     short = {"timeouts": {"connect": "1s", "total": "1s"}}
     lanes: dict[str, dict[str, Any]] = {name: {"account_keys": short, "topics": [name]} for name in DEAD}
@@ -43,11 +44,12 @@ async def test_dead_accounts_hold_their_own_lanes_and_no_other(
         feeds = {name: Feed(50, name=name) for name in lanes}
         for name in DEAD:
             await stage.publish(feeds[name].take(400), name)
-        await stage.publish(feeds["healthy"].take(int(PACE_PER_S * (LONGEST_S + 15))), "healthy")
+        await stage.publish(feeds["healthy"].take(int(PACE_PER_S * (LONGEST_S + 20))), "healthy")
         port = free_port()
         service = stage.process(http_port=port)
         service.start()
         await stage.results.until(dict.fromkeys(lanes, 1), within_s=30, alive=service.must_live)
+        usual = await _pace_per_s(stage, time.monotonic() + 6)
 
         for name in DEAD:
             await stage.publish(feeds[name].take(400), name)
@@ -55,20 +57,18 @@ async def test_dead_accounts_hold_their_own_lanes_and_no_other(
                 for_s = LONGEST_S if name == LONGEST else OUTAGE_S
                 stage.sandbox.outages.set(Outage(Mode(name), account=name, for_s=for_s), time.monotonic())
         refusing.refuse(OUTAGE_S)
-        began, before = time.monotonic(), len(stage.results.of("healthy"))
+        began = time.monotonic()
         await _until_all_hold(port, DEAD, within_s=OUTAGE_S)
-        while time.monotonic() < began + OUTAGE_S - 1:
-            await stage.results.look(0.2)
+        await stage.results.look()
         for name in DEAD:
             assert len(stage.results.of(name)) < 800, "the outage fell into no backlog"
 
+        await _pace_per_s(stage, began + OUTAGE_S)  # what was on its way is told by then
         delivered = len(stage.results.of(LONGEST))
-        while time.monotonic() < began + LONGEST_S - 2:
-            await stage.results.look(0.2)
-        await _until_all_hold(port, {LONGEST: DEAD[LONGEST]}, within_s=2)
+        pace = await _pace_per_s(stage, began + LONGEST_S - 6)
+        await _until_all_hold(port, {LONGEST: DEAD[LONGEST]}, within_s=5)
         assert len(stage.results.of(LONGEST)) == delivered
-        pace = (len(stage.results.of("healthy")) - before) / (time.monotonic() - began)
-        assert pace >= 0.7 * PACE_PER_S, f"the healthy lane fell to {pace:.0f} events/s"
+        assert pace >= 0.7 * min(usual, PACE_PER_S), f"the healthy lane fell from {usual:.0f} to {pace:.0f} events/s"
 
         counts = {name: len(feed.events) for name, feed in feeds.items()}
         await stage.results.until(counts, within_s=90, alive=service.must_live)
@@ -79,6 +79,18 @@ async def test_dead_accounts_hold_their_own_lanes_and_no_other(
             joins = [call for call in calls if call.kind == "join"]
             check_each_called(joins, ((event.target, event.segment) for event in feed.events))
             check_order(joins)
+
+
+async def _pace_per_s(stage: Stage, until_s: float) -> float:
+    """What the healthy lane settles until then (monotonic), in the middle one of slices of 2 s: a machine that stands
+    still for a while does not count."""
+    paces: list[float] = []
+    while not paces or time.monotonic() < until_s:
+        began, before = time.monotonic(), len(stage.results.of("healthy"))
+        while time.monotonic() < began + 2:
+            await stage.results.look(0.2)
+        paces.append((len(stage.results.of("healthy")) - before) / (time.monotonic() - began))
+    return median(paces)
 
 
 async def _until_all_hold(port: int, dead: Mapping[str, str], *, within_s: float) -> None:

@@ -95,6 +95,15 @@ async def test_what_had_finished_is_neither_lost_nor_read_again(
     assert begin[A0] == Begin(offset, encode(offset, left), lost=lost, first=FIRST)
 
 
+async def test_what_had_finished_among_deferred_keys_is_not_read_again() -> None:
+    """Their own records are, from the first that is left: the ranges say nothing of them."""
+    hot, cold = b"h" * 8, b"c" * 8
+    metadata = encode(50, [(50, 130), (140, 160)], {hot: 50, cold: 150})
+    begin = await found(Start(), {A0: CommittedOffset(50, metadata)})
+    left = encode(FIRST, [(FIRST, 130), (140, 160)], {hot: FIRST, cold: 150})
+    assert begin[A0] == Begin(FIRST, left, lost=(50, FIRST), first=FIRST)
+
+
 @pytest.mark.parametrize("start", [Start("latest"), Start("time", 777)], ids=lambda start: start.policy)
 async def test_a_partition_that_was_added_later_starts_at_its_beginning(start: Start) -> None:
     """What was published to it before the lane saw it is not lost, whatever the lane says of its own beginning."""
