@@ -1,15 +1,21 @@
 """One contact with very many events does not stop the others of its partition, nor fill the memory."""
 
+import asyncio
+import json
+import re
 import time
 from pathlib import Path
 from random import Random
 
+from aiokafka import TopicPartition
+
 from handlers.sandbox import Match, Prescription, Step
 from service.offsets.metadata import MAX_BYTES
+from tests.support.cli import run
 from tests.support.events import ContactEvent, Feed, contact_event
-from tests.support.harness import DRAIN_S, Stage
-from tests.support.kafka import Message
-from tests.support.oracle import check_each_called, check_order
+from tests.support.harness import DRAIN_S, Stage, until_state
+from tests.support.kafka import Message, delete_before
+from tests.support.oracle import check_each_called, check_order, until
 from tests.support.patience import patiently
 
 HOT = 0
@@ -100,3 +106,53 @@ async def test_what_was_deferred_comes_to_its_end(bootstrap_servers: str, prefix
         await stage.check("lane")
         check_each_called(stage.calls("lane"), [(event.target, event.segment) for event in events])
         check_order(stage.calls("lane"), deaths_s=[death.at_s for death in deaths])
+
+
+async def test_what_retention_took_of_what_was_put_off(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """Records of a hot contact are deleted before their turn comes. One lane holds and names the offsets until somebody
+    gives them up, the other one (`on_gap: continue`) goes on by itself. All that was left has one result, and an audit
+    tells the rest as lost."""
+    small = {"buffer": "512KiB", "batch": {"linger": "20ms", "max_events": 20, "max_bytes": "256KiB"}, **OTHERS}
+    lanes = {"holds": small, "goes": {**small, "on_gap": "continue"}}
+    async with Stage(
+        bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=ONE, account=FAST, kafka=STATIC
+    ) as stage:
+        file, tp = tmp_path / "operator.yaml", TopicPartition(stage.topic(), 0)
+        file.write_bytes(stage.configuration())
+        feed = Feed(0, seed=33)
+        slow = Prescription([Step(delay_s=0.2)], Match(target=feed.target(HOT)), repeat=True)
+        stage.sandbox.prescriptions.add([slow])
+        await stage.publish(_mixed(feed, 1_200, 100, 0, seed=33))
+        async with stage.application() as application:
+
+            def put_off() -> bool:
+                held = [application.lanes[name].assignment for name in lanes]
+                ledgers = [one.partitions[tp].ledger for one in held if one is not None and one.ready]
+                return len(ledgers) == 2 and all(one.deferred and one.position == 1_300 for one in ledgers)
+
+            await until(put_off, within_s=40, what="all is read, and some of it put off")
+            await delete_before(bootstrap_servers, {tp: 1_200})
+            stage.sandbox.prescriptions.clear()
+            reason = await until_state(application.lanes["holds"], "holding", "lost: ", within_s=40)
+            assert re.fullmatch(rf"lost: {tp.topic}-0 offsets \d+ to 1199", reason), reason
+            await stage.publish([feed.of(HOT) for _ in range(5)])
+            await _told(stage, "goes", range(1_200, 1_305))
+            assert max(place.offset for place in stage.results.of("holds")) < 1_300
+            given_up = await asyncio.to_thread(
+                run, "lanes", "accept-loss", "holds", "--reason", "retention", "--config", file
+            )
+            assert given_up.exit_code == 0, given_up.output
+            await _told(stage, "holds", range(1_200, 1_305))
+        audited = await asyncio.to_thread(run, "audit", "--config", file, "--json")
+        assert audited.exit_code == 0, audited.output
+        for lane in json.loads(audited.stdout)["lanes"].values():
+            assert (lane["missing"], lane["duplicate"], lane["pending"], lane["events"]) == (0, 0, 0, 105)
+            assert lane["lost"] > 100
+
+
+async def _told(stage: Stage, lane: str, offsets: range) -> None:
+    """Wait until these have results."""
+    deadline = time.monotonic() + patiently(40)
+    while missing := set(offsets) - {place.offset for place in stage.results.of(lane)}:
+        assert time.monotonic() < deadline, f"{len(missing)} of {len(offsets)} have no result in {lane}"
+        await stage.results.look()
