@@ -225,7 +225,9 @@ async def test_a_lane_is_moved_and_copied_only_while_nobody_runs_it(
 
 async def test_a_lane_that_never_ran_is_moved_too(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
     """It begins there, and the journal says since when; a time names the first record of it or later."""
-    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, sources={"contacts": 1}) as stage:
+    kept = {"retention.ms": "-1"}  # the records are of other years
+    staged = Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, sources={"contacts": 1}, topic_config=kept)
+    async with staged as stage:
         file = tmp_path / "operator.yaml"
         file.write_bytes(stage.configuration())
         feed = Feed(5, seed=33)
