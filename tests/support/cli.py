@@ -92,7 +92,8 @@ class Command:
             assert self._process.poll() is None, f"ended with {self._process.returncode}:\n{printed}"
             assert time.monotonic() < deadline, f"no {text!r} within {within_s} s:\n{printed}"
             time.sleep(0.02)
-        return printed
+        # The two outputs are read one after the other: what the process printed before the text is there now.
+        return self.printed()
 
     def printed(self) -> str:
         """Standard output, then standard error."""
