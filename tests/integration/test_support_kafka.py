@@ -12,11 +12,14 @@ from tests.support.kafka import (
     read_committed_all,
 )
 
+# The records' timestamps are those of another age.
+KEPT = {"retention.ms": "-1"}
+
 
 async def test_records_are_read_back_as_they_were_written(bootstrap_servers: str, prefix: str) -> None:
     """Key, value, headers, timestamp and order within a partition come back, from every partition."""
     topic = f"{prefix}.a"
-    await create_topics(bootstrap_servers, {topic: 3})
+    await create_topics(bootstrap_servers, {topic: 3}, config=KEPT)
     sent = [
         Message(b"%d" % n, key=b"k", partition=n % 3, headers=[("h", b"1")], timestamp_ms=1_000 + n) for n in range(30)
     ]
@@ -58,7 +61,7 @@ async def test_a_topic_that_is_there_is_not_created_again(bootstrap_servers: str
 async def test_a_raw_record_lies_where_it_is_said_to(bootstrap_servers: str, prefix: str) -> None:
     """A raw record whose header keys are UTF-8 is read like any other."""
     topic = f"{prefix}.a"
-    await create_topics(bootstrap_servers, {topic: 2})
+    await create_topics(bootstrap_servers, {topic: 2}, config=KEPT)
     await produce(bootstrap_servers, topic, [Message(b"before", partition=1)])
     offset = await produce_raw_record(
         bootstrap_servers, topic, 1, key=b"k", value=b"v", headers=[("é".encode(), b"x")], timestamp_ms=5
