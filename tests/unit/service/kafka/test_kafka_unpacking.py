@@ -15,6 +15,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from service.kafka import unpacking
+from service.kafka.records import Record
 from service.kafka.unpacking import unpack_aside
 
 TP, OTHER = TopicPartition("contacts", 0), TopicPartition("contacts", 1)
@@ -88,6 +89,7 @@ def test_the_clients_private_names_exist() -> None:
         for name in code.co_names
     }
     assert partition_records(SMALL)._records.size_in_bytes() == len(SMALL)
+    assert "_consumer_record" in PartitionRecords._unpack_records.__code__.co_names
 
 
 def _codes(code: Any) -> list[Any]:
@@ -100,9 +102,22 @@ async def test_the_records_are_the_same(data: bytes) -> None:
     fetcher = fetcher_of((TP, data), (OTHER, SMALL))
     assert await fetcher.fetch()
     plain, found = partition_records(data), fetcher.found()
-    assert list(found) == list(plain)
+    ours, theirs = list(found), list(plain)
+    assert all(type(record) is Record for record in ours)
+    for name in Record.__struct_fields__:
+        assert [getattr(record, name) for record in ours] == [getattr(record, name) for record in theirs]
     assert found.next_fetch_offset == plain.next_fetch_offset
     assert len(list(fetcher.found(OTHER))) == 20
+
+
+async def test_a_record_without_key_and_value() -> None:
+    """Tombstones too are what the client would have made of them."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, 0, 1_000)
+    builder.append(0, 1_000, None, None, [])
+    fetcher = fetcher_of((TP, bytes(builder.build())))
+    await fetcher.fetch()
+    [record] = list(fetcher.found())
+    assert (record.key, record.value, record.serialized_value_size, record.headers) == (None, None, -1, ())
 
 
 async def test_two_large_batches_are_unpacked_ahead() -> None:
