@@ -230,7 +230,7 @@ class CopernicaImportsHandler:
 
     def judge_upload(self, reply: Reply, *, expired: bool) -> UploadVerdict:
         """There is no upload: the create carries the rows."""
-        raise NotImplementedError("the create carries the rows")
+        raise RuntimeError("there is nothing to upload: the create carries the rows")
 
     def poll(self, import_id: str) -> Request:
         """The request that tells how far an import is."""
