@@ -207,8 +207,8 @@ class Cluster:
         self._brokers[node].signal(signal.SIGCONT)
 
     def pause(self, node: int = 0) -> None:
-        """SIGSTOP: the broker is frozen, its connections stay open."""
-        self._brokers[node].signal(signal.SIGSTOP)
+        """SIGSTOP: the broker is frozen when this returns; its connections stay open."""
+        self._brokers[node].freeze()
 
     def resume(self, node: int = 0) -> None:
         """SIGCONT: the broker goes on where it was frozen."""

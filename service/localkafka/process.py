@@ -42,6 +42,16 @@ def java_command(
     return [str(java()), *JAVA_OPTIONS, *java_options, "-cp", path, main, *arguments]
 
 
+def freeze(pid: int) -> None:
+    """SIGSTOP for a child process; returns when all of its threads stand still, or it has ended.
+
+    The signal alone is no more than a request: on a busy machine the other threads go on for a moment.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    if hasattr(os, "waitid"):  # macOS: from Python 3.13 on
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
 class BrokerProcess:
     """A running broker. It must be made by a thread that lives as long as the broker is wanted.
 
@@ -106,6 +116,11 @@ class BrokerProcess:
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal; nothing happens if the process has ended."""
         self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """SIGSTOP; returns when it stands still. Nothing happens if it has ended."""
+        if self.running:
+            freeze(self._process.pid)
 
     def wait(self, timeout_s: float) -> None:
         """Waits until the process has ended; after ``timeout_s`` it is killed. Stops the watchdog."""

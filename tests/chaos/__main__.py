@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=[kind.value for kind in Kind], help="no faults but these")
     parser.add_argument("--bug", choices=sorted(BUGS), help="put this bug back: the run has to find it")
     parser.add_argument("--report", type=Path, help="a folder for the report; default: only on the terminal")
-    parser.add_argument("--keep", type=Path, help="a folder for the processes' logs")
+    parser.add_argument("--keep", type=Path, help="a folder for the processes' logs, and what the brokers keep")
     given = parser.parse_args()
     # Whoever ends the run ends the processes that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -53,15 +53,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         directory = given.keep or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        report = _run(options, directory, given.bug)
+        data = directory.absolute() / "kafka" if given.keep else None
+        report = _run(options, directory, data, given.bug)
     if given.report:
         report.write(given.report)
     print(report.markdown())
     return 0 if report.well else 1
 
 
-def _run(options: Options, directory: Path, bug: str | None) -> Report:
-    with Cluster(KafkaOptions(brokers=options.brokers)) as cluster:
+def _run(options: Options, directory: Path, data: Path | None, bug: str | None) -> Report:
+    with Cluster(KafkaOptions(brokers=options.brokers, data_dir=data)) as cluster:
         servers = cluster.bootstrap_servers
         return asyncio.run(_act(options, servers, directory, cluster, bug))
 

@@ -115,7 +115,8 @@ class Replica:
 
     def found_no_brokers(self) -> bool:
         """Whether it ended because it could reach no broker at its start, as it has to."""
-        return "is the broker running" in self.process.tail(3)
+        told = self.process.tail(3)
+        return "is the broker running" in told or "the broker closed the connection" in told
 
     def told(self, wall_to_monotonic_s: float) -> tuple[list[Trouble], Counter[str]]:
         """From its log: when it gave work up to others; and how often it was given partitions, a lane stopped because

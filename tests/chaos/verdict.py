@@ -117,17 +117,22 @@ def check_commits(
     settled: Mapping[str, Mapping[Place, Settled]],
 ) -> None:
     """When an offset was committed, the results of all events below it were written already, as one with it; and of all
-    that its metadata says have finished beyond it."""
+    that its metadata says have finished beyond it. No commit lies before an earlier one."""
     offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
     for place in events:
         offsets[place.topic, place.partition].append(place.offset)
     for found in offsets.values():
         found.sort()
     checked: dict[tuple[str, str, int], int] = {}
+    last: dict[tuple[str, str, int], int] = {}
     for sample in commits:
         findings.counts["commits sampled"] += 1
         mine = settled.get(sample.lane, {})
         for (topic, partition), (offset, metadata) in sample.offsets.items():
+            former = last.get((sample.lane, topic, partition), 0)
+            last[sample.lane, topic, partition] = offset
+            if offset < former:
+                findings.blame("commit went back", (sample.lane, topic, partition, former, offset, sample.at_s))
             known = offsets.get((topic, partition), [])
             begin = checked.get((sample.lane, topic, partition), 0)
             end = bisect_left(known, offset)

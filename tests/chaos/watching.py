@@ -45,11 +45,12 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 class Commits(NamedTuple):
     """The offsets of a lane's group with their metadata, but for those that are as they were in the sample before; and
-    up to where the results topic was written when they had been read."""
+    up to where the results topic was written when they had been read. ``at_s`` is monotonic."""
 
     lane: str
     offsets: dict[tuple[str, int], tuple[int, str]]
     ends: dict[int, int]
+    at_s: float = 0.0
 
 
 class Watch:
@@ -160,7 +161,8 @@ class Watch:
                 before = self._told[lane]
                 new = {tp: value for tp, value in told.items() if before.get(tp) != value}
                 before.update(new)
-                self.commits.append(Commits(lane, new, {tp.partition: end for tp, end in ends.items()}))
+                now = time.monotonic()
+                self.commits.append(Commits(lane, new, {tp.partition: end for tp, end in ends.items()}, now))
         finally:
             await admin.close()
 

@@ -22,6 +22,7 @@ from handlers.sandbox import Call, SandboxServer
 from service.app import KINDS, Application
 from service.config import loads
 from service.lane import Lane
+from service.localkafka.process import freeze
 from tests.support.events import ContactEvent, Feed, messages
 from tests.support.kafka import create_topics, produce, read_committed_all
 from tests.support.oracle import (
@@ -110,8 +111,9 @@ class ServiceProcess:
         self._signal(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP."""
-        self._signal(signal.SIGSTOP)
+        """SIGSTOP; returns when it stands still."""
+        self.must_live()
+        freeze(self._running().pid)
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -85,6 +85,14 @@ def test_commits(offset: int, end: int, wrong: int) -> None:
     assert findings.wrong["commit beyond unfinished"] == wrong
 
 
+def test_a_commit_that_goes_back() -> None:
+    """Who reads a smaller offset than before would do again what is done."""
+    samples = [Commits("lane", {("t", 0): (offset, "")}, {}) for offset in (5, 5, 9, 7)]
+    findings = Findings()
+    check_commits(findings, samples, {}, {})
+    assert findings.wrong == {"commit went back": 1}
+
+
 @pytest.mark.parametrize(
     ("calls", "troubles", "wrong", "allowed"),
     [

@@ -72,10 +72,22 @@ def test_the_watchdog_ends_with_it(tmp_path: Path, watches: bool) -> None:
 def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
     """A frozen process ends as well, when its time is over."""
     broker = BrokerProcess([*PYTHON, SLEEP], tmp_path / "log")
-    broker.signal(signal.SIGSTOP)
+    broker.freeze()
     broker.signal(signal.SIGTERM)
     broker.wait(0.05)
     assert not broker.running
+
+
+def test_a_frozen_one_stands_still(tmp_path: Path) -> None:
+    """Once it is frozen no thread of it goes on, busy as it may be; what has ended is left as it is."""
+    busy = "import threading\nfor _ in range(20): threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()"
+    broker = BrokerProcess([*PYTHON, busy], tmp_path / "log")
+    process = psutil.Process(broker.pid)
+    broker.freeze()
+    assert {psutil.Process(thread.id).status() for thread in process.threads()} == {psutil.STATUS_STOPPED}
+    broker.signal(signal.SIGKILL)
+    broker.wait(10)
+    broker.freeze()
 
 
 def test_ready_is_what_this_process_says(tmp_path: Path) -> None:
