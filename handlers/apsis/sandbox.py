@@ -17,6 +17,7 @@ import msgspec
 
 from contracts.timestamps import rfc3339_ms
 from handlers.apsis.sandbox_imports import BadImport, Import, Profiles, rows_of
+from handlers.sandbox.accounts import Accounts
 from handlers.sandbox.calls import KeyState
 from handlers.sandbox.platform import PlatformAnswer, Subject
 
@@ -53,11 +54,11 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
     attributes: dict[str, str | None] = {}  # version id -> when it was given up
 
 
-class ApsisSandbox:
+class ApsisSandbox(Accounts[Rules, "_Account"]):
     """The platform for any number of accounts."""
 
     def __init__(self, rules: Mapping[str, Rules] | None = None) -> None:
-        self._accounts = {name: _Account(name, given) for name, given in (rules or {}).items()}
+        super().__init__(_Account, Rules, rules)
 
     def subject(self, method: str, path: str) -> Subject:
         """``token``, ``create`` with the section, ``status`` and ``upload`` with the import, lists by their names."""
@@ -126,31 +127,6 @@ class ApsisSandbox:
     def imports(self, account: str) -> list[Import]:
         """The account's imports, in the order in which they were opened."""
         return list(self._account(account).imports.values())
-
-    def configure(self, account: str, rules: Mapping[str, Any]) -> None:
-        """Replaces those rules that are given. Raises ValueError."""
-        known = self._account(account)
-        try:
-            known.rules = msgspec.convert({**msgspec.to_builtins(known.rules), **rules}, Rules, strict=False)
-        except msgspec.ValidationError as error:
-            raise ValueError(str(error)) from error
-
-    def state(self, account: str | None) -> dict[str, Any]:
-        """How many imports and profiles there are; of one account, which."""
-        if account is None:
-            return {"accounts": {name: known.counts() for name, known in self._accounts.items()}}
-        return self._account(account).state()
-
-    def reset(self) -> None:
-        """No imports, profiles and tokens any more; rules stay."""
-        for name, known in list(self._accounts.items()):
-            self._accounts[name] = _Account(name, known.rules)
-
-    def _account(self, name: str) -> "_Account":
-        known = self._accounts.get(name)
-        if known is None:
-            known = self._accounts[name] = _Account(name, Rules())
-        return known
 
 
 class _Account:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from handlers.sandbox.accounts import Accounts
 from handlers.sandbox.calls import KeyState
 from handlers.sandbox.platform import PlatformAnswer, Subject
 
@@ -58,11 +59,11 @@ class Import(msgspec.Struct):
         }
 
 
-class CopernicaSandbox:
+class CopernicaSandbox(Accounts[Rules, "_Account"]):
     """The platform for any number of accounts."""
 
     def __init__(self, rules: Mapping[str, Rules] | None = None) -> None:
-        self._accounts = {name: _Account(given) for name, given in (rules or {}).items()}
+        super().__init__(lambda _, given: _Account(given), Rules, rules)
 
     def subject(self, method: str, path: str) -> Subject:
         """``token``, ``create``, ``status`` with the import."""
@@ -113,35 +114,6 @@ class CopernicaSandbox:
     def imports(self, account: str) -> list[Import]:
         """The account's imports, in order."""
         return list(self._account(account).imports.values())
-
-    def configure(self, account: str, rules: Mapping[str, Any]) -> None:
-        """Replaces those rules that are given. Raises ValueError."""
-        known = self._account(account)
-        try:
-            known.rules = msgspec.convert({**msgspec.to_builtins(known.rules), **rules}, Rules, strict=False)
-        except msgspec.ValidationError as error:
-            raise ValueError(str(error)) from error
-
-    def state(self, account: str | None) -> dict[str, Any]:
-        """How many imports and profiles there are; of one account, which imports."""
-        if account is None:
-            return {"accounts": {name: known.counts() for name, known in self._accounts.items()}}
-        known = self._account(account)
-        rules = msgspec.to_builtins(known.rules)
-        rules["tokens"] = None if known.rules.tokens is None else len(known.rules.tokens)
-        imports = [one.state(known.rules) for one in known.imports.values()]
-        return {**known.counts(), "imports": imports, "rules": rules}
-
-    def reset(self) -> None:
-        """No imports and profiles any more; rules stay."""
-        for name, known in list(self._accounts.items()):
-            self._accounts[name] = _Account(known.rules)
-
-    def _account(self, name: str) -> "_Account":
-        known = self._accounts.get(name)
-        if known is None:
-            known = self._accounts[name] = _Account(Rules())
-        return known
 
 
 class _Account:
@@ -218,6 +190,11 @@ class _Account:
 
     def counts(self) -> dict[str, int]:
         return {"imports": len(self.imports), "profiles": len(self.profiles)}
+
+    def state(self) -> dict[str, Any]:
+        rules = msgspec.to_builtins(self.rules)
+        rules["tokens"] = None if self.rules.tokens is None else len(self.rules.tokens)
+        return {**self.counts(), "imports": [one.state(self.rules) for one in self.imports.values()], "rules": rules}
 
 
 def _refusal(message: str) -> PlatformAnswer:

@@ -22,6 +22,7 @@ from handlers.np6.sandbox_workflows import (
     read_executions,
     receiver_value,
 )
+from handlers.sandbox.accounts import Accounts
 from handlers.sandbox.calls import KeyState
 from handlers.sandbox.platform import PlatformAnswer, Subject
 
@@ -78,12 +79,12 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
     # one too many, or of a type that nobody knows
 
 
-class Np6Sandbox:
+class Np6Sandbox(Accounts[Rules, "_Account"]):
     """The platform for any number of accounts. With ``remember=False`` each join and leave is 204, for
     benchmarks: assignments are neither kept nor found to be there already."""
 
     def __init__(self, rules: Mapping[str, Rules] | None = None, *, remember: bool = True) -> None:
-        self._accounts = {name: _Account(given, remember) for name, given in (rules or {}).items()}
+        super().__init__(lambda _, given: _Account(given, remember), Rules, rules)
         self._remember = remember
         self._requests = count(1)
 
@@ -152,33 +153,9 @@ class Np6Sandbox:
         return list(self._account(account).workflows.performed)
 
     def configure(self, account: str, rules: Mapping[str, Any]) -> None:
-        """Replaces those rules that are given. Raises ValueError."""
-        known = self._account(account)
-        try:
-            known.rules = msgspec.convert({**msgspec.to_builtins(known.rules), **rules}, Rules)
-        except msgspec.ValidationError as error:
-            raise ValueError(str(error)) from error
-        known.window_end = 0.0
-
-    def state(self, account: str | None) -> dict[str, Any]:
-        """How many assignments there are; of one account, which, and its rules but for the keys."""
-        if account is None:
-            return {"accounts": {name: known.counts() for name, known in self._accounts.items()}}
-        return self._account(account).state()
-
-    def reset(self) -> None:
-        """Nobody is in a segment any more, nothing was executed or copied; rules stay."""
-        for known in self._accounts.values():
-            known.segments.clear()
-            known.workflows.clear()
-            known.imports = imports.Imports()
-            known.window_end = 0.0
-
-    def _account(self, name: str) -> "_Account":
-        known = self._accounts.get(name)
-        if known is None:
-            known = self._accounts[name] = _Account(Rules(), self._remember)
-        return known
+        """Replaces those rules that are given, as JSON has them; a window of calls begins anew. Raises ValueError."""
+        super().configure(account, rules)
+        self._account(account).window_end = 0.0
 
 
 class _Account:

@@ -79,12 +79,6 @@ class Workflows:
             ],
         }
 
-    def clear(self) -> None:
-        """Nothing was performed or copied."""
-        self.performed.clear()
-        self._copies.clear()
-        self._calls = 0
-
 
 def read_executions(body: bytes, *, several: bool) -> list[dict[str, Any]]:
     """The executions of a request, each with a receiver. Raises BadExecutions."""
