@@ -12,6 +12,7 @@ FanlineError
 ├── ConfigurationError     the file is refused, with all faults (``service.config``)
 ├── ExpressionFault        an expression of it is (``service.config.expressions``)
 ├── SecretError            a secret cannot be read (``service.config.secrets``)
+├── SpoolError             the disk does not take the file of an import (``service.uploading.spool``)
 └── StartError             the service cannot start; the message says what to do
 
 Commands have a few more below FanlineError, each beside what raises it.

@@ -9,7 +9,6 @@ from msgspec import Meta, Struct
 from contracts.events import Event
 from contracts.results import Operation
 from handlers.apsis import client
-from handlers.apsis.upload import MAX_FILE_BYTES
 from handlers.apsis.verdicts import judge_create, judge_poll, judge_upload
 from handlers.base import Expression, Refusal, Reply, Request
 from handlers.deletions import DELETED, Deleted, is_deletion
@@ -32,6 +31,7 @@ from handlers.imports.verdicts import CreateVerdict, PollVerdict, UploadVerdict
 from handlers.templates import Compile
 
 MAX_TEXT_CHARACTERS = 1_000
+MAX_FILE_BYTES = 50_000_000  # as the platform's documentation has it; the upload's policy allows more
 
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
 _encode = msgspec.json.Encoder().encode

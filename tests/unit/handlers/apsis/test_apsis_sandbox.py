@@ -7,9 +7,9 @@ import pytest
 
 from handlers.apsis import client
 from handlers.apsis.sandbox import ApsisSandbox, Rules
-from handlers.apsis.upload import content_type, form_around, length_range
 from handlers.apsis.wire import ImportState, OpenImport, opened_import, status_of, token_in
 from handlers.base import Request
+from handlers.imports.form import content_type, form_around, length_range
 from handlers.sandbox import KeyState, PlatformAnswer
 from tests.support.vendor import shape_of, vendor_bytes, vendor_example
 
@@ -76,7 +76,7 @@ def test_an_import_from_create_to_completed() -> None:
     opened = opened_import(answer.body)
     assert opened is not None
     assert platform.status(opened).state is ImportState.WAITING_FOR_FILE
-    assert length_range(opened.fields).at_most == 50_000_000
+    assert length_range(opened.fields, 50_000_000).at_most == 50_000_000
     assert platform.upload(opened, FILE).status == 200
     assert platform.status(opened).state is ImportState.QUEUED
     told = platform.ask(client.import_status(SECTION, opened.import_id))

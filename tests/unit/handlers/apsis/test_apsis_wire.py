@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.apsis import wire
-from handlers.apsis.upload import LengthRange, address_problem, form_around, length_range
 from handlers.apsis.wire import ImportState, ImportStatus
 from handlers.tokens import expiry_of
 from tests.support.vendor import vendor_bytes, vendor_example
@@ -102,84 +101,3 @@ def test_attributes_with_their_versions() -> None:
     """The one in use has not been given up."""
     body = b'{"items": [{"discriminator": "a", "versions": [{"id": 7}, {"id": "8", "deprecated_at": "2020"}]}]}'
     assert wire.attribute_versions(body) == {"7": None, "8": "2020"}
-
-
-def policy(conditions: Any) -> list[tuple[str, str]]:
-    return [("key", "k"), ("Policy", base64.b64encode(msgspec.json.encode({"conditions": conditions})).decode())]
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        (policy([["content-length-range", 1, 1000]]), LengthRange(1, 1000)),
-        (policy([["content-length-range", 1, 524_288_000]]), LengthRange(1, 50_000_000)),
-        (policy([["eq", "$key", "k"], {"a": "b"}]), LengthRange()),
-        (policy("none"), LengthRange()),
-        ([("policy", "%%%")], LengthRange()),
-        ([], LengthRange()),
-    ],
-)
-def test_the_policy_bounds_the_file(fields: list[tuple[str, str]], expected: LengthRange) -> None:
-    """Never above the platform's own bound; one that cannot be read says nothing."""
-    assert length_range(fields) == expected
-
-
-HOSTS = ["s3.eu-west-1.amazonaws.com", "*.uploads.example", "storage.example:8443"]
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://s3.eu-west-1.amazonaws.com/bucket",
-        "https://S3.eu-west-1.amazonaws.com:443/bucket",
-        "https://a.b.uploads.example/x?y=z",
-        "https://storage.example:8443/",
-    ],
-)
-def test_addresses_that_take_files(url: str) -> None:
-    """Exact hosts, hosts below a suffix, ports where they are written."""
-    assert address_problem(url, HOSTS, plain_loopback=False) is None
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://s3.eu-west-1.amazonaws.com/bucket",
-        "https://s3.eu-west-1.amazonaws.com:8443/",
-        "https://s3.eu-west-1.amazonaws.com.evil.example/",
-        "https://evils3.eu-west-1.amazonaws.com/",
-        "https://uploads.example/",
-        "https://storage.example/",
-        "https://user:pass@s3.eu-west-1.amazonaws.com/",
-        "https://s3.eu-west-1.amazonaws.com/#x",
-        "https://127.0.0.1/",
-        "http://127.0.0.1/",
-        "https://10.0.0.1/",
-        "https://[::1]/",
-        "ftp://s3.eu-west-1.amazonaws.com/",
-        "https://evil.example\\@s3.eu-west-1.amazonaws.com/",
-        "https://s3.eu-west-1.amazonaws.com /",
-        "https:///x",
-        "https://s3.eu-west-1.amazonaws.com:x/",
-        "",
-    ],
-)
-def test_addresses_that_get_no_file(url: str) -> None:
-    """Another host, port or scheme, credentials, private addresses, and what is no URL."""
-    assert address_problem(url, HOSTS, plain_loopback=False) is not None
-
-
-def test_a_plain_address_on_loopback_where_the_account_is_there() -> None:
-    """For the sandbox alone."""
-    assert address_problem("http://127.0.0.1:8090/x", HOSTS, plain_loopback=True) is None
-    assert address_problem("http://10.0.0.1/x", HOSTS, plain_loopback=True) is not None
-
-
-def test_a_form_has_each_field_unchanged_and_the_file_last() -> None:
-    """Names that no form can carry are refused."""
-    before, behind = form_around([("key", "a b"), ("policy", "e30=")], "bbb")
-    assert before.index(b'name="key"\r\n\r\na b\r\n') < before.index(b'name="policy"\r\n\r\ne30=\r\n')
-    assert before.rindex(b'name="file"') > before.index(b'name="policy"')
-    assert behind == b"\r\n--bbb--\r\n"
-    with pytest.raises(ValueError, match="name"):
-        form_around([('a"b', "c")], "bbb")

@@ -1,0 +1,196 @@
+"""The file of an import on its way to a platform: on disk, because 50 MB are too much for memory and too much to send
+while rows are still being made.
+
+The file has no name: it is gone with the process, however that ends, and nobody can open it beside us. It lies in the
+folder for temporary files (``TMPDIR``). Its bytes are a function of the rows alone, so that one that is made again of
+the same offsets can be told by its SHA-256.
+"""
+
+import asyncio
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import IO, Any, Protocol, Self, TypeVar
+
+from service.clock import Clock
+from service.errors import FanlineError
+from service.turns import Turns
+
+T = TypeVar("T")
+
+# Written and read in such blocks, off the event loop: the disk may take its time.
+BLOCK_BYTES = 1024 * 1024
+# So many parts are taken before others may go on; one is rarely made in more than some microseconds.
+_PARTS_AT_ONCE = 64
+
+# Runs a function somewhere where it may block; ``asyncio.to_thread``, and in tests the loop itself.
+Offload = Callable[..., Awaitable[Any]]
+
+
+class SpoolError(FanlineError):
+    """The disk does not take the file. The message names the folder and why, never the content."""
+
+
+class FileShape(Protocol):
+    """What a file is made of beside its rows; ``handlers.imports.rows.ImportHandler`` is one."""
+
+    def head(self, group: Hashable) -> bytes: ...
+    def between(self) -> bytes: ...
+    def tail(self) -> bytes: ...
+
+
+def file_parts(shape: FileShape, group: Hashable, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The file's parts in order: head, lines with what stands between them, tail."""
+    yield shape.head(group)
+    between = b""
+    for line in lines:
+        if between:
+            yield between
+        yield line
+        between = shape.between()
+    yield shape.tail()
+
+
+def file_bytes(shape: FileShape, group: Hashable, rows: int, line_bytes: int) -> int:
+    """How long a file of so many rows is, whose lines are ``line_bytes`` together."""
+    return len(shape.head(group)) + line_bytes + max(rows - 1, 0) * len(shape.between()) + len(shape.tail())
+
+
+class Spool:
+    """One file: written once by :meth:`write`, closed for writing by :meth:`finish`, then read as often as needed.
+
+    An async context manager; with its end the file is gone. ``sha256`` and ``size`` hold what was written so far.
+    Memory: one block and what a line has.
+    """
+
+    def __init__(self, clock: Clock, *, folder: str | None = None, offload: Offload = asyncio.to_thread) -> None:
+        self._turns = Turns(clock)
+        self._folder = folder or tempfile.gettempdir()
+        self._offload = offload
+        self._file: IO[bytes] | None = None
+        # Held by whoever works on the file, in another thread as a rule, even if nobody waits for him any more: a
+        # descriptor that is closed under his hands may by then be another file's.
+        self._at_work = threading.Lock()
+        self._unwanted = False
+        self._hash = hashlib.sha256()
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self.size = 0
+        self.finished = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._run(self._create)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The file is gone, now or as soon as nobody works on it. May be called again."""
+        self._held.clear()
+        self._unwanted = True
+        self._close_if_unwanted()
+
+    @property
+    def sha256(self) -> str:
+        """Hex digits of the hash of the whole file."""
+        assert self.finished, "the file is not whole yet"
+        return self._hash.hexdigest()
+
+    async def write(self, parts: Iterable[bytes]) -> None:
+        """Add to the file; what makes the parts runs on the event loop, in turns. Raises SpoolError."""
+        assert not self.finished, "the file is whole"
+        for n, part in enumerate(parts):
+            self._held.append(part)
+            self._held_bytes += len(part)
+            if self._held_bytes >= BLOCK_BYTES:
+                await self._put()
+            if not n % _PARTS_AT_ONCE:
+                await self._turns.rest()
+
+    async def finish(self) -> None:
+        """Nothing more comes. Raises SpoolError."""
+        await self._put()
+        self.finished = True
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The file from its beginning; several may read at once. Raises SpoolError."""
+        assert self.finished, "the file is not whole yet"
+        at = 0
+        while at < self.size:
+            block = await self._run(partial(self._read, at))
+            if not block:
+                raise SpoolError(f"the file in {self._folder} is shorter than what was written")
+            at += len(block)
+            yield block
+
+    async def _put(self) -> None:
+        held, self._held, self._held_bytes = self._held, [], 0
+        if held:
+            self.size += await self._run(partial(self._append, held))
+
+    # -- off the event loop
+
+    def _create(self) -> None:
+        # Without a name from the first moment on (O_TMPFILE), or without one a moment later; mode 0600 either way.
+        self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed by close()
+
+    def _append(self, parts: list[bytes]) -> int:
+        block = b"".join(parts)
+        self._hash.update(block)
+        left = memoryview(block)
+        while left:
+            left = left[self._open().write(left) :]
+        return len(block)
+
+    def _read(self, at: int) -> bytes:
+        return os.pread(self._open().fileno(), BLOCK_BYTES, at)
+
+    def _open(self) -> IO[bytes]:
+        if self._file is None or self._unwanted:
+            raise SpoolError("the file is gone")
+        return self._file
+
+    def _alone(self, work: Callable[[], T]) -> T:
+        try:
+            with self._at_work:
+                return work()
+        finally:
+            if self._unwanted:
+                self._close_if_unwanted()
+
+    def _close_if_unwanted(self) -> None:
+        # Whoever is at work looks again behind it.
+        if self._at_work.acquire(blocking=False):
+            try:
+                if self._file is not None:
+                    self._file.close()
+                    self._file = None
+            finally:
+                self._at_work.release()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            done: T = await self._offload(self._alone, work)
+        except OSError as error:
+            raise SpoolError(f"a file in {self._folder} for temporary files: {error.strerror or error}") from error
+        return done
+
+
+async def spooled(stack: AsyncExitStack, spool: Spool, parts: Iterable[bytes]) -> Spool:
+    """A whole file of its parts, which is gone when the stack ends. Raises SpoolError."""
+    await stack.enter_async_context(spool)
+    await spool.write(parts)
+    await spool.finish()
+    return spool
