@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 VERSION = 1
 
@@ -87,13 +87,33 @@ class HeldTime(Struct, frozen=True, gc=False):
 
 
 class DeliveryState(StrEnum):
-    """How far a delivery had come when it was written. Begun -> sent -> removed, or begun -> removed."""
+    """How far a delivery had come when it was written. Begun -> sent -> removed, or begun -> removed; an import:
+    intended -> created -> uploaded -> removed, and removed from each of them."""
 
     BEGUN = "begun"  # written before the call: it may have started
     SENT = "sent"  # the platform has it; its end is learnt by asking
+    INTENDED = "intended"  # an import, before its create: one may be open, and nobody knows its id
+    CREATED = "created"  # the platform has opened it: the file may have been sent
+    UPLOADED = "uploaded"  # the platform has the file
 
 
-class Delivery(Struct, frozen=True, gc=False):
+class ImportEntry(Struct, frozen=True, gc=False):
+    """What the entry of an import says beside its records: no payload, and nobody's data.
+
+    ``rows`` and ``sha256`` (hexadecimal) are of its file. The upload's address is kept for its life, because no call
+    tells it again: ``url``, the form's ``fields`` in order, and when it ends; null where the import has none.
+    """
+
+    slot: int
+    rows: int = 0
+    sha256: str | None = None
+    url: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+    expires_at_ms: int | None = None
+    uploaded_at_ms: int | None = None
+
+
+class Delivery(Struct, frozen=True, gc=False, rename={"opened": "import"}):
     """A delivery that must not be repeated blindly.
 
     ``ranges`` are ``{topic: [[partition, from, to], ...]}``: all of the delivery's records. It has an entry in
@@ -105,6 +125,7 @@ class Delivery(Struct, frozen=True, gc=False):
     ranges: dict[str, tuple[Range, ...]]
     begun_at_ms: int
     reference: str | None = None  # the platform's id of it
+    opened: ImportEntry | UnsetType = UNSET  # of imports alone
     version: int = VERSION
 
 

@@ -164,9 +164,13 @@ class ApsisImportsHandler:
     name: ClassVar[str] = "apsis.imports"
     platform: ClassVar[str] = "apsis"
     max_file_bytes = MAX_FILE_BYTES
+    carries_rows = False
+    repeatable = True
 
     def __init__(self, options: ApsisImportsConfig, compile_: Compile) -> None:
         self._options = options
+        self.poll_settings = options.poll
+        self.split_budget = options.split_budget if options.partial_failures == "split" else None
         self._keys = [
             (compile_(one.value, f"keyspaces[{n}].value"), f"keyspaces[{n}].value")
             for n, one in enumerate(options.keyspaces)

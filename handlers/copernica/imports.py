@@ -123,11 +123,14 @@ class CopernicaImportsHandler:
     name: ClassVar[str] = "copernica.imports"
     platform: ClassVar[str] = "copernica"
     max_file_bytes = 50_000_000
+    carries_rows = True
+    split_budget = None
 
     def __init__(
         self, options: CopernicaImportsConfig, compile_: Compile, compile_row: CompileRow, *, api_version: int
     ) -> None:
         self._options = options
+        self.poll_settings = options.poll
         self._api_version = api_version
         self._rows = None if options.rows is None else compile_(options.rows, "rows")
         self._fields: list[tuple[str, RowValue]] = []

@@ -1,7 +1,7 @@
 """What an import handler plans and what the file of an import is made of."""
 
 from collections.abc import Hashable, Sequence
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Meta
@@ -66,15 +66,33 @@ Slots = Annotated[
 ]
 
 
+@runtime_checkable
 class ImportHandler(Protocol):
     """One kind of import. All methods are pure and quick; the lane sends, waits and journals.
 
     A file is :meth:`head`, the rows' lines with :meth:`between` them, :meth:`tail`.
+
+    ``carries_rows``: the create has the rows itself, and no upload follows. What an unanswered one has done nobody
+    knows then: ``repeatable`` says whether it may be sent twice. Where the create carries none, an unanswered one costs
+    a slot for a while and nothing else. ``poll_settings``: the lane's ``poll``; ``split_budget``: None where
+    ``partial_failures`` is ``report``.
     """
 
     name: ClassVar[str]
     platform: ClassVar[str]
     max_file_bytes: int
+
+    @property
+    def carries_rows(self) -> bool: ...
+
+    @property
+    def repeatable(self) -> bool: ...
+
+    @property
+    def poll_settings(self) -> Poll: ...
+
+    @property
+    def split_budget(self) -> int | None: ...
 
     def plan(self, event: Event, key: bytes | None) -> Sequence[Row] | Refusal:
         """The rows of an event. Raises ExpressionError."""

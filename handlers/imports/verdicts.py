@@ -79,7 +79,8 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     detail: str
 
 
-CreateVerdict = Opened | Unnamed | MayBeOpen | Divide | Retry | Hold
+# Completed: an import that nobody can ask about counts as delivered, where the lane says so.
+CreateVerdict = Opened | Completed | Unnamed | MayBeOpen | Divide | Retry | Hold
 UploadVerdict = Uploaded | Unclear | Lapsed | Divide | Retry | Hold
 PollVerdict = Pending | Completed | Failed | Retry | Hold
 

@@ -124,6 +124,17 @@ def journal_records() -> dict[str, str]:
             journal.DeliveryKey("d-1"),
             journal.Delivery("import", journal.DeliveryState.BEGUN, {"contacts.changed": ((3, 7, 9),)}, AT_MS),
         ),
+        (
+            journal.DeliveryKey("i-1"),
+            journal.Delivery(
+                "apsis.imports",
+                journal.DeliveryState.CREATED,
+                {"contacts.changed": ((3, 7, 9), (6, 1, 2))},
+                AT_MS,
+                "import-1",
+                journal.ImportEntry(0, 3, "ab" * 32, "https://files.example/", (("key", "k"),), AT_MS + 3_600_000),
+            ),
+        ),
         (journal.ContactKey(b"contact-1"), journal.Contact((journal.Open("contacts.changed", 3, 7, AT_MS),))),
     ]
     return {journal.encode_key(key).decode(): journal.encode_entry(entry).decode() for key, entry in entries}

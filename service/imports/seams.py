@@ -1,0 +1,54 @@
+"""What an import lane is given to move a file with: where it is kept on the way, and who sends it.
+
+The driver's order of steps, for whoever implements these:
+
+1. ``Spools.write`` makes the file; its ``sha256`` goes into the journal. A handler whose create carries the rows
+   (``carries_rows``) is handed the file's bytes instead, and nothing here is used.
+2. ``handler.create`` is sent over the account (pace, breaker, credentials); ``judge_create`` → ``Opened``. A platform
+   without a create answers its first reading call with ``Opened`` too, with the id that it knows.
+3. ``Uploads.problem``, then ``Uploads.send`` → ``judge_upload``. Where there are several calls (a file, then its
+   start), the reply is the one that tells how far it came.
+4. ``handler.poll`` over the account, each ``poll.every``, until ``judge_poll`` says the end.
+
+A step is made again after a crash or a retry, so that each implementation may be called several times for one import.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from handlers.base import Reply
+from handlers.imports.verdicts import Opened
+
+
+class Spooled(Protocol):
+    """A file on its way. The same pieces give the same ``sha256``. Removed by ``close``, which may be called twice."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """In lower-case hexadecimal."""
+
+    def read(self) -> bytes:
+        """All of it, for a create that carries the rows: as large as the platform's file may be."""
+
+    def close(self) -> None: ...
+
+
+class Spools(Protocol):
+    """Makes files of rows, without keeping the event loop for longer than a turn."""
+
+    async def write(self, pieces: Iterable[bytes]) -> Spooled:
+        """Raises OSError where there is no room: the lane holds with its reason."""
+
+
+class Uploads(Protocol):
+    """Sends files to where a platform wants them. Nothing here raises for what the network or a platform does."""
+
+    def problem(self, opened: Opened, file: Spooled) -> str | None:
+        """Why the file may not be sent there (address, length); the words name the host at most. It holds the lane."""
+
+    async def send(self, opened: Opened, file: Spooled) -> Reply:
+        """Send once. The lane's drain waits for it: bounded by the account's time-outs."""
