@@ -52,7 +52,13 @@ def parse_rfc3339_ms(text: str) -> int | None:
         ms = _TAILS.get(text[19:])
         if ms is not None:
             return second + ms
-    return _parse(text)
+    usual = _parse_usual(text)
+    if usual is None:
+        return _parse_any(text)
+    if len(_read) >= _REMEMBERED:
+        _read.clear()
+    _read[text[:19]] = usual - usual % 1000
+    return usual
 
 
 def is_strict_rfc3339(text: str) -> bool:
@@ -68,9 +74,7 @@ def is_strict_rfc3339(text: str) -> bool:
     return True
 
 
-def _parse(text: str) -> int | None:
-    if (ms := _parse_usual(text)) is not None:
-        return ms
+def _parse_any(text: str) -> int | None:
     match = _RFC3339.fullmatch(text)
     if match is None:
         return None
@@ -90,10 +94,6 @@ def _parse(text: str) -> int | None:
     except ValueError:
         return None
     seconds = days * 86_400 + minute_of_day * 60 + int(second)
-    if sign is None and second != "60":
-        if len(_read) >= _REMEMBERED:
-            _read.clear()
-        _read[text[:19]] = seconds * 1000
     return seconds * 1000 + (int(fraction[:3].ljust(3, "0")) if fraction else 0)
 
 

@@ -1,5 +1,6 @@
 """Instants, read and written."""
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -148,11 +149,87 @@ def test_what_is_no_instant_is_not_written() -> None:
 
 def test_memory_is_bounded() -> None:
     """However many different seconds and days come."""
-    from contracts import timestamps
-
-    for second in range(10_000):
+    for second in range(5_000):
         assert parse_rfc3339_ms(rfc3339_ms(second * 1000)) == second * 1000
         assert is_strict_rfc3339(rfc3339_ms(second * 86_400_000))
-    assert 0 < len(timestamps._days) <= 4096
-    assert len(timestamps._read) <= 4096
-    assert len(timestamps._written) <= 4096
+        assert max(len(timestamps._days), len(timestamps._read), len(timestamps._written)) <= 4096
+    assert min(len(timestamps._days), len(timestamps._read), len(timestamps._written)) > 0
+
+
+def test_what_was_seen_is_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another instant of the same second is read and written from memory, one of the same day is known as strict."""
+    seen, ms = "2026-11-22T02:03:04.567Z", 1_795_312_984_567
+    assert (parse_rfc3339_ms(seen), rfc3339_ms(ms)) == (ms, seen)
+    assert is_strict_rfc3339(seen)
+    monkeypatch.delattr(timestamps, "_parse_usual")
+    monkeypatch.delattr(timestamps, "datetime")
+    assert [parse_rfc3339_ms(seen[:19] + tail) for tail in ("Z", ".001Z", ".999Z")] == [ms - 567, ms - 566, ms + 432]
+    assert [rfc3339_ms(ms - 567), rfc3339_ms(ms + 432)] == ["2026-11-22T02:03:04.000Z", "2026-11-22T02:03:04.999Z"]
+    monkeypatch.delattr(timestamps, "parse_rfc3339_ms")
+    assert is_strict_rfc3339("2026-11-22T23:59:59Z")
+    assert is_strict_rfc3339("2026-11-22T00:00:00.999Z")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-30T02:03:04Z",
+        "2026-11-22T24:03:04Z",
+        "2026-11-22T02:60:04Z",
+        "2026-11-22T02:03:61Z",
+        "2026-11-22T02:03:04.56",
+        "2026-11-22t02:03:04Z",
+        "2026-11-22T02:03:04.567ZZ",
+        "2026-11-22",
+    ],
+)
+def test_the_day_alone_makes_no_instant(text: str) -> None:
+    """Where the day was seen before, the rest is looked at all the same; where only the rest is right, the day."""
+    assert is_strict_rfc3339("2026-11-22T02:03:04.567Z")
+    assert not is_strict_rfc3339(text)
+
+
+@given(st.integers(-62_135_596_800_000, END_MS - 1))
+def test_the_usual_form_takes_the_quick_way(ms: int) -> None:
+    """With three digits of a second and with none, before 1970 too."""
+    text = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")[:23]
+    for usual, read in ((text + "Z", ms), (text[:19] + "Z", ms - ms % 1000)):
+        for answer in (timestamps._parse_usual(usual), timestamps._parse_any(usual)):
+            assert (answer, type(answer)) == (read, int)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-22 02:03:04Z",
+        "2026-11-22t02:03:04Z",
+        "2026-11-22_02:03:04.567Z",
+        "2026-11-22T02:03:04,567Z",
+        "2026-11-22T02:03:04,5678Z",
+        "2026-11-22T02:03:04.5678",
+        "2026-11-22T02:03:04.567+00",
+        "2026-11-22T020304.56Z",
+        "2026-W47-7T02:03:04Z",
+        "20261122T020304.567Z",
+        "20261122T020304.5678901Z",
+        "2026-11-22T02:03Z",
+        "2026-11-22T02:03:04.56Z",
+        "2026-11-22T24:00:00Z",
+        "٢026-11-22T02:03:04Z",
+    ],
+)
+def test_the_quick_way_takes_nothing_but_the_usual_form(text: str) -> None:
+    """Most of these the standard library reads, each version some others."""
+    assert timestamps._parse_usual(text) is None
+
+
+def test_the_zone_of_the_machine_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instants are written in UTC."""
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    try:
+        timestamps._written.clear()
+        assert rfc3339_ms(1_795_312_984_567) == "2026-11-22T02:03:04.567Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
