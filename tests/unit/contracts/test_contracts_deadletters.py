@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from contracts.deadletters import (
     DEAD_LETTER_HEADERS,
     PREFIX,
+    REPLAY_ID,
     DeadLetter,
     Headers,
     Position,
@@ -137,6 +138,33 @@ def test_what_a_dead_letter_tells() -> None:
         status=422,
         replays=0,
     )
+
+
+def test_a_dead_letter_that_tells_the_least() -> None:
+    """What was unknown, or is unreadable, is None again; counts are 0 then."""
+    kept = {PREFIX + name for name in ("lane", "outcome", "result-id", "origin-topic")}
+    numbers = [(PREFIX + "origin-partition", b"0"), (PREFIX + "origin-offset", str(2**63 - 1).encode())]
+    least = [header for header in headers_of([]) if header[0] in kept] + numbers
+    place = Position("contacts.changed", 0, 2**63 - 1)
+    expected = DeadLetter("vip", Outcome.REJECTED, None, None, "r-1", place, 0, None, None, 0)
+    assert read_dead_letter(least) == expected
+    unreadable = [("attempts", b"many"), ("failed-at", b"late"), ("status", b"-1"), ("replays", b"1" * 20)]
+    assert read_dead_letter([*least, *((PREFIX + name, value) for name, value in unreadable)]) == expected
+    assert read_replay([(REPLAY_ID, b"run-1")]) == ReplayRecord(None, 0, "run-1")
+
+
+def test_of_a_repeated_header_the_last_counts() -> None:
+    """Also where it is unreadable: then the header is none. A null one is no header."""
+    letter = headers_of([])
+    for last, detail in [(b"new", "new"), (b"\xff", None), (None, "no: •••")]:
+        read = read_dead_letter([*letter, (PREFIX + "detail", last)])
+        assert read is not None
+        assert read.detail == detail
+
+
+def test_half_a_surrogate_pair_makes_no_dead_letter_fail() -> None:
+    """A platform's text may hold one; headers are UTF-8."""
+    assert (PREFIX + "detail", b"a?") in headers_of([], detail="a\ud800")
 
 
 @pytest.mark.parametrize("name", ["lane", "outcome", "result-id", "origin-topic", "origin-partition", "origin-offset"])

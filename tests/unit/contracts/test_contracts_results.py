@@ -243,5 +243,12 @@ def test_the_reader_drops_repeats_within_its_window() -> None:
     read = [reader.read(values[name]) for name in "aabacab"]
     assert [result and result.id for result in read] == ["a", None, "b", None, "c", None, "b"]
     assert len(reader._seen) == 2
+    of_one = ResultReader(window=1)
+    assert [result and result.id for result in map(of_one.read, map(values.get, "aaba"))] == ["a", None, "b", "a"]
     with pytest.raises(ValueError, match="window"):
         ResultReader(window=0)
+
+
+def test_the_reader_remembers_a_hundred_thousand_results() -> None:
+    """As its text promises, without being told how many."""
+    assert ResultReader()._window == 100_000
