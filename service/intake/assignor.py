@@ -1,6 +1,7 @@
 """The lane's partition assignor: partition *n* of every topic of the lane goes to one member.
 
 That member also reads and writes partition *n* of the journal, so that what belongs together meets in one process.
+A lane with S slots has its groups dealt out *n mod S*: all groups of a slot to one member, which so has the slot.
 aiokafka's assignors are classes with class methods, so each lane in a process gets a subclass of its own.
 """
 
@@ -18,11 +19,13 @@ PROTOCOL_VERSION = 0
 
 
 class MemberData(msgspec.Struct, omit_defaults=True):
-    """What a member tells the leader. ``revision`` is raised to make the coordinator rebalance."""
+    """What a member tells the leader. ``revision`` is raised to make the coordinator rebalance; ``slots`` are the
+    lane's, of imports alone: where members differ the smallest number counts."""
 
     version: int = 1
     instance: str | None = None
     revision: int = 0
+    slots: int | None = None
 
 
 class View(msgspec.Struct):
@@ -31,6 +34,7 @@ class View(msgspec.Struct):
     version: int = 1
     topics: dict[str, int] = {}
     missing: list[str] = []
+    slots: int | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -55,15 +59,21 @@ class LaneAssignor(AbstractPartitionAssignor):
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
         topics = sorted({topic for member in members.values() for topic in member.subscription})
         counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
-        view = View(topics=counts, missing=[topic for topic, count in counts.items() if not count])
+        told = {member_id: _told_by(metadata) for member_id, metadata in members.items()}
+        slots = min((data.slots for data in told.values() if data.slots), default=None)
+        view = View(topics=counts, missing=[topic for topic, count in counts.items() if not count], slots=slots)
         # Without one topic's metadata the groups n would be torn apart: nobody gets anything until it is known.
         width = 0 if view.missing else max(counts.values(), default=0)
-        order = sorted(members, key=lambda member_id: _order(member_id, members[member_id]))
+        # Static members keep their place through a restart, for their member id changes and their instance does not.
+        order = sorted(members, key=lambda member_id: (told[member_id].instance or "", member_id))
         shares: dict[str, dict[str, list[int]]] = {member_id: {} for member_id in order}
         subscribers = {topic: [one for one in order if topic in members[one].subscription] for topic in topics}
         for n in range(width):
-            for member_id, topic in _owners(n, [topic for topic in topics if n < counts[topic]], order, subscribers):
-                shares[member_id].setdefault(topic, []).append(n)
+            place = n if slots is None else n % slots
+            group = [topic for topic in topics if place < counts[topic]]
+            for member_id, topic in _owners(place, group, order, subscribers):
+                if n < counts[topic]:
+                    shares[member_id].setdefault(topic, []).append(n)
         user_data = _encode(view)
         # Every member needs an entry, an empty one too: without it its coordination task dies.
         return {
@@ -82,24 +92,23 @@ class LaneAssignor(AbstractPartitionAssignor):
 def _owners(
     n: int, group: Sequence[str], order: Sequence[str], subscribers: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, str]]:
-    """Who gets which topic of group n. While a rollout changes a lane's topics, members differ in them: the group goes
-    to one that reads all of it, though others have less to do meanwhile. Where nobody does, it is torn apart rather
-    than left to nobody."""
+    """Who gets which topic of group n, or of the groups of slot n. While a rollout changes a lane's topics, members
+    differ in them: the group goes to one that reads all of it, though others have less to do meanwhile. Where nobody
+    does, it is torn apart rather than left to nobody."""
     whole = [member_id for member_id in order if all(member_id in subscribers[topic] for topic in group)]
     for topic in group:
         able = whole or subscribers[topic]
         yield able[n % len(able)], topic
 
 
-def _order(member_id: str, metadata: ConsumerProtocolMemberMetadata) -> tuple[str, str]:
+def _told_by(metadata: ConsumerProtocolMemberMetadata) -> MemberData:
     try:
-        data = _member_decoder.decode(metadata.user_data or b"")
+        return _member_decoder.decode(metadata.user_data or b"")
     except msgspec.MsgspecError:
-        data = MemberData()
-    # Static members keep their place through a restart, for their member id changes and their instance does not.
-    return (data.instance or "", member_id)
+        return MemberData()
 
 
-def assignor_for(lane: str, instance: str | None) -> type[LaneAssignor]:
+def assignor_for(lane: str, instance: str | None, slots: int | None = None) -> type[LaneAssignor]:
     """A subclass of its own for one lane in this process."""
-    return type(f"LaneAssignor_{lane}", (LaneAssignor,), {"data": MemberData(instance=instance), "view": View()})
+    data = MemberData(instance=instance, slots=slots)
+    return type(f"LaneAssignor_{lane}", (LaneAssignor,), {"data": data, "view": View()})

@@ -38,7 +38,10 @@ class Group:
         self._connection = means.connection
         self._client = means.client
         self._clock = means.clock
-        self._assignor: type[LaneAssignor] = assignor_for(setup.name, setup.instance_id)
+        self._slots = None if setup.imports is None else setup.imports.slots
+        # The other number of slots that was told last.
+        self._told_slots: int | None = None
+        self._assignor: type[LaneAssignor] = assignor_for(setup.name, setup.instance_id, self._slots)
         self._silence = Silence(setup.session_timeout_s, means.clock.monotonic())
         self.consumer: AIOKafkaConsumer | None = None
         self.assignment: Assignment | None = None
@@ -122,10 +125,20 @@ class Group:
         view = self.view.topics
         if self.consumer is None or self.assignment is None or not self.assignment.active or not view:
             return
-        for topic in self._setup.subscribed:
-            count = len(self._client.cluster.partitions_for_topic(topic) or ())
-            if count and count != view.get(topic):
-                data = self._assignor.data
-                self._assignor.data = msgspec.structs.replace(data, revision=data.revision + 1)
-                request_rejoin(self.consumer)
-                return
+        other = [
+            topic
+            for topic in self._setup.subscribed
+            if (count := len(self._client.cluster.partitions_for_topic(topic) or ())) and count != view.get(topic)
+        ]
+        if other or self._slots_differ():
+            data = self._assignor.data
+            self._assignor.data = msgspec.structs.replace(data, revision=data.revision + 1)
+            request_rejoin(self.consumer)
+
+    def _slots_differ(self) -> bool:
+        """A static member that restarts with another number of slots: told once for each number that is found, for
+        another member may have the smaller one that counts."""
+        if self.view.slots in (self._slots, self._told_slots):
+            return False
+        self._told_slots = self.view.slots
+        return True

@@ -12,6 +12,7 @@ from service.clock import Clock
 from service.dedupe.deduper import DedupePolicy
 from service.delivery.guard import GuardPolicy
 from service.delivery.lane_delivery import DeliveryPolicy
+from service.imports.policy import ImportPolicy
 from service.intake.planner import PlanningPolicy
 from service.kafka.names import LaneNames
 from service.lane.control import LaneControl
@@ -42,6 +43,7 @@ class LaneSetup(msgspec.Struct, frozen=True):
     instance_id: str | None
     session_timeout_s: float
     rebalance_timeout_s: float
+    imports: ImportPolicy | None = None  # of import lanes alone
 
     @property
     def subscribed(self) -> list[str]:
