@@ -77,7 +77,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "service/transport/wire.py": ("tests/unit/service/transport/test_transport_wire.py",),
     # What is finished, and what is written of it.
-    "service/journal/deliveries.py": (f"{JOURNAL}writer.py",),
+    "service/journal/deliveries.py": (f"{JOURNAL}deliveries.py", f"{JOURNAL}writer.py"),
     "service/journal/recovery.py": (f"{JOURNAL}recovery.py",),
     "service/lifecycle.py": ("tests/unit/service/test_service_lifecycle.py",),
     "service/offsets/deferred.py": (f"{OFFSETS}deferred.py", "tests/model/test_deferring_model.py"),
@@ -86,7 +86,7 @@ RULES: dict[str, tuple[str, ...]] = {
         f"{OFFSETS}deferred.py",
         "tests/model/test_ledger_model.py",
     ),
-    "service/offsets/metadata.py": (f"{OFFSETS}metadata.py", f"{OFFSETS}ledger.py"),
+    "service/offsets/metadata.py": (f"{OFFSETS}metadata.py", f"{OFFSETS}deferred.py"),
     "service/settling/documents.py": (f"{SETTLING}documents.py",),
     "service/settling/partitioner.py": (f"{SETTLING}partitioner.py",),
     # What operators order, and what they are told.
@@ -108,6 +108,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "service/status/health.py": (f"{STATUS}health.py",),
     "service/status/longest.py": (f"{STATUS}longest.py",),
     "service/status/waiting.py": (f"{STATUS}waiting.py",),
+    "service/watching/stalls.py": ("tests/unit/service/watching/test_watching_stalls.py",),
 }
 
 # Call themselves pure, and are left out, each with the reason.

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from contracts.envelope import Undecodable, decode
 from service.lookup.matching import EventMatcher
 
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
@@ -55,6 +56,9 @@ def test_what_cannot_be_read_and_holds_the_id_is_a_mention() -> None:
     assert not matcher.mentions(event("e-1"), STRUCTURED)
     assert not matcher.mentions(event("e-2", source="e-1"), STRUCTURED)
     assert not matcher.mentions(event("e-2")[:-5], STRUCTURED)
+    wrong = event("e-2", source="e-1").replace(b"updated", b"renamed")
+    assert isinstance(decode(wrong, STRUCTURED), Undecodable)
+    assert not matcher.mentions(wrong, STRUCTURED)
 
 
 def test_results_hold_the_id_as_we_write_it() -> None:
@@ -62,4 +66,12 @@ def test_results_hold_the_id_as_we_write_it() -> None:
     assert EventMatcher('a "b"').may_be_in_result(b'{"subject":"a \\"b\\""}')
     assert EventMatcher("x" * 2_000).may_be_in_result(b'"' + b"x" * 1_024 + b'"')
     assert not EventMatcher("e-1").may_be_in_result(b'{"subject":"e-2"}')
+    assert not EventMatcher("e-1").may_be_in_result(b'{"subject":"x-1"}')
     assert not EventMatcher("e-1").may_be_in_result(None)
+
+
+def test_an_id_that_is_no_text_is_no_event() -> None:
+    """A terminal hands on bytes that are not UTF-8 as halves of surrogates."""
+    matcher = EventMatcher("e\udcff")
+    assert not matcher.is_of(event("e"), STRUCTURED)
+    assert not matcher.may_be_in_result(b'{"subject":"e"}')

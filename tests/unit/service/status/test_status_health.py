@@ -49,6 +49,14 @@ def test_giving_partitions_back_is_ready_unless_the_process_stops() -> None:
     assert told == (False, "stopping: draining: giving partitions back")
 
 
+def test_lanes_that_have_their_places_are_ready_together() -> None:
+    """Whatever each of them does there."""
+    app: Any = SimpleNamespace(lanes={"a": lane(LaneState.RUNNING), "b": lane(LaneState.HOLDING, "why")}, stalled={})
+    health = ready(app)
+    assert health.ok is True
+    assert health.lanes == {"a": "running", "b": "holding: why"}
+
+
 def test_a_stopped_lane_is_not_ready_and_one_is_enough() -> None:
     """The reason is told, and what the others do."""
     app: Any = SimpleNamespace(
