@@ -13,10 +13,10 @@ The driver's order of steps, for whoever implements these:
 A step is made again after a crash or a retry, so that each implementation may be called several times for one import.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
-from handlers.base import Reply
+from handlers.base import Hold, Reply
 from handlers.imports.verdicts import Opened
 
 
@@ -34,6 +34,9 @@ class Spooled(Protocol):
     def read(self) -> bytes:
         """All of it, for a create that carries the rows: as large as the platform's file may be."""
 
+    def blocks(self) -> AsyncIterator[bytes]:
+        """The file from its beginning, in pieces of a MiB at most. Raises OSError."""
+
     def close(self) -> None: ...
 
 
@@ -50,5 +53,6 @@ class Uploads(Protocol):
     def problem(self, opened: Opened, file: Spooled) -> str | None:
         """Why the file may not be sent there (address, length); the words name the host at most. It holds the lane."""
 
-    async def send(self, opened: Opened, file: Spooled) -> Reply:
-        """Send once. The lane's drain waits for it: bounded by the account's time-outs."""
+    async def send(self, opened: Opened, file: Spooled) -> Reply | Hold:
+        """Send once; a Hold where nothing was sent, because the address's host leads where no file may go. Each step
+        of it (connecting, 64 KiB gone out, the answer) is bounded by the account's time-outs, not the whole."""

@@ -160,19 +160,27 @@ class Account:
                 self._leave(waiter, flow)
             raise
 
-    async def send(self, request: Request, permit: Permit, observer: AccountObserver, who: object = None) -> Reply:
-        """Send, give the permit back, and take what the reply tells of the account."""
+    async def send(
+        self,
+        request: Request,
+        permit: Permit,
+        observer: AccountObserver,
+        who: object = None,
+        through: Transport | None = None,
+    ) -> Reply:
+        """Send, give the permit back, and take what the reply tells of the account. ``through``: in another way than
+        its other requests, as a file goes, whose time tells nothing of the platform's."""
         began = self._clock.monotonic()
         try:
             assert self._headers is not None, "the account is not open"
-            reply = await self._transport.send(request, self._headers)
+            reply = await (through or self._transport).send(request, self._headers)
         except BaseException:
             self.abandon(permit)
             raise
         now = self._clock.monotonic()
         self.limiter.release()
         self.ended += 1
-        self._note(reply, permit, began, now, who)
+        self._note(reply, permit, began if through is None else None, now, who)
         status = str(reply.status) if isinstance(reply, Answer) else reply.kind.value
         observer.request_ended(status, now - began)
         if self._waiting:
@@ -338,7 +346,7 @@ class Account:
         refused.trying = True
         return Permit.TRIAL, 0.0
 
-    def _note(self, reply: Reply, permit: Permit, began: float, now: float, who: object) -> None:
+    def _note(self, reply: Reply, permit: Permit, began: float | None, now: float, who: object) -> None:
         failed = is_outage(reply)
         if failed:
             self._failed_last = who

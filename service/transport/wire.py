@@ -35,6 +35,23 @@ class RequestWriter:
 
     def write(self, request: Request, credentials: Mapping[str, str]) -> bytes:
         """The bytes of a request. Raises ValueError for what cannot stand in one, without quoting it."""
+        lines, has_length = self._lines(request, credentials)
+        body = request.body
+        if body is None:
+            if has_length or request.method not in _WITH_BODY:
+                return lines + b"\r\n"
+            return lines + b"Content-Length: 0\r\n\r\n"
+        return b"%bContent-Length: %d\r\n\r\n%b" % (lines, len(body), body)
+
+    def head(self, request: Request, credentials: Mapping[str, str], length: int) -> bytes:
+        """What comes before a body of so many bytes that is sent apart. Raises ValueError like :meth:`write`."""
+        lines, has_length = self._lines(request, credentials)
+        if has_length or request.body is not None:
+            raise ValueError("the body and its length come from elsewhere")
+        return b"%bContent-Length: %d\r\n\r\n" % (lines, length)
+
+    def _lines(self, request: Request, credentials: Mapping[str, str]) -> tuple[bytes, bool]:
+        """The request's line and its headers, and whether the length is among them."""
         if credentials is not self._credentials:
             self._credentials = credentials
             self._blocks.clear()
@@ -44,13 +61,7 @@ class RequestWriter:
         lines, has_length = block
         if not _TARGET.fullmatch(request.path) or not _TOKEN.fullmatch(request.method):
             raise ValueError("a path is percent-encoded ASCII and begins with a slash; a method is a token")
-        head = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n".encode("ascii") + lines
-        body = request.body
-        if body is None:
-            if has_length or request.method not in _WITH_BODY:
-                return head + b"\r\n"
-            return head + b"Content-Length: 0\r\n\r\n"
-        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+        return f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n".encode("ascii") + lines, has_length
 
     def _block(self, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bool]:
         """The lines of all headers, each name once: the credentials' last word, then the handler's, then ours."""

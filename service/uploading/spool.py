@@ -11,11 +11,11 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import IO, Any, Protocol, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from service.clock import Clock
 from service.errors import FanlineError
@@ -32,33 +32,9 @@ _PARTS_AT_ONCE = 64
 Offload = Callable[..., Awaitable[Any]]
 
 
-class SpoolError(FanlineError):
-    """The disk does not take the file. The message names the folder and why, never the content."""
-
-
-class FileShape(Protocol):
-    """What a file is made of beside its rows; ``handlers.imports.rows.ImportHandler`` is one."""
-
-    def head(self, group: Hashable) -> bytes: ...
-    def between(self) -> bytes: ...
-    def tail(self) -> bytes: ...
-
-
-def file_parts(shape: FileShape, group: Hashable, lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The file's parts in order: head, lines with what stands between them, tail."""
-    yield shape.head(group)
-    between = b""
-    for line in lines:
-        if between:
-            yield between
-        yield line
-        between = shape.between()
-    yield shape.tail()
-
-
-def file_bytes(shape: FileShape, group: Hashable, rows: int, line_bytes: int) -> int:
-    """How long a file of so many rows is, whose lines are ``line_bytes`` together."""
-    return len(shape.head(group)) + line_bytes + max(rows - 1, 0) * len(shape.between()) + len(shape.tail())
+class SpoolError(FanlineError, OSError):
+    """The disk does not take the file, or does not give it back. The message names the folder and why, never the
+    content."""
 
 
 class Spool:
@@ -135,6 +111,14 @@ class Spool:
             at += len(block)
             yield block
 
+    def read(self) -> bytes:
+        """All of it at once, for what must have it in one piece. Raises SpoolError."""
+        assert self.finished, "the file is not whole yet"
+        try:
+            return self._alone(lambda: b"".join(self._read(at) for at in range(0, self.size, BLOCK_BYTES)))
+        except OSError as error:
+            raise self._told(error) from error
+
     async def _put(self) -> None:
         held, self._held, self._held_bytes = self._held, [], 0
         if held:
@@ -184,13 +168,28 @@ class Spool:
         try:
             done: T = await self._offload(self._alone, work)
         except OSError as error:
-            raise SpoolError(f"a file in {self._folder} for temporary files: {error.strerror or error}") from error
+            raise self._told(error) from error
         return done
 
+    def _told(self, error: OSError) -> SpoolError:
+        if isinstance(error, SpoolError):
+            return error
+        return SpoolError(f"a file in {self._folder} for temporary files: {error.strerror or error}")
 
-async def spooled(stack: AsyncExitStack, spool: Spool, parts: Iterable[bytes]) -> Spool:
-    """A whole file of its parts, which is gone when the stack ends. Raises SpoolError."""
-    await stack.enter_async_context(spool)
-    await spool.write(parts)
-    await spool.finish()
-    return spool
+
+class Spools:
+    """Makes files of pieces; implements ``service.imports.seams.Spools``."""
+
+    def __init__(self, clock: Clock, *, folder: str | None = None, offload: Offload = asyncio.to_thread) -> None:
+        self._clock = clock
+        self._folder = folder
+        self._offload = offload
+
+    async def write(self, pieces: Iterable[bytes]) -> Spool:
+        """A whole file, which is gone when it is closed. Raises SpoolError, and what making the pieces raises."""
+        async with AsyncExitStack() as stack:
+            spool = await stack.enter_async_context(Spool(self._clock, folder=self._folder, offload=self._offload))
+            await spool.write(pieces)
+            await spool.finish()
+            stack.pop_all()
+        return spool

@@ -5,33 +5,17 @@ import hashlib
 import os
 import threading
 import tracemalloc
-from collections.abc import Hashable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from service.clock import SystemClock
-from service.uploading.spool import BLOCK_BYTES, Spool, SpoolError, file_bytes, file_parts, spooled
+from service.uploading.spool import BLOCK_BYTES, Spool, SpoolError, Spools
 from tests.support.fakes import eventually
 from tests.support.patience import patiently
 
 LINES = [b"a@example.com,Hull\r\n", b'"b,""c"\n",x\r\n', b"\xc3\xa9\xf0\x9f\x98\x80,\r\n"]
-
-
-class Listed:
-    """A file as an array of JSON has it."""
-
-    def head(self, group: Hashable) -> bytes:
-        return b"["
-
-    def between(self) -> bytes:
-        return b","
-
-    def tail(self) -> bytes:
-        return b"]"
 
 
 async def read(spool: Spool) -> bytes:
@@ -80,18 +64,24 @@ async def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     """However they come: a file that is made again is told by its hash."""
     hashes = set()
     for lines in (LINES, iter(LINES), (line for line in LINES)):
-        async with AsyncExitStack() as stack:
-            spool = await spooled(stack, spool_in(tmp_path), file_parts(Listed(), None, lines))
-            hashes.add((spool.size, spool.sha256))
+        spool = await Spools(SystemClock(), folder=str(tmp_path)).write(lines)
+        assert spool.read() == b"".join(LINES)
+        hashes.add((spool.size, spool.sha256))
+        spool.close()
     assert len(hashes) == 1
 
 
-@given(st.lists(st.binary(max_size=9), max_size=6))
-def test_the_length_is_known_before_the_file_is_made(lines: list[bytes]) -> None:
-    """What a batch may still take is counted in bytes of the file."""
-    whole = b"".join(file_parts(Listed(), None, lines))
-    assert whole == b"[" + b",".join(lines) + b"]"
-    assert file_bytes(Listed(), None, len(lines), sum(map(len, lines))) == len(whole)
+async def test_rows_that_cannot_be_made_leave_no_file(tmp_path: Path) -> None:
+    """What making them raises is passed on, and the descriptor is closed."""
+
+    def rows() -> Iterator[bytes]:
+        yield b"x" * BLOCK_BYTES
+        raise LookupError
+
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(LookupError):
+        await Spools(SystemClock(), folder=str(tmp_path)).write(rows())
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_memory_is_a_block_and_not_the_file(tmp_path: Path) -> None:
