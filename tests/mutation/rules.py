@@ -8,6 +8,8 @@ import ast
 from pathlib import Path
 
 CONTRACTS = "tests/unit/contracts/test_contracts_"
+HANDLERS = "tests/unit/handlers/"
+IMPORTS = "tests/unit/handlers/imports/test_imports_"
 NP6 = "tests/unit/handlers/np6/test_np6_"
 DELIVERY = "tests/unit/service/delivery/test_delivery_"
 INTAKE = "tests/unit/service/intake/test_intake_"
@@ -33,11 +35,19 @@ RULES: dict[str, tuple[str, ...]] = {
     # What platforms are asked, and what their answers mean.
     "handlers/deletions.py": (f"{NP6}workflows.py",),
     "handlers/faults.py": (f"{NP6}segments.py", f"{NP6}workflows.py"),
-    "handlers/templates.py": (f"{NP6}workflows.py",),
-    "handlers/statuses.py": (f"{NP6}verdicts.py",),
-    "handlers/apsis/verdicts.py": ("tests/unit/handlers/apsis/test_apsis_verdicts.py",),
-    "handlers/copernica/verdicts.py": ("tests/unit/handlers/copernica/test_copernica_verdicts.py",),
-    "handlers/imports/coalescing.py": ("tests/unit/handlers/imports/test_imports_coalescing.py",),
+    "handlers/templates.py": (f"{HANDLERS}test_handlers_templates.py", f"{NP6}workflows.py"),
+    "handlers/tokens.py": (f"{HANDLERS}test_handlers_tokens.py",),
+    "handlers/statuses.py": (f"{HANDLERS}test_handlers_statuses.py", f"{NP6}verdicts.py"),
+    "handlers/apsis/client.py": (f"{HANDLERS}apsis/test_apsis_client.py",),
+    "handlers/apsis/verdicts.py": (f"{HANDLERS}apsis/test_apsis_verdicts.py",),
+    "handlers/apsis/wire.py": (f"{HANDLERS}apsis/test_apsis_wire.py",),
+    "handlers/copernica/client.py": (f"{HANDLERS}copernica/test_copernica_client.py",),
+    "handlers/copernica/verdicts.py": (f"{HANDLERS}copernica/test_copernica_verdicts.py",),
+    "handlers/imports/cells.py": (f"{IMPORTS}cells.py",),
+    "handlers/imports/coalescing.py": (f"{IMPORTS}coalescing.py",),
+    "handlers/imports/csv_rows.py": (f"{IMPORTS}cells.py",),
+    "handlers/imports/form.py": (f"{IMPORTS}form.py", f"{IMPORTS}form_rules.py"),
+    "handlers/imports/verdicts.py": (f"{IMPORTS}verdicts.py",),
     "handlers/np6/client.py": (f"{NP6}client.py", f"{NP6}segments.py", f"{NP6}workflows.py"),
     "handlers/np6/notifications.py": (f"{NP6}notifications.py",),
     "handlers/np6/segments.py": (f"{NP6}segments.py",),

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from handlers.apsis.verdicts import judge_create, judge_poll, judge_upload
+from handlers.apsis.wire import opened_import, status_of
 from handlers.base import Answer, Failure, FailureKind, Hold, HoldScope, Retry, RetryCause
 from handlers.imports.verdicts import (
     Completed,
@@ -17,6 +18,7 @@ from handlers.imports.verdicts import (
     Pending,
     Unclear,
     Unnamed,
+    Upload,
     Uploaded,
 )
 from tests.support.vendor import vendor_bytes
@@ -142,6 +144,19 @@ def test_a_status(status: str, expected: Any) -> None:
     assert judge_poll(answer(200, {"result": {"status": status}})) == expected
 
 
+@pytest.mark.parametrize("has_file", [("queued", True), ("in_progress", True), ("resting", None)])
+def test_a_pending_import_tells_how_far_it_is(has_file: tuple[str, bool | None]) -> None:
+    """As many profiles as the platform says."""
+    status = msgspec.json.decode(vendor_bytes("apsis-import-status.json"))
+    status["result"]["status"] = has_file[0]
+    told = status_of(msgspec.json.encode(status))
+    assert told is not None
+    assert told.processed is not None
+    verdict = judge_poll(answer(200, status))
+    assert isinstance(verdict, Pending)
+    assert (verdict.has_file, verdict.processed) == (has_file[1], told.processed)
+
+
 def test_a_completed_import_tells_its_counts() -> None:
     """Those that the platform gives."""
     assert judge_poll(answer(200, vendor_bytes("apsis-import-status.json"))) == Completed(found=9, failed=1)
@@ -152,3 +167,49 @@ def test_the_platforms_own_words_are_kept() -> None:
     said = judge_create(answer(422, {"title": "Bad", "detail": "no such\ncolumn"}))
     assert isinstance(said, Divide)
     assert said.detail == "Bad: no such column"
+    unreadable = judge_poll(answer(200, b"no status"))
+    assert unreadable == Retry(RetryCause.SERVER_ERROR, "the import's status is unreadable")
+    cut = judge_poll(answer(200, vendor_bytes("apsis-import-status.json"), truncated=True))
+    assert cut == unreadable
+    asked = judge_poll(answer(404, {"title": "Gone", "detail": "no import"}))
+    assert isinstance(asked, Failed)
+    assert asked.detail.endswith(": Gone: no import")
+
+
+def test_an_opened_import_tells_where_its_file_goes() -> None:
+    """Id, address, the form's fields and the address's time, as the platform gave them."""
+    body = vendor_bytes("apsis-import-answer.json")
+    read = opened_import(body)
+    assert read is not None
+    assert judge_create(answer(202, body)) == Opened(
+        read.import_id, Upload(read.upload_url, read.fields, read.expires_at_ms)
+    )
+    unnamed = judge_create(answer(204))
+    assert isinstance(unnamed, Unnamed)
+    assert "204" in unnamed.detail
+
+
+@pytest.mark.parametrize(
+    ("reply", "named"),
+    [
+        (TIMED_OUT, "no answer"),
+        (NOT_SENT, "refused"),
+        (BAD_CERTIFICATE, "upload address: unknown CA"),
+        (answer(502), "upload address answered 502"),
+        (answer(409), "upload address answered 409"),
+        (storage(400, "EntityTooLarge"), "upload address answered 400, EntityTooLarge"),
+        (storage(400, "MaxMessageLengthExceeded"), "upload address answered 400, MaxMessageLengthExceeded"),
+        (answer(413), "upload address answered 413"),
+        (answer(307), "upload address: the platform redirects (307)"),
+        (storage(403, "AccessDenied"), "(403, AccessDenied)"),
+        (answer(404), "(404)"),
+    ],
+)
+def test_what_an_upload_tells_a_person(reply: Any, named: str) -> None:
+    """That it is the storage, what it answered, and its own word for the fault where it has one."""
+    verdict = judge_upload(reply, expired=False)
+    told = verdict.reason if isinstance(verdict, Hold) else getattr(verdict, "detail", None)
+    assert told is not None
+    assert named in told
+    assert "None" not in told
+    assert told.count(",") == named.count(",") + (", which is never followed" in told)

@@ -113,3 +113,49 @@ def test_a_status(reply: Answer, expected: Any) -> None:
 def test_a_poll_that_tells_nothing(reply: Any, expected: Any) -> None:
     """It is asked again, but for an import that the platform does not know."""
     assert kind_of(judge_poll(reply, 9)) == expected
+    said = judge_poll(answer(404, "no such import"), 9)
+    assert isinstance(said, Failed)
+    assert said.detail.endswith(": no such import")
+
+
+def test_a_status_that_cannot_be_read() -> None:
+    """Cut off, or no status at all: it is asked for again."""
+    whole = status(status="running", totallines="9", processedlines="9")
+    unreadable = Retry(RetryCause.SERVER_ERROR, "the import's status is unreadable")
+    assert judge_poll(Answer(200, {}, whole.body, truncated=True), 9) == unreadable
+    assert judge_poll(answer(200), 9) == unreadable
+
+
+@pytest.mark.parametrize(
+    ("reply", "cause", "said"),
+    [
+        (Failure(FailureKind.TIMED_OUT, "late"), RetryCause.TIMED_OUT, "late"),
+        (Failure(FailureKind.RESET, "gone"), RetryCause.RESET, "gone"),
+        (answer(500, "broken"), RetryCause.SERVER_ERROR, "broken"),
+        (answer(300, "moved"), RetryCause.SERVER_ERROR, "moved"),
+        (answer(399, "moved"), RetryCause.SERVER_ERROR, "moved"),
+    ],
+)
+def test_what_is_known_of_a_create_that_may_have_taken_effect(reply: Any, cause: RetryCause, said: str) -> None:
+    """The words of whoever knows, and what is counted."""
+    assert judge_create(reply, repeatable=True) == Retry(cause, said)
+    assert judge_create(reply, repeatable=False) == MayBeOpen(said)
+
+
+def test_what_a_create_tells_a_person() -> None:
+    """The import's number; else the status, and the platform's words where it has some."""
+    assert judge_create(answer(201, headers={"x-created": "5"}), repeatable=True) == Opened("5")
+    for reply, named in [
+        (answer(202), "202"),
+        (answer(401), "(401)"),
+        (answer(400, "Unknown database"), "(400): Unknown database"),
+        (answer(404, "no such place"), "no such place"),
+        (answer(400, "Row 3 is wrong"), "Row 3 is wrong"),
+    ]:
+        verdict = judge_create(reply, repeatable=False)
+        told = verdict.reason if isinstance(verdict, Hold) else getattr(verdict, "detail", None)
+        assert told is not None
+        assert named in told
+    refused = judge_poll(answer(401), 9)
+    assert isinstance(refused, Hold)
+    assert "(401)" in refused.reason

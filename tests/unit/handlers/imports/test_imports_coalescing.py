@@ -69,3 +69,17 @@ def test_a_notification_is_taken_as_it_is() -> None:
     """It has no parts."""
     told = Event("n", "s", "notification.occurred.v1", NotificationOccurred(1, "T", "dismiss", "2026-01-01T00:00:00Z"))
     assert merged([change(), told]) == (1, told)
+
+
+def test_a_first_version_of_nought_is_a_version_like_any_other() -> None:
+    """The contract begins at 0: a change that has it is not older than one without any."""
+    assert from_newest([change(), change(version=0)]) == [1, 0]
+
+
+def test_parts_behind_one_that_is_there_are_filled_too() -> None:
+    """Each is looked at; and with nothing lacking the change itself is given back, whatever was read before it."""
+    older = change(identifiers={"a": "1"}, attributes={"a": "1"}, consents=[], tags=["x"])
+    for had in ("identifiers", "attributes", "consents", "tags"):
+        newest = change(**{had: getattr(older.data, had)})
+        assert data_of(merged([older, newest])[1]) == older.data
+    assert merged([older, older])[1] is older

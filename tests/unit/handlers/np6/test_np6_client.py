@@ -12,6 +12,12 @@ from yarl import URL
 from handlers.base import Request
 from handlers.np6 import client
 
+READ = (("Accept", "application/json"),)
+JSON = (("Content-Type", "application/json"),)
+IMPORT = (("Accept", "application/vnd.mperf.v8.import.v1+json"),)
+_MEDIA_TYPE = "application/vnd.np6.cm.workflow-v4"
+WORKFLOW = (("Content-Type", _MEDIA_TYPE), ("Accept", _MEDIA_TYPE))
+
 SAFE_TARGETS = [
     "000PKXK4",
     "1C0193AB",
@@ -41,11 +47,42 @@ UNSAFE_TARGETS = ["", ".", "..", "../x", "x/..", "a/./b", "a\\..\\b", "\ud800"]
             client.segments_of("é"),
             Request("GET", "/targets/%C3%A9/segments", (("Accept", "application/json"),)),
         ),
+        (client.imports(), Request("GET", "/imports", IMPORT)),
+        (client.import_of(23), Request("GET", "/imports/23", IMPORT)),
+        (client.create_import(b"{}"), Request("POST", "/imports", (*JSON, *IMPORT), b"{}")),
+        (client.execute_once(42, b"{}"), Request("POST", "/scripting/workflows/42/execution", WORKFLOW, b"{}")),
+        (client.execute_workflow(42, b"[]"), Request("POST", "/scripting/workflows/42/executions", WORKFLOW, b"[]")),
+        (
+            client.duplicate_workflow(42),
+            Request("POST", "/scripting/workflows/42/duplication", (("Content-Length", "0"), *READ)),
+        ),
+        (
+            client.notifications_of("a/b", start=None, end=None, sort=None),
+            Request("GET", "/targets/a%2Fb/notifications", READ),
+        ),
+        (
+            client.notifications_of("1", start="2026-01-01T00:00:00+01:00", end="e", sort="asc"),
+            Request("GET", "/targets/1/notifications?start=2026-01-01T00%3A00%3A00%2B01%3A00&end=e&sort=asc", READ),
+        ),
+        (
+            client.notifications_of("1", start=None, end="e", sort=None),
+            Request("GET", "/targets/1/notifications?end=e", READ),
+        ),
     ],
 )
 def test_requests(request_: Request, expected: Request) -> None:
     """Method, path and headers are the documented ones; a POST without body says that its length is 0."""
     assert request_ == expected
+
+
+def test_the_probe_reads_a_target_that_nobody_has() -> None:
+    """Another one each time, so that no answer is remembered on the way."""
+    probes = [client.probe() for _ in range(2)]
+    for probe in probes:
+        name = probe.path.split("/")[2]
+        assert probe == client.segments_of(name)
+        assert name.startswith("fanline-check-")
+    assert probes[0] != probes[1]
 
 
 @pytest.mark.parametrize("target", UNSAFE_TARGETS)
