@@ -139,7 +139,7 @@ class RowReader:
     def _take(self, event: str, value: Any) -> Row | None:
         """Follow one event of the parser; the row that it ends."""
         if event == "map_key":
-            self._field = value if self._depth == 2 else ""
+            self._field = value  # one below is followed by another of the row's own, or by the row's end
             return None
         if event in ("start_map", "start_array"):
             self._begin(event)

@@ -82,6 +82,7 @@ def test_it_does_not_matter_where_the_answer_is_cut() -> None:
         (b"  ", 0, "the answer is empty"),
         (b"{}", 0, "no list of notifications"),
         (b"<html>", 0, "no list of notifications"),
+        (b"\x0b[]", 0, "no list of notifications"),
         (b"null", 0, "no list of notifications"),
         (b'\xef\xbb\xbf[{"notification_key":1}]', 0, "no list of notifications"),
         (b'[{"notification_key":1},{"notification_key":2}', 2, "cut off or no JSON after row 2"),
@@ -101,6 +102,21 @@ def test_what_is_no_list_of_rows(body: bytes, rows: int, said: str) -> None:
         with pytest.raises(AnswerError, match=said):
             read_into(found, chunks)
         assert len(found) == rows
+
+
+def test_what_breaks_off_being_json_is_refused_where_it_does() -> None:
+    """Not at the answer's end: it may be long."""
+    with pytest.raises(AnswerError, match="no JSON after row 1"):
+        list(RowReader().feed(b'[{"notification_key":1},}'))
+
+
+def test_a_long_answer_of_short_rows_is_read() -> None:
+    """The bound is on a row, and what is left of the piece that it began in."""
+    reader, rows = RowReader(), 0
+    filling = b'{"x":"' + b"y" * 60_000 + b'"}'
+    for start in (b"[", *[b","] * 24):
+        rows += len(list(reader.feed(start + filling)))
+    assert rows * len(filling) > MAX_ROW_BYTES
 
 
 def test_an_empty_list_has_no_rows() -> None:
@@ -133,6 +149,13 @@ def test_a_key_that_is_no_int32_is_a_fault(key: Any) -> None:
     found = row(notification_key=key, impression="2026-03-01T12:00:00Z")
     assert (found.key, found.faults) == (None, ("notification_key: expected an int32",))
     assert list(happenings(found, "T", Window())) == []
+
+
+@pytest.mark.parametrize("key", [-(2**31), 2**31 - 1, 0])
+def test_a_key_at_the_bounds_of_int32(key: int) -> None:
+    """The bounds themselves are keys; all that the row tells of its happening is told."""
+    found = row(notification_key=key, libelle="Spring", dismiss="2026-03-01T12:00:00Z")
+    assert list(happenings(found, "T", Window())) == [Happening(key, "T", "dismiss", NOON, "Spring")]
 
 
 def test_a_key_may_be_written_with_a_point() -> None:
@@ -178,6 +201,13 @@ def test_a_label_that_is_no_text_is_absent(label: Any) -> None:
 def test_date_times_with_and_without_a_zone(text: str, ms: int) -> None:
     """Without one they are UTC."""
     assert row(dismiss=text).happened == ((ms, "dismiss"),)
+
+
+def test_the_first_moments_that_there_are() -> None:
+    """From 1970 on; a moment is in a window, nothing else is."""
+    assert [instant_ms("1970-01-01T00:00:00" + tail) for tail in ("Z", "", ".001", "+00:01")] == [0, 0, 1, None]
+    assert 0 in Window()
+    assert "0" not in Window()
 
 
 @pytest.mark.parametrize("nothing", [None, "", "0001-01-01T00:00:00", "0001-01-01T00:00:00Z"])
@@ -232,6 +262,13 @@ def test_an_event_holds_to_its_contract_and_is_the_same_each_time() -> None:
     )
     assert event.data == NotificationOccurred(7, "000PKXK4", "dismiss", "2026-03-01T12:00:00.000Z", "Spring")
     assert event.id == "302e4026-63f4-5946-80a9-2e230cb83d6c"
+
+
+def test_an_event_says_what_it_is_made_of() -> None:
+    """Its data is JSON, and its source is an address, whatever the account is called."""
+    event = msgspec.json.decode(event_bytes(Happening(7, "T", "dismiss", NOON, None), "a/b c"))
+    assert event["source"] == "np6/a%2Fb%20c"
+    assert event["datacontenttype"] == "application/json"
 
 
 def test_each_part_of_a_happening_makes_another_event() -> None:

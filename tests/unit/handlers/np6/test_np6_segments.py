@@ -8,7 +8,7 @@ import pytest
 from contracts.events import ContactChanged, Event
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
-from handlers.base import Answer, Confirm, ExpressionError, Refusal, Request
+from handlers.base import Answer, Confirm, ExpressionError, Refusal, Request, Settle
 from handlers.np6.segments import MAX_OPERATIONS, SegmentsConfig, SegmentsHandler
 
 EVENT = Event(id="e1", source="crm", type="contact.changed.v1", data=ContactChanged(contact_id="c1", change="updated"))
@@ -24,6 +24,7 @@ class Gives:
             self.place = place
 
     def __call__(self, event: Event, key: bytes | None) -> Any:
+        assert (event, key) == (EVENT, b"k")
         self.asked += 1
         if isinstance(self.value, Exception):
             raise self.value
@@ -112,11 +113,59 @@ def test_the_error_names_the_place_in_the_configuration() -> None:
     """An expression that knows its place is named by it."""
     handler = SegmentsHandler(Gives("T"), Gives("x", place="lanes.vip.join"), Gives(None))
     with pytest.raises(ExpressionError, match=r"^lanes\.vip\.join: "):
-        handler.plan(EVENT, None)
+        handler.plan(EVENT, b"k")
     handler = SegmentsHandler(Gives(None, place="lanes.vip.target"), Gives(1), Gives(None))
-    refusal = handler.plan(EVENT, None)
+    refusal = handler.plan(EVENT, b"k")
     assert isinstance(refusal, Refusal)
     assert refusal.detail == "lanes.vip.target: gives null"
+
+
+WRONG_SEGMENTS = "must give an int, a list of ints or null"
+
+
+@pytest.mark.parametrize("place", [None, "lanes.vip.x"])
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("target", 7, "must give a string or null"),
+        ("target", None, "gives null"),
+        ("target", "", "gives an empty string"),
+        ("target", "..", "cannot stand in a path"),
+        ("join", "x", WRONG_SEGMENTS),
+        ("leave", ["x"], WRONG_SEGMENTS),
+        ("join", [1, True], WRONG_SEGMENTS),
+        ("leave", 2**31, "gives a segment beyond int32"),
+    ],
+)
+def test_each_fault_of_an_expression_names_it(name: str, value: Any, fault: str, place: str | None) -> None:
+    """By its place in the file if it knows that, by its key else; whether the lane dies of it or the event."""
+    gives = {"target": Gives("T"), "join": Gives(1), "leave": Gives(None)} | {name: Gives(value, place)}
+    try:
+        refusal = SegmentsHandler(**gives).plan(EVENT, b"k")
+    except ExpressionError as error:
+        told = str(error)
+    else:
+        assert isinstance(refusal, Refusal)
+        told = refusal.detail or ""
+    assert told == f"{place or name}: {fault}"
+
+
+def test_a_contradiction_names_some_of_its_segments() -> None:
+    """In their order, and few however many there are."""
+    assert plan(join=[9, 8, 7], leave=[7, 9]).detail.endswith("segment 7, 9")
+    assert plan(join=list(range(60)), leave=list(range(60))).detail.endswith("segment 0, 1, 2, 3, 4")
+
+
+def test_a_pair_of_equal_segments_is_one() -> None:
+    """The shortest list with a duplicate."""
+    assert calls(plan(join=[5, 5], leave=(7, 7))) == [("segment.leave", "T1", "7"), ("segment.join", "T1", "5")]
+
+
+@pytest.mark.parametrize("operation", [Operation("segment.join", None, "1"), Operation("segment.join", "T", None)])
+def test_an_operation_of_somebody_else_is_not_carried_out(operation: Operation) -> None:
+    """Nothing is asked of a target or a segment called None."""
+    with pytest.raises(ValueError, match="this handler planned"):
+        SegmentsHandler(Gives("T"), Gives(1), Gives(None)).request(operation)
 
 
 def test_an_expression_error_goes_on() -> None:
@@ -175,7 +224,10 @@ def test_requests_and_judges_by_kind() -> None:
     assert handler.judge(leave, missing) == Confirm()
     assert handler.judge(join, missing) != Confirm()
     there = Answer(200, {}, b"[1]")
-    assert handler.judge_confirmation(join, there) != handler.judge_confirmation(leave, there)
+    delivered = Settle(Outcome.DELIVERED)
+    assert handler.judge_confirmation(join, there) == delivered != handler.judge_confirmation(leave, there)
+    elsewhere = Answer(200, {}, b"[2]")
+    assert handler.judge_confirmation(leave, elsewhere) == delivered != handler.judge_confirmation(join, elsewhere)
 
 
 def test_conflicts_unconfirmed() -> None:
@@ -184,7 +236,10 @@ def test_conflicts_unconfirmed() -> None:
     conflict = Answer(409, {}, b"")
     confirming = SegmentsHandler(Gives("T"), Gives(1), Gives(None), True)
     trusting = SegmentsHandler(Gives("T"), Gives(1), Gives(None), False)
-    assert confirming.judge(join, conflict) == Confirm()
+    left = Operation("segment.leave", "T", "1")
+    assert confirming.judge(join, conflict) == confirming.judge(left, conflict) == Confirm()
+    assert trusting.judge(left, conflict) != Confirm()
+    assert SegmentsHandler(Gives("T"), Gives(1), Gives(None)).judge(join, conflict) == Confirm()
     assert trusting.judge(join, conflict) != Confirm()
 
 

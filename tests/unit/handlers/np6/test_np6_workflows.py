@@ -9,7 +9,7 @@ import pytest
 from contracts.events import ContactChanged, Event, NotificationOccurred
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
-from handlers.base import Answer, ExpressionError, Member, Piece, Refusal, Settle
+from handlers.base import Answer, ExpressionError, Hold, Member, Piece, Refusal, Settle
 from handlers.np6.workflows import WorkflowsConfig, WorkflowsHandler, workflows_handler
 from service.app import KINDS
 from service.config import ConfigurationError, loads
@@ -169,6 +169,79 @@ def test_a_workflow_beyond_int32_refuses_to_start() -> None:
         options(workflow=2**31)
 
 
+@pytest.mark.parametrize("workflow", [2**31 - 1, -(2**31), "2147483647", "-2147483648"])
+def test_a_workflow_at_the_bounds_of_int32(workflow: int | str) -> None:
+    """The bounds themselves are workflows, in the file and from an expression."""
+    planned = handler(workflow=workflow).plan(EVENT, b"key")
+    assert isinstance(planned, Piece)
+    assert planned.operation.entity == str(workflow)
+
+
+def test_every_expression_gets_the_records_key() -> None:
+    """A workflow, a receiver and a field may be made of it."""
+    planned = handler(workflow="int(key)", receiver={"type": "id", "value": '"T" + key'}, node="key").plan(EVENT, b"7")
+    assert isinstance(planned, Piece)
+    assert planned.operation == Operation("workflow.execute", "T7", "7")
+    assert json.loads(planned.payload)["node"] == "7"
+
+
+class Gives:
+    """An expression that gives a value, and knows its place or does not."""
+
+    def __init__(self, value: Any, place: str | None) -> None:
+        self.value = value
+        if place is not None:
+            self.place = place
+
+    def __call__(self, event: Event, key: bytes | None) -> Any:
+        return self.value
+
+
+@pytest.mark.parametrize("place", [None, "lanes.welcome.x"])
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("workflow", None, "gives null"),
+        ("workflow", True, "must give an int or null"),
+        ("workflow", 2**31, "gives a workflow beyond int32"),
+        ("receiver.value", None, "gives null"),
+        ("receiver.value", "", "gives an empty string"),
+        ("receiver.value", 7, "must give a string or null"),
+    ],
+)
+def test_each_fault_of_an_expression_names_it(name: str, value: Any, fault: str, place: str | None) -> None:
+    """By its place in the file if it knows that, by its key else; whether the lane dies of it or the event."""
+    wrong, right = Gives(value, place), Gives("T", None)
+    made = WorkflowsHandler(wrong, right) if name == "workflow" else WorkflowsHandler(42, wrong)
+    try:
+        refusal = made.plan(EVENT, b"key")
+    except ExpressionError as error:
+        told = str(error)
+    else:
+        assert isinstance(refusal, Refusal)
+        told = refusal.detail or ""
+    assert told == f"{place or name}: {fault}"
+
+
+def test_expressions_are_compiled_with_their_places() -> None:
+    """Workflow, receiver and each leaf below the optional fields."""
+    places: list[str] = []
+
+    def compiled(text: str, key: str, wants: str = "value") -> Any:
+        places.append(key)
+        return compile_expression(text, place=key)
+
+    workflows_handler(options(workflow="7", node="key", data={"a": ["key"]}), compiled)
+    assert sorted(places) == ["data.a[0]", "node", "receiver.value", "workflow"]
+
+
+def test_what_json_cannot_hold_is_the_expressions_fault() -> None:
+    """Said without the value."""
+    made = WorkflowsHandler(42, Gives("T", None), [("data", Gives("\ud800", None))])
+    with pytest.raises(ExpressionError, match=r"^an expression gives a value that JSON cannot hold$"):
+        made.plan(EVENT, b"key")
+
+
 def test_a_deleted_contact_is_skipped_unless_the_lane_delivers_it() -> None:
     """Nothing is sent to who is no more, by default."""
     who = {"value": "data.contact_id"}
@@ -205,6 +278,30 @@ def test_members_of_several_workflows_are_no_batch() -> None:
     other = Member(Operation("workflow.execute", "T", "43"), one.payload, EVENT, "r", 0)
     with pytest.raises(ValueError, match="not a batch"):
         handler().batch_request([one, other], "b")
+
+
+def test_an_operation_of_somebody_else_is_no_batch() -> None:
+    """No workflow called None is executed; nor is one made up for a batch without members."""
+    foreign = Member(Operation("workflow.execute", "T", None), b"{}", EVENT, "r-1", 0)
+    with pytest.raises(ValueError, match="this handler planned"):
+        handler().batch_request([foreign], "batch")
+    with pytest.raises(ValueError, match="this handler has formed"):
+        handler().batch_request([], "batch")
+
+
+def test_members_are_told_apart_by_their_execution() -> None:
+    """It is the handler's name for each; a record of the year 1970 has a time as any other."""
+    members = [member(timestamp_ms=0), member(result_id="r-2", timestamp_ms=-1)]
+    first, second = json.loads(handler().batch_request(members, "batch").body or b"")
+    assert [one.name for one in members] == [first["id"], second["id"]]
+    assert (first["stamp"]["time"], "time" in second["stamp"]) == (0, False)
+
+
+def test_a_workflow_that_the_platform_does_not_know() -> None:
+    """It holds the lane whose file names it; where an expression gave it, the event is at fault."""
+    unknown = Answer(404, {}, b"")
+    assert isinstance(handler().judge_batch([member()], unknown), Hold)
+    assert not isinstance(handler(workflow="42").judge_batch([member()], unknown), Hold)
 
 
 def test_each_item_is_judged_by_itself() -> None:
