@@ -103,7 +103,7 @@ def _int(text: str) -> int | Real:
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise json.JSONDecodeError("not a number", "", 0)
+    raise MalformedError("NaN or Infinity, which JSON does not have")
 
 
 _DECODER = json.JSONDecoder(parse_float=_real, parse_int=_int, parse_constant=_refuse_constant)

@@ -27,7 +27,11 @@ RULES: dict[str, tuple[str, ...]] = {
     "contracts/fast_decoding.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
     "contracts/ids.py": (f"{CONTRACTS}ids.py", f"{CONTRACTS}golden.py"),
     "contracts/journal.py": (f"{CONTRACTS}journal.py", f"{CONTRACTS}golden.py"),
-    "contracts/json_text.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
+    "contracts/json_text.py": (
+        f"{CONTRACTS}json_text.py",
+        f"{CONTRACTS}envelope_rules.py",
+        f"{CONTRACTS}envelope_ways.py",
+    ),
     "contracts/masking.py": (f"{CONTRACTS}masking.py",),
     "contracts/reader.py": (f"{CONTRACTS}results.py",),
     "contracts/results.py": (f"{CONTRACTS}results.py", f"{CONTRACTS}golden.py"),
