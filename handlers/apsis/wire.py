@@ -90,6 +90,7 @@ _created = msgspec.json.Decoder(_CreateAnswer)
 _status = msgspec.json.Decoder(_StatusAnswer)
 _error = msgspec.json.Decoder(_Error)
 _items = msgspec.json.Decoder(_Items)
+_BEYOND = 10**18  # no number that a platform means is that large; JSON may hold one of any length
 _STATES = {state.value: state for state in ImportState if state is not ImportState.UNKNOWN}
 
 
@@ -100,8 +101,8 @@ def token_in(body: bytes) -> Token | None:
     except _UNREADABLE:
         return None
     lasts = answer.expires_in
-    seconds = float(lasts) if isinstance(lasts, int | float) and not isinstance(lasts, bool) and lasts > 0 else None
-    return token_of(answer.access_token, seconds)
+    is_told = isinstance(lasts, int | float) and not isinstance(lasts, bool) and 0 < lasts < _BEYOND
+    return token_of(answer.access_token, float(lasts) if is_told else None)
 
 
 def opened_import(body: bytes) -> OpenImport | None:
@@ -164,7 +165,8 @@ def platform_text(body: bytes) -> str | None:
 
 
 def _is_id(text: str) -> bool:
-    return 0 < len(text) <= 500 and text.isprintable() and text not in (".", "..") and "/" not in text
+    """Whether it can stand in a path as one part, also where a server takes a backslash for a slash."""
+    return 0 < len(text) <= 500 and text.isprintable() and text not in (".", "..") and not {"/", "\\"} & set(text)
 
 
 def _field(value: Any) -> str:
@@ -172,4 +174,4 @@ def _field(value: Any) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _BEYOND else None

@@ -11,6 +11,7 @@ from handlers.tokens import Token, token_of
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _INVALID_TOKEN = re.compile(r"\binvalid access[ _-]?token\b", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_BEYOND = 10**18  # what has more digits is no number of anything
 
 
 class ImportStatus(msgspec.Struct, frozen=True, gc=False):
@@ -112,4 +113,4 @@ def _text(value: Any) -> str | None:
 def _number(value: Any) -> int | None:
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _BEYOND else None

@@ -47,6 +47,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "handlers/apsis/wire.py": (f"{HANDLERS}apsis/test_apsis_wire.py",),
     "handlers/copernica/client.py": (f"{HANDLERS}copernica/test_copernica_client.py",),
     "handlers/copernica/verdicts.py": (f"{HANDLERS}copernica/test_copernica_verdicts.py",),
+    "handlers/copernica/wire.py": (f"{HANDLERS}copernica/test_copernica_wire.py",),
     "handlers/imports/cells.py": (f"{IMPORTS}cells.py",),
     "handlers/imports/coalescing.py": (f"{IMPORTS}coalescing.py",),
     "handlers/imports/csv_rows.py": (f"{IMPORTS}cells.py",),
