@@ -4,6 +4,7 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from contracts import envelope
@@ -366,67 +367,157 @@ def test_required_fields_of_a_contact() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "path"),
+    ("changes", "detail"),
     [
-        ({"contact_id": ""}, "data.contact_id"),
-        ({"contact_id": "x" * 256}, "data.contact_id"),
-        ({"contact_id": 7}, "data.contact_id"),
-        ({"change": "merged"}, "data.change"),
-        ({"change": ["created"]}, "data.change"),
-        ({"identifiers": {"np6": 7}}, "data.identifiers.*"),
-        ({"identifiers": []}, "data.identifiers"),
-        ({"attributes": {"a": []}}, "data.attributes.*"),
-        ({"attributes": {"a": 2**63}}, "data.attributes.*"),
-        ({"attributes": "x"}, "data.attributes"),
-        ({"segments": []}, "data.segments"),
-        ({"segments": {"join": 501}}, "data.segments.join"),
-        ({"segments": {"join": [501, 2**31]}}, "data.segments.join[1]"),
-        ({"segments": {"leave": [-(2**31) - 1]}}, "data.segments.leave[0]"),
-        ({"segments": {"leave": [None]}}, "data.segments.leave[0]"),
-        ({"segments": {"leave": [True]}}, "data.segments.leave[0]"),
-        ({"segments": {"leave": ["501"]}}, "data.segments.leave[0]"),
-        ({"consents": {}}, "data.consents"),
-        ({"consents": [1]}, "data.consents[0]"),
-        ({"consents": [{"channel": "email", "topic": "x"}]}, "data.consents[0].status"),
-        ({"consents": [{"channel": "email", "topic": "x", "status": "in"}]}, "data.consents[0].status"),
-        ({"tags": ["a", 7]}, "data.tags[1]"),
-        ({"tags": "vip"}, "data.tags"),
-        ({"version": -1}, "data.version"),
-        ({"version": 2**63}, "data.version"),
-        ({"version": 7.5}, "data.version"),
-        ({"version": "7"}, "data.version"),
-        ({"version": True}, "data.version"),
+        ({"contact_id": ""}, "data.contact_id: expected 1 to 255 characters"),
+        ({"contact_id": "x" * 256}, "data.contact_id: expected 1 to 255 characters"),
+        ({"contact_id": 7}, "data.contact_id: expected a string"),
+        ({"change": "merged"}, "data.change: expected created, updated or deleted"),
+        ({"change": ["created"]}, "data.change: expected created, updated or deleted"),
+        ({"identifiers": {"np6": 7}}, "data.identifiers.*: expected a string"),
+        ({"identifiers": []}, "data.identifiers: expected an object"),
+        ({"attributes": {"a": []}}, "data.attributes.*: expected a string, a number, a boolean or null"),
+        ({"attributes": {"a": 2**63}}, "data.attributes.*: expected an integer of at most 64 bits"),
+        ({"attributes": "x"}, "data.attributes: expected an object"),
+        ({"segments": []}, "data.segments: expected an object"),
+        ({"segments": {"join": 501}}, "data.segments.join: expected a list"),
+        ({"segments": {"join": [501, 2**31]}}, "data.segments.join[1]: expected int32"),
+        ({"segments": {"leave": [-(2**31) - 1]}}, "data.segments.leave[0]: expected int32"),
+        ({"segments": {"leave": [None]}}, "data.segments.leave[0]: expected int32"),
+        ({"segments": {"leave": [True]}}, "data.segments.leave[0]: expected int32"),
+        ({"segments": {"leave": ["501"]}}, "data.segments.leave[0]: expected int32"),
+        ({"consents": {}}, "data.consents: expected a list"),
+        ({"consents": [1]}, "data.consents[0]: expected an object"),
+        ({"consents": [{"channel": "email", "topic": "x"}]}, "data.consents[0].status: missing"),
+        (
+            {"consents": [{"channel": "email", "topic": "x", "status": "in"}]},
+            "data.consents[0].status: expected opt-in or opt-out",
+        ),
+        ({"tags": ["a", 7]}, "data.tags[1]: expected a string"),
+        ({"tags": "vip"}, "data.tags: expected a list"),
+        ({"version": -1}, "data.version: expected an integer from 0 to 2^63 - 1"),
+        ({"version": 2**63}, "data.version: expected an integer from 0 to 2^63 - 1"),
+        ({"version": 7.5}, "data.version: expected an integer from 0 to 2^63 - 1"),
+        ({"version": "7"}, "data.version: expected an integer from 0 to 2^63 - 1"),
+        ({"version": True}, "data.version: expected an integer from 0 to 2^63 - 1"),
     ],
 )
-def test_contacts_against_the_contract(changes: dict[str, Any], path: str) -> None:
-    """The fault says where, the same in both modes."""
+def test_contacts_against_the_contract(changes: dict[str, Any], detail: str) -> None:
+    """The fault says where, and what was expected; the same in both modes."""
     document = changed_data(**changes)
     for fault in (fault_of(document), fault_of(document["data"], BINARY)):
-        assert fault.kind is CONTRACT
-        assert fault.detail.split(": ")[0] == path
+        assert (fault.kind, fault.detail) == (CONTRACT, detail)
 
 
 @pytest.mark.parametrize(
-    ("changes", "path"),
+    ("changes", "detail"),
     [
-        ({"notification_key": None}, "data.notification_key"),
-        ({"notification_key": 2**31}, "data.notification_key"),
-        ({"target": 7}, "data.target"),
-        ({"action": "click"}, "data.action"),
-        ({"occurred_at": "2026-11-22 02:03:04Z"}, "data.occurred_at"),
-        ({"occurred_at": "2026-11-22t02:03:04Z"}, "data.occurred_at"),
-        ({"occurred_at": "2026-02-30T02:03:04Z"}, "data.occurred_at"),
-        ({"occurred_at": "2026-11-22T02:03:04"}, "data.occurred_at"),
-        ({"occurred_at": 7}, "data.occurred_at"),
-        ({"label": 7}, "data.label"),
-        ({"contact_id": []}, "data.contact_id"),
-        ({"context": []}, "data.context"),
+        ({"notification_key": None}, "data.notification_key: missing"),
+        ({"notification_key": 2**31}, "data.notification_key: expected int32"),
+        ({"target": 7}, "data.target: expected a string"),
+        ({"action": "click"}, "data.action: expected impression, activation, redirection or dismiss"),
+        ({"occurred_at": "2026-11-22 02:03:04Z"}, "data.occurred_at: expected an RFC 3339 time with T"),
+        ({"occurred_at": "2026-11-22t02:03:04Z"}, "data.occurred_at: expected an RFC 3339 time with T"),
+        ({"occurred_at": "2026-02-30T02:03:04Z"}, "data.occurred_at: expected an RFC 3339 time with T"),
+        ({"occurred_at": "2026-11-22T02:03:04"}, "data.occurred_at: expected an RFC 3339 time with T"),
+        ({"occurred_at": 7}, "data.occurred_at: expected a string"),
+        ({"label": 7}, "data.label: expected a string"),
+        ({"contact_id": []}, "data.contact_id: expected a string"),
+        ({"context": []}, "data.context: expected an object"),
     ],
 )
-def test_notifications_against_the_contract(changes: dict[str, Any], path: str) -> None:
-    """The fault says where."""
+def test_notifications_against_the_contract(changes: dict[str, Any], detail: str) -> None:
+    """The fault says where, and what was expected."""
     fault = fault_of(changed_notification(**changes))
-    assert (fault.kind, fault.detail.split(": ")[0]) == (CONTRACT, path)
+    assert (fault.kind, fault.detail) == (CONTRACT, detail)
+
+
+def test_values_at_the_bounds_of_the_contract() -> None:
+    """They are valid, and read the same by the exact way, which a null identifier takes."""
+    bounds: dict[str, Any] = {
+        "contact_id": "x" * 255,
+        "attributes": {"a": 2**63 - 1, "b": -(2**63), "c": None, "d": ""},
+        "segments": {"join": [2**31 - 1, 0], "leave": [-(2**31)]},
+        "version": 2**63 - 1,
+        "consents": [{"channel": "c", "topic": "t", "status": "opt-out"}],
+        "tags": ["", "é"],
+    }
+    for changes in (bounds, bounds | {"contact_id": "x", "version": 0, "consents": [], "tags": []}):
+        read = contact_of(event_of(changed_data(**changes, identifiers={})))
+        assert msgspec.to_builtins(read) == msgspec.to_builtins(read) | changes
+        assert contact_of(event_of(changed_data(**changes, identifiers={"x": None}))) == read
+    for key in (2**31 - 1, -(2**31)):
+        exact = dumped(changed_notification(notification_key=7)).replace(b":7,", b":%d.0," % key)
+        for value in (exact, dumped(changed_notification(notification_key=key))):
+            data = event_of(value).data
+            assert type(data) is NotificationOccurred
+            assert (data.notification_key, data.label) == (key, "Welcome")
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "kind", "detail"),
+    [
+        (None, (), UndecodableKind.TOMBSTONE, "the value is null"),
+        (b"", STRUCTURED, MALFORMED, "the value is empty"),
+        (b"[1]", STRUCTURED, MALFORMED, "expected an object with specversion"),
+        (b"{", STRUCTURED, MALFORMED, "not JSON at character 1"),
+        (contact_event(specversion=1), (), MALFORMED, 'specversion: expected "1.0"'),
+        (contact_event(id=None), (), MALFORMED, "id: missing"),
+        (contact_event(source=""), (), MALFORMED, "source: expected a text that is not empty"),
+        (contact_event(type=7), (), MALFORMED, "type: expected a text that is not empty"),
+        (contact_event(data_base64="e30="), (), MALFORMED, "data and data_base64 together"),
+        (contact_event(data=None, data_base64="%"), (), MALFORMED, "data_base64: expected base64"),
+        (contact_event(data=None, data_base64=7), (), MALFORMED, "data_base64: expected base64"),
+        (contact_event(data=None, data_base64="ew=="), (), MALFORMED, "data_base64: not JSON at character 1"),
+        (contact_event(data=None, data_base64="W10="), (), CONTRACT, "data: expected an object"),
+        (contact_event(data=[]), (), CONTRACT, "data: expected an object"),
+        (
+            contact_event(type="x"),
+            (),
+            UndecodableKind.OTHER_TYPE,
+            "type: neither contact.changed.v1 nor notification.occurred.v1",
+        ),
+        (b"{", BINARY, MALFORMED, "data: not JSON at character 1"),
+        (b"{}", BINARY, CONTRACT, "data.contact_id: missing"),
+        (b"{}", [*BINARY, ("ce_id", b"")], MALFORMED, "id: expected a text that is not empty"),
+        (
+            b"{}",
+            [*BINARY, ("content-type", b"text/plain")],
+            MALFORMED,
+            "content-type: in binary mode only JSON is read",
+        ),
+        (
+            contact_event(),
+            [("content-type", b"application/cloudevents")],
+            MALFORMED,
+            "content-type: of CloudEvents in structured mode only +json is read",
+        ),
+    ],
+)
+def test_the_fault_says_what_is_wrong_and_where(
+    value: Any, headers: Headers, kind: UndecodableKind, detail: str
+) -> None:
+    """In words that whoever sent the record can act upon."""
+    fault = fault_of(value, headers)
+    assert (fault.kind, fault.detail) == (kind, detail)
+
+
+def test_what_can_be_read_of_the_envelope_goes_with_the_fault() -> None:
+    """Every attribute, in each mode, whatever is wrong behind it."""
+    attributes = {"subject": "s", "tenant": "t", "tracestate": "a=b", "traceparent": TRACEPARENT}
+    headers = [*BINARY, *((f"ce_{name}", value.encode()) for name, value in attributes.items())]
+    for fault in (
+        fault_of(contact_event(data={}, **attributes)),
+        fault_of(contact_event(data={}, data_base64="e30=", **attributes)),
+        fault_of(b"{}", headers),
+        fault_of(b"", headers),
+        fault_of(None, headers),
+    ):
+        assert {name: getattr(fault, name) for name in attributes} == attributes
+        assert (fault.id, fault.source, fault.type) == ("e-1", "/crm", "contact.changed.v1")
+    read = event_of(contact_event()["data"], [*headers, ("ce_time", b"2026-11-22T02:03:04Z")])
+    assert {name: getattr(read, name) for name in attributes} == attributes
+    assert read.time_ms == 1_795_312_984_000
 
 
 def test_a_notification_is_read() -> None:

@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from contracts import envelope
+from contracts import envelope, fast_decoding
 from contracts.envelope import Undecodable, decode
 from contracts.events import Event
 from contracts.fast_decoding import FastDecoder, fast_data
@@ -115,3 +116,88 @@ def test_fast_way_accepts_nothing_that_the_exact_way_refuses(value: bytes) -> No
 def test_no_record_makes_decoding_raise(value: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
     """Whatever the bytes and the headers are, decoding answers."""
     assert isinstance(decode(value, headers), Event | Undecodable)
+
+
+TRACED = {"tracestate": "a=b", "traceparent": "00-1"}
+USUAL = [
+    contact_event(),
+    contact_event(tenant=None, traceparent=None, time=None, subject=None),
+    contact_event(**TRACED, tenant="é"[:0]),
+    notification_event(),
+    notification_event(**TRACED),
+    notification_event(data={key: item for key, item in notification_event()["data"].items() if key != "context"}),
+]
+
+
+def with_unknown_fields(document: dict[str, Any]) -> dict[str, Any]:
+    """The event with fields of others in all of its objects."""
+    data = document["data"] | {"more": {"é": [1]}}
+    if "segments" in data:
+        data["segments"] = data["segments"] | {"more": 1}
+        data["consents"] = [consent | {"more": 1} for consent in data["consents"]]
+    return document | {"data": data, "more": [{}]}
+
+
+@pytest.mark.parametrize("document", USUAL)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_what_is_usual_takes_the_fast_way(document: dict[str, Any], ascii_only: bool) -> None:
+    """In both modes, with unknown fields and without: the exact way takes ten times as long."""
+    for event in (document, with_unknown_fields(document)):
+        value = written(event, ascii_only)
+        exact = envelope._exact_structured(value)
+        assert isinstance(exact, Event)
+        assert [repr(answer) for answer in fast_answers(value)] == [repr(exact)] * 2
+        assert repr(fast_data(written(event["data"], ascii_only), event["type"])) == repr(exact.data)
+
+
+def test_records_with_unknown_fields_are_not_decoded_twice_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One has the next thousand read by the tolerant decoder at once; then the other one is tried again."""
+    tried: list[bytes] = []
+    known = fast_decoding._decode_known
+
+    def trying(value: bytes) -> Any:
+        tried.append(value)
+        return known(value)
+
+    monkeypatch.setattr(fast_decoding, "_decode_known", trying)
+    decoder, plain = FastDecoder(), dumped(contact_event())
+    decoder.structured(plain)
+    decoder.structured(UNKNOWN_FIELD)
+    assert len(tried) == 2
+    for _ in range(1000):
+        decoder.structured(plain)
+    assert len(tried) == 2
+    decoder.structured(plain)
+    assert len(tried) == 3
+
+
+@pytest.mark.parametrize(
+    "skipped", [b'"\xff"', b"[" * 70 + b"]" * 70, b'{"\xff":1}', b"\xef\xbb\xbf", b'"\xed\xa0\x80"']
+)
+def test_what_is_skipped_is_looked_at_too(skipped: bytes) -> None:
+    """No UTF-8, or too deep, in a field that nobody knows: the exact way is asked, which refuses it."""
+    for event in (contact_event(), notification_event()):
+        data = dumped(event["data"] | {"more": "here"}).replace(b'"here"', skipped)
+        assert fast_data(data, event["type"]) is None
+        assert fast_answers(dumped(event | {"more": "here"}).replace(b'"here"', skipped)) == []
+
+
+@pytest.mark.parametrize("name", ["tenant", "traceparent", "tracestate"])
+def test_attributes_that_are_no_ascii_are_left_to_the_exact_way(name: str) -> None:
+    """It drops them."""
+    value = dumped(contact_event(**{name: "é"}))
+    assert fast_answers(value) == []
+    event = decode(value, STRUCTURED)
+    assert isinstance(event, Event)
+    assert getattr(event, name) is None
+
+
+def test_data_twice_is_left_to_the_exact_way() -> None:
+    """Also as null, and where unknown fields are expected."""
+    for encoded in ("e30=", None):
+        assert fast_answers(dumped(contact_event(data_base64=encoded))) == []
+
+
+def test_no_data_of_an_unknown_type() -> None:
+    """There is nothing to decode it with."""
+    assert fast_data(dumped(contact_event()["data"]), "x") is None
