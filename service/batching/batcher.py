@@ -120,6 +120,14 @@ class Batcher:
         for key in busy:
             self.release(key, now)
 
+    def release_items(self, items: Iterable[Item], now: float) -> None:
+        """:meth:`release_all` of their keys: nothing of them is under way any more."""
+        self.release_all({item.record.key for item in items}, now)
+
+    def crowded(self, partition: int) -> bool:
+        """Whether reading of a partition has to wait for its batches: here it never has."""
+        return False
+
     def due(self, now: float) -> float | None:
         """Dispatch what has lingered long enough; seconds until the next batch has, None if none is open."""
         linger = self._policy.linger_s

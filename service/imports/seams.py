@@ -2,7 +2,7 @@
 
 The driver's order of steps, for whoever implements these:
 
-1. ``Spools.write`` makes the file; its ``sha256`` goes into the journal. A handler whose create carries the rows
+1. The file is spooled (``service.uploading.spool``); its ``sha256`` goes into the journal. A handler whose create carries the rows
    (``carries_rows``) is handed the file's bytes instead, and nothing here is used.
 2. ``handler.create`` is sent over the account (pace, breaker, credentials); ``judge_create`` → ``Opened``. A platform
    without a create answers its first reading call with ``Opened`` too, with the id that it knows.
@@ -10,10 +10,10 @@ The driver's order of steps, for whoever implements these:
    start), the reply is the one that tells how far it came.
 4. ``handler.poll`` over the account, each ``poll.every``, until ``judge_poll`` says the end.
 
-A step is made again after a crash or a retry, so that each implementation may be called several times for one import.
+A step is made again after a crash or a retry, so that each may be called several times for one import.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from handlers.base import Hold, Reply
@@ -31,20 +31,10 @@ class Spooled(Protocol):
     def sha256(self) -> str:
         """In lower-case hexadecimal."""
 
-    def read(self) -> bytes:
-        """All of it, for a create that carries the rows: as large as the platform's file may be."""
-
     def blocks(self) -> AsyncIterator[bytes]:
-        """The file from its beginning, in pieces of a MiB at most. Raises OSError."""
+        """The file from its beginning, in pieces of a MiB at most. Raises SpoolError."""
 
     def close(self) -> None: ...
-
-
-class Spools(Protocol):
-    """Makes files of rows, without keeping the event loop for longer than a turn."""
-
-    async def write(self, pieces: Iterable[bytes]) -> Spooled:
-        """Raises OSError where there is no room: the lane holds with its reason."""
 
 
 class Uploads(Protocol):

@@ -13,6 +13,7 @@ from contracts.events import Event
 from contracts.ids import ResultIds
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
+from handlers.imports.rows import Row
 from service.intake.assignment import PartitionState
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Item:
         "batch_id",
         "bytes",
         "called",
+        "coalesced_into",
         "detail",
         "doubted",
         "entry",
@@ -47,6 +49,7 @@ class Item:
         "remaining",
         "replay",
         "result_id",
+        "rows",
         "size",
         "undecodable",
     )
@@ -75,6 +78,9 @@ class Item:
         self.called = False
         # What a request that carries several events has of this one.
         self.payload = b""
+        # Its rows in the file of an import; the result id of the event whose row was sent in the place of its own.
+        self.rows: Sequence[Row] = ()
+        self.coalesced_into: str | None = None
         # The journal's entry of the delivery that has it; None: nothing of it was begun.
         self.entry: OpenEntry | None = None
         # It may have taken effect already, and is delivered again.

@@ -11,6 +11,7 @@ from contracts.deadletters import read_replay
 from contracts.envelope import Undecodable, UndecodableKind, decode
 from contracts.outcomes import Outcome, Reason
 from handlers.base import BatchHandler, Expression, ExpressionError, Handler, Piece, Refusal
+from handlers.imports.rows import ImportHandler, Row
 from service.dedupe.events import repeats
 from service.dedupe.window import DedupeWindow
 from service.intake.item import Item
@@ -38,7 +39,11 @@ class Planner:
     """Gives each item either its operations or its outcome."""
 
     def __init__(
-        self, handler: Handler | BatchHandler, where: Expression | None, policy: PlanningPolicy, report: Report
+        self,
+        handler: Handler | BatchHandler | ImportHandler,
+        where: Expression | None,
+        policy: PlanningPolicy,
+        report: Report,
     ) -> None:
         self._handler = handler
         self._where = where
@@ -84,6 +89,12 @@ class Planner:
             item.operations, item.remaining = [planned.operation], 1
             item.payload = planned.payload
             item.size += len(planned.payload)
+            return
+        if type(planned[0]) is Row:  # type: ignore[index] # a Sequence by contract, and neither of the others here
+            item.rows = planned  # type: ignore[assignment] # all are rows, or none is
+            item.operations = [row.operation for row in item.rows]
+            item.remaining = len(item.operations)
+            item.size += sum([len(row.line) for row in item.rows])
             return
         item.operations = planned  # type: ignore[assignment] # a Sequence by contract, and not a Refusal here
         item.remaining = len(item.operations)

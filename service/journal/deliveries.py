@@ -43,7 +43,7 @@ class OpenDelivery:
     ``attempted``: a transaction that writes the entries has begun, so that they may be there.
     """
 
-    __slots__ = ("assignment", "attempted", "entries", "id", "items", "tps", "value")
+    __slots__ = ("assignment", "attempted", "entries", "id", "items", "record", "tps", "value")
 
     def __init__(self, delivery_id: str, kind: str, items: Sequence[Item], begun_at_ms: int) -> None:
         self.id = delivery_id
@@ -59,10 +59,10 @@ class OpenDelivery:
             entry = self.entries.setdefault(partition, OpenEntry(delivery_id, partition))
             entry.left += len(found)
             ranges.setdefault(topic, []).extend((partition, first, end) for first, end in _runs(found))
-        delivery = Delivery(
+        self.record = Delivery(
             kind, DeliveryState.BEGUN, {topic: tuple(sorted(found)) for topic, found in ranges.items()}, begun_at_ms
         )
-        self.value = encode_entry(delivery)
+        self.value = encode_entry(self.record)
 
 
 class Leaving(msgspec.Struct, frozen=True):
@@ -127,6 +127,19 @@ class OpenDeliveries:
         self._open.update(entries.values())
         for item in delivery.items:
             item.entry = entries[item.partition.tp.partition]
+
+    def detach(self, items: Iterable[Item]) -> None:
+        """The entries stay when these items settle: something else closes them."""
+        for item in items:
+            item.entry = None
+
+    def close(self, entries: Iterable[OpenEntry]) -> None:
+        """Entries that no item closes any more are taken out, some time."""
+        closing = [entry for entry in entries if entry in self._open]
+        if closing:
+            self._open.difference_update(closing)
+            self.unproven.extend(closing)
+            self.wake()
 
     def taken_out(self, delivery: OpenDelivery) -> None:
         """The delivery's entries have been taken out: nothing took effect."""

@@ -38,11 +38,13 @@ class JournalPolicy(msgspec.Struct, frozen=True):
 class _Order:
     """One thing to be written: a delivery's entries, or their removal."""
 
-    __slots__ = ("delivery", "done", "removes")
+    __slots__ = ("again", "delivery", "done", "removes")
 
-    def __init__(self, delivery: OpenDelivery, removes: bool) -> None:
+    def __init__(self, delivery: OpenDelivery, removes: bool, again: bool = False) -> None:
         self.delivery = delivery
         self.removes = removes
+        # The entries are there already: only what they say is another.
+        self.again = again
         # When the transaction that holds it began; None: the assignment is over.
         self.done: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
 
@@ -84,8 +86,11 @@ class JournalWriter:
 
     def delivery(self, batch_id: str, items: Sequence[Item]) -> OpenDelivery:
         """What would be entered for a request that carries these items."""
-        delivery_id = f"{batch_id}.{self._token}{next(self._numbers):x}"
-        return OpenDelivery(delivery_id, self._kind, items, self._clock.wall_ms())
+        return OpenDelivery(self.new_id(batch_id), self._kind, items, self._clock.wall_ms())
+
+    def new_id(self, batch_id: str) -> str:
+        """The id of a delivery of this batch, which no other has."""
+        return f"{batch_id}.{self._token}{next(self._numbers):x}"
 
     async def enter(self, delivery: OpenDelivery) -> float | None:
         """Write the entries; when the proved transaction began. None: no call, and ``take_out`` has to follow."""
@@ -95,6 +100,11 @@ class JournalWriter:
                 return await order.done
         except TimeoutError:
             return None
+
+    async def rewrite(self, delivery: OpenDelivery) -> float | None:
+        """Write what the entries of an open delivery say by now, however long it takes; when the proved transaction
+        began. None once the assignment is over."""
+        return await self._order(delivery, removes=False, again=True).done
 
     async def take_out(self, delivery: OpenDelivery) -> bool:
         """Take the entries out, however long it takes; False once the assignment is over."""
@@ -121,8 +131,8 @@ class JournalWriter:
                 await self._write([order for order in orders if not order.done.done()])
                 self._ended_at = self._clock.monotonic()
 
-    def _order(self, delivery: OpenDelivery, *, removes: bool) -> _Order:
-        order = _Order(delivery, removes)
+    def _order(self, delivery: OpenDelivery, *, removes: bool, again: bool = False) -> _Order:
+        order = _Order(delivery, removes, again)
         if delivery.assignment.active:
             self._orders.append(order)
             self._wake.set()
@@ -148,7 +158,8 @@ class JournalWriter:
             for order in orders:
                 order.end(self._clock.monotonic())
             return
-        leaving = self._deliveries.leaving(item for delivery in entered for item in delivery.items)
+        fresh = [order.delivery for order in orders if not order.removes and not order.again]
+        leaving = self._deliveries.leaving(item for delivery in fresh for item in delivery.items)
         began = self._clock.monotonic()
         if not await self._committed(assignment, entered, removed, leaving):
             self._refile(orders, assignment)
@@ -159,7 +170,7 @@ class JournalWriter:
             self._refile(orders, assignment)
             return
         self._deliveries.left(leaving)
-        for delivery in entered:
+        for delivery in fresh:
             self._deliveries.begun(delivery)
         for delivery in removed:
             self._deliveries.taken_out(delivery)

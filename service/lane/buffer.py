@@ -16,11 +16,17 @@ class Buffer:
         self.max_bytes = max_bytes
         self._policy = policy
         self._dispatch = dispatch
+        self._new_batcher: Callable[[BatchPolicy, Callable[[OpenBatch, Cause], None]], Batcher] = Batcher
+        self.reset()
+
+    def batch_by(self, batcher: Callable[[BatchPolicy, Callable[[OpenBatch, Cause], None]], Batcher]) -> None:
+        """Batches are made by this from now on, one for each assignment."""
+        self._new_batcher = batcher
         self.reset()
 
     def reset(self) -> None:
         """Nothing of an earlier assignment goes on."""
-        self.batcher = Batcher(self._policy, self._dispatch)
+        self.batcher = self._new_batcher(self._policy, self._dispatch)
         self.held_bytes = 0
         self.full = False
         self.stopped = False

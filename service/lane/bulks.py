@@ -70,15 +70,16 @@ class BulkWay:
         for tp, offsets in recovered.interrupted.items():
             assignment.partitions[tp].interrupted = offsets
 
-    def take_interrupted(self, item: Item) -> None:
-        """A record that was read, and whose delivery was begun: it ends in doubt, or is delivered once more.
+    def take_interrupted(self, item: Item) -> bool:
+        """A record that was read, and whose delivery was begun: it ends in doubt, or is delivered once more. False: it
+        goes on as any other.
 
         Its plan says what was sent, never that nothing was: the configuration may be another one by now.
         """
         entry = item.entry = item.partition.interrupted.pop(item.offset)
         if self._repeats:
             item.doubted = True
-            return
+            return False
         item.outcome, item.reason, item.detail = Outcome.IN_DOUBT, Reason.INTERRUPTED, INTERRUPTED
         item.batch_id = entry.batch_id
         item.called = True
@@ -87,6 +88,7 @@ class BulkWay:
             operation.outcome, operation.reason, operation.detail = item.outcome, item.reason, item.detail
             operation.attempts = 1
             self._hooks.operations_ended(operation.kind, item.outcome, 1)
+        return False
 
     def finished_before(self, state: PartitionState, offset: int) -> None:
         """The record was settled in front of the restart: nothing of it is in doubt."""

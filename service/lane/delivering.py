@@ -2,17 +2,23 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 
-from contracts.ids import batch_id
+from contracts.ids import ResultIds, batch_id
 from contracts.outcomes import Outcome, Reason
 from handlers.base import BatchHandler
+from handlers.imports.rows import ImportHandler
 from service.batching.batcher import Cause, OpenBatch
 from service.delivery.bulk_dispatcher import BulkDispatcher, BulkHooks
 from service.delivery.chain import Chain, chains_of, close
 from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard
 from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
+from service.imports.batching import ImportBatcher
+from service.imports.carrying import ImportMeans
+from service.imports.dispatcher import ImportDispatcher
+from service.imports.way import ImportWay, WayHooks
 from service.intake.assignment import PartitionState
 from service.intake.item import Item
 from service.intake.planner import stack_of
@@ -39,13 +45,16 @@ class Delivering:
         self._settler = core.settler
         self._changed = changed
         self._batches: dict[str, BatchLine] = {}
-        self.bulks: BulkWay | None = None
-        self.dispatcher: Dispatcher | BulkDispatcher
+        self.bulks: BulkWay | ImportWay | None = None
+        self.dispatcher: Dispatcher | BulkDispatcher | ImportDispatcher
         self._deliver: Callable[[str, list[Item]], None]
         handler = core.means.handler
-        if isinstance(handler, BatchHandler):
+        if isinstance(handler, BatchHandler | ImportHandler):
             assert deliveries is not None
-            self.bulks = self._bulk_way(handler, deliveries)
+            if isinstance(handler, ImportHandler):
+                self.bulks = self._import_way(handler, deliveries)
+            else:
+                self.bulks = self._bulk_way(handler, deliveries)
             self.dispatcher = self.bulks.dispatcher
             self._deliver = self.bulks.deliver
         else:
@@ -65,20 +74,43 @@ class Delivering:
     # -- building
 
     def _bulk_way(self, handler: BatchHandler, deliveries: OpenDeliveries) -> BulkWay:
-        core, group = self._core, self._core.group
-        journal = JournalWriter(
-            core.means.committer,
-            core.settler,
-            deliveries,
-            core.hooks,
-            lambda: group.assignment,
-            self._clock,
-            handler.name,
+        journal = self._journal(handler.name, deliveries)
+        return BulkWay(
+            self._setup.name, handler, self._means(), self._load_hooks(), self._bulk_hooks(), deliveries, journal
         )
-        hooks = BulkHooks(
+
+    def _import_way(self, handler: ImportHandler, deliveries: OpenDeliveries) -> ImportWay:
+        core, policy = self._core, self._setup.imports
+        assert policy is not None
+        imports = ImportMeans(
+            handler,
+            policy,
+            core.means.uploads,
+            self._journal(handler.name, deliveries),
+            deliveries,
+            ResultIds(self._setup.name),
+        )
+        hooks = WayHooks(self._import_batcher, lambda: core.group.view, self._settler.add)
+        way = ImportWay(imports, self._means(), self._load_hooks(), self._bulk_hooks(), hooks)
+        self._buffer.batch_by(partial(ImportBatcher, means=way.batching))
+        return way
+
+    def _import_batcher(self) -> ImportBatcher:
+        batcher = self._buffer.batcher
+        assert isinstance(batcher, ImportBatcher)
+        return batcher
+
+    def _journal(self, kind: str, deliveries: OpenDeliveries) -> JournalWriter:
+        core, group = self._core, self._core.group
+        means = core.means
+        return JournalWriter(
+            means.committer, core.settler, deliveries, core.hooks, lambda: group.assignment, self._clock, kind
+        )
+
+    def _bulk_hooks(self) -> BulkHooks:
+        return BulkHooks(
             ended=self._items_ended, released=self._keys_released, operations_ended=self._observer.operations_ended
         )
-        return BulkWay(self._setup.name, handler, self._means(), self._load_hooks(), hooks, deliveries, journal)
 
     def _means(self) -> DeliveryMeans:
         setup, means = self._setup, self._core.means
@@ -131,7 +163,7 @@ class Delivering:
             item.remaining = 0
             close(item)
             self._item_ended(item)
-        self._keys_released({item.record.key for item in items})
+        self._buffer.batcher.release_items(items, self._clock.monotonic())
 
     # -- and ends
 

@@ -15,12 +15,15 @@ from aiokafka.errors import KafkaError
 
 from contracts.outcomes import Reason
 from handlers.base import BatchHandler
+from handlers.imports.rows import ImportHandler
 from service.batching.batcher import Batcher
 from service.dedupe.deduper import Deduper
 from service.delivery.bulk_dispatcher import BulkDispatcher
 from service.delivery.dispatcher import Dispatcher
 from service.delivery.held_time import HeldTimes
 from service.errors import RefusedError
+from service.imports.dispatcher import ImportDispatcher
+from service.imports.way import ImportWay
 from service.intake.assignment import Assignment
 from service.intake.item import Item
 from service.intake.planner import Planner, stack_of
@@ -69,7 +72,8 @@ class Lane:
         # The lane ends without a drain, for it stands still: another one takes its place.
         self.abandoned = False
         self._stopping = asyncio.Event()
-        deliveries = OpenDeliveries(setup.names.journal) if isinstance(means.handler, BatchHandler) else None
+        journaled = isinstance(means.handler, BatchHandler | ImportHandler)
+        deliveries = OpenDeliveries(setup.names.journal) if journaled else None
         core = self.core = self._core(deliveries)
         self.delivering = Delivering(core, deliveries, changed=self.refresh_state)
         self.taking = Taking(core, self.bulks)
@@ -297,12 +301,12 @@ class Lane:
         return self.core.group.assignment
 
     @property
-    def dispatcher(self) -> Dispatcher | BulkDispatcher:
+    def dispatcher(self) -> Dispatcher | BulkDispatcher | ImportDispatcher:
         """What makes the calls."""
         return self.delivering.dispatcher
 
     @property
-    def bulks(self) -> BulkWay | None:
+    def bulks(self) -> BulkWay | ImportWay | None:
         """What a lane has whose requests carry several events."""
         return self.delivering.bulks
 

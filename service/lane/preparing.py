@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from aiokafka.structs import TopicPartition
 
 from service.errors import TopicTooNarrowError, TransactorLostError
+from service.imports.way import ImportWay
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.losses import Judged, judge
 from service.intake.starts import Begin, begins
@@ -27,7 +28,7 @@ _ORDERS_WITHIN_S = 15.0
 class Preparing:
     """One attempt after the other, until the partitions can be read."""
 
-    def __init__(self, core: Core, bulks: BulkWay | None, *, regulate: Callable[[], None]) -> None:
+    def __init__(self, core: Core, bulks: BulkWay | ImportWay | None, *, regulate: Callable[[], None]) -> None:
         """``regulate`` begins to read what may be read."""
         self._setup = core.setup
         self._means = core.means
@@ -77,7 +78,7 @@ class Preparing:
             self._troubles.gap = judged.gap
             return
         recovered = Recovered()
-        if self._bulks is not None and journal.deliveries:
+        if self._bulks is not None and (journal.deliveries or isinstance(self._bulks, ImportWay)):
             # Aside: there may be thousands of them.
             recovered = await asyncio.to_thread(self._bulks.recover, journal.deliveries, judged.begins)
         await self._commit_beginnings(assignment, judged, journal, recovered)

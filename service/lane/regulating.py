@@ -58,6 +58,8 @@ class Regulating:
     def _pause_crowded(self, assignment: Assignment, consumer: AIOKafkaConsumer, now: float) -> None:
         for tp, state in assignment.partitions.items():
             room = state.ledger.room(MAX_RECORDS) or self._deferring.make_room(assignment, state, MAX_RECORDS, now)
+            # The next import of its slot may hold no more.
+            room = room and not self._buffer.batcher.crowded(tp.partition)
             if room == state.crowded:
                 state.crowded = not room
                 if room and not state.reading_back:

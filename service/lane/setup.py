@@ -7,12 +7,14 @@ import msgspec
 from aiokafka.client import AIOKafkaClient
 
 from handlers.base import BatchHandler, Expression, Handler
+from handlers.imports.rows import ImportHandler
 from service.batching.batcher import BatchPolicy
 from service.clock import Clock
 from service.dedupe.deduper import DedupePolicy
 from service.delivery.guard import GuardPolicy
 from service.delivery.lane_delivery import DeliveryPolicy
 from service.imports.policy import ImportPolicy
+from service.imports.seams import Uploads
 from service.intake.planner import PlanningPolicy
 from service.kafka.names import LaneNames
 from service.lane.control import LaneControl
@@ -54,7 +56,7 @@ class LaneSetup(msgspec.Struct, frozen=True):
 class LaneMeans(msgspec.Struct, frozen=True):
     """What a lane works with. Its client and committer are its own; the account is shared with other lanes."""
 
-    handler: Handler | BatchHandler
+    handler: Handler | BatchHandler | ImportHandler
     where: Expression | None
     account: Account
     documents: Documents
@@ -66,3 +68,4 @@ class LaneMeans(msgspec.Struct, frozen=True):
     control: LaneControl
     clock: Clock
     random: Random
+    uploads: Uploads | None = None  # of import lanes whose files go another way than their creates

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from service.imports.way import ImportWay
 from service.intake.assignment import READING_BACK
 from service.lane.core import Core
 from service.lane.delivering import Delivering
@@ -76,6 +77,9 @@ class StateKeeper:
             return LaneState.HOLDING, reason
         if not assignment.ready:
             return LaneState.STANDBY, "reading offsets"
+        bulks = self._delivering.bulks
+        if isinstance(bulks, ImportWay) and bulks.waits_for_slot():
+            return LaneState.HOLDING, "waiting for a slot"
         if self._buffer.full:
             return LaneState.FULL, f"the buffer of {self._buffer.max_bytes} bytes is full"
         if (waiting := assignment.reading_back) and waiting == sum(

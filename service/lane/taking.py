@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from aiokafka.structs import ConsumerRecord
 
 from contracts.outcomes import Outcome, Reason
+from contracts.results import Operation
+from handlers.imports.rows import ImportHandler
+from service.imports.way import ImportWay
 from service.intake.assignment import PartitionState
 from service.intake.item import Item
 from service.intake.planner import unparsable_record
@@ -16,10 +19,11 @@ from service.offsets.deferred import is_deferred
 class Taking:
     """Nothing here awaits."""
 
-    def __init__(self, core: Core, bulks: BulkWay | None) -> None:
+    def __init__(self, core: Core, bulks: BulkWay | ImportWay | None) -> None:
         self._observer = core.means.observer
         self._clock = core.means.clock
-        self._batch_of = core.means.handler.batch_of
+        handler = core.means.handler
+        self._batch_of = _anywhere if isinstance(handler, ImportHandler) else handler.batch_of
         self._buffer = core.buffer
         self._planner = core.planner
         self._settler = core.settler
@@ -53,8 +57,8 @@ class Taking:
             items[offset] = item
             plan(item)
             held += item.size
-            if interrupted and offset in interrupted and self._bulks is not None:
-                self._bulks.take_interrupted(item)
+            if interrupted and offset in interrupted and self._bulks is not None and self._bulks.take_interrupted(item):
+                continue
             if item.outcome is not None:
                 ended(item)
                 batcher.ended_early(record.key)
@@ -73,8 +77,8 @@ class Taking:
             item = state.items[record.offset] = Item(state, record, record.offset, now_ms)
             self._planner.plan(item)
             self._buffer.held_bytes += item.size
-            if record.offset in state.interrupted and self._bulks is not None:
-                self._bulks.take_interrupted(item)
+            if record.offset in state.interrupted and self._bulks is not None and self._bulks.take_interrupted(item):
+                continue
             if item.outcome is not None:
                 self._settler.add(item)
                 self._buffer.batcher.ended_early(record.key)
@@ -104,3 +108,7 @@ class Taking:
         """A record that an open entry names was settled beyond the commit: the entry waits for its others."""
         if self._bulks is not None:
             self._bulks.finished_before(state, offset)
+
+
+def _anywhere(operation: Operation) -> None:
+    """Imports' batches ask the rows."""

@@ -71,7 +71,7 @@ class Documents:
                 item.operations,
                 attempts_of(item),
                 item.batch_id,
-                None,
+                item.coalesced_into,
                 tp.topic,
                 tp.partition,
                 item.offset,

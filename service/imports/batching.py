@@ -1,0 +1,236 @@
+"""Rows collected into batches that become files: while no slot is free the next batch grows, so that load makes imports
+larger and not more.
+
+Beside its record's key an event has the keys of its rows: any of them is in at most one import at a time. An event one
+of whose keys is under way, or sits in another open batch, or waits already, waits here behind it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence, Set
+from math import inf
+
+import msgspec
+
+from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
+from service.intake.item import Item
+
+_Group = tuple[int, Hashable]  # the slot, and what the handler says may not go together
+
+
+class BatchingMeans(msgspec.Struct, frozen=True):
+    """``slot_of`` a partition; ``may_open``: whether an import of this slot could be opened now; ``max_file_bytes``:
+    the platform's bound of all lines together."""
+
+    slot_of: Callable[[int], int]
+    may_open: Callable[[int], bool]
+    max_file_bytes: int
+
+
+def keys_of(item: Item) -> set[Hashable]:
+    """What of an event is in one import at a time."""
+    keys: set[Hashable] = {row.key for row in item.rows if row.key is not None}
+    if item.record.key is not None:
+        keys.add(item.record.key)
+    return keys
+
+
+class ImportBatcher(Batcher):
+    """In the place of the lane's ``Batcher``: it closes a batch only where a slot is free."""
+
+    def __init__(self, policy: BatchPolicy, dispatch: Callable[[OpenBatch, Cause], None], means: BatchingMeans) -> None:
+        super().__init__(policy, dispatch)
+        self._means = means
+        self._max_bytes = min(policy.max_bytes, means.max_file_bytes)
+        self._batches: dict[_Group, OpenBatch] = {}
+        self._places: dict[Hashable, _Group] = {}
+        self._busy: set[Hashable] = set()
+        self._queue: list[tuple[Item, set[Hashable]]] = []
+        self._queued: Counter[Hashable] = Counter()
+
+    def add(self, item: Item, group: Hashable, now: float) -> None:
+        """Take a planned event. ``group`` is not asked: the slot and the rows say where it belongs."""
+        keys = keys_of(item)
+        if (
+            not self._queued.keys().isdisjoint(keys)
+            or not self._busy.isdisjoint(keys)
+            or not self._put(item, keys, now)
+        ):
+            self._queue.append((item, keys))
+            self._queued.update(keys)
+
+    def claim(self, item: Item) -> None:
+        """The event is in an import already, which somebody else began."""
+        self._busy |= keys_of(item)
+
+    def take_back(self, items: Sequence[Item], now: float) -> None:
+        """Events of an import of which nothing took effect: in front of what waits for them."""
+        own = [(item, keys_of(item)) for item in items]
+        self._queue[:0] = own
+        for _, keys in own:
+            self._queued.update(keys)
+        self.release_all({key for _, keys in own for key in keys}, now)
+
+    def release(self, key: bytes | None, now: float) -> None:
+        """As :meth:`release_all` of one."""
+        self.release_all({key}, now)
+
+    def release_all(self, keys: Set[Hashable], now: float) -> None:
+        """What had these keys has ended: what waited for it goes into an open batch."""
+        self._busy -= keys
+        if self._queued.keys().isdisjoint(keys):
+            return
+        freed, queue = set(keys), self._queue
+        self._queue, self._queued = [], Counter()
+        for item, own in queue:
+            held = own.isdisjoint(freed) or not self._busy.isdisjoint(own) or not self._queued.keys().isdisjoint(own)
+            if held or not self._put(item, own, now):
+                self._queue.append((item, own))
+                self._queued.update(own)
+            else:
+                freed |= own
+
+    def release_items(self, items: Iterable[Item], now: float) -> None:
+        """:meth:`release_all` of all their keys."""
+        self.release_all({key for item in items for key in keys_of(item)}, now)
+
+    def due(self, now: float) -> float | None:
+        """Dispatch what is large or old enough and has a free slot; seconds until the next is old enough."""
+        ready = sorted((batch for batch in self._batches.values() if self._cause(batch, now)), key=_opened)
+        for batch in ready:
+            cause = self._cause(batch, now)
+            if cause is not None and self._means.may_open(_slot(batch)):
+                self._close_import(batch, cause, now)
+        linger_s = self._policy.linger_s
+        waits = (batch.opened + linger_s - now for batch in self._batches.values())
+        return min((wait for wait in waits if wait > 0), default=None)
+
+    def crowded(self, partition: int) -> bool:
+        """Whether the partition's slot has as much waiting as its next import may hold."""
+        slot = self._means.slot_of(partition)
+        return any(self._is_full(batch) for batch in self._batches.values() if _slot(batch) == slot)
+
+    def slots_due(self, now: float) -> set[int]:
+        """The slots of batches that are large or old enough, and open still."""
+        return {_slot(batch) for batch in self._batches.values() if self._cause(batch, now)}
+
+    # -- what the lane asks of any batcher
+
+    def flush(self) -> None:
+        """Nothing: what has no import yet is left to the next owner."""
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait behind one with a key of theirs."""
+        return len(self._queue)
+
+    def queues(self) -> Iterable[tuple[bytes, Sequence[tuple[Item, Hashable]]]]:
+        """None: nothing of a hot key leaves memory here, for its changes become one row of the next file."""
+        return ()
+
+    def queue(self, key: bytes) -> list[Item]:
+        """As :meth:`queues`."""
+        return []
+
+    def ended_early(self, key: bytes | None) -> None:
+        """Nothing waits that could be cut off."""
+
+    def cut(self, key: bytes, keep: int) -> list[Item]:
+        """As :meth:`queues`."""
+        return []
+
+    def is_waiting(self, item: Item) -> bool:
+        """Whether the event waits behind one with a key of its."""
+        return any(one is item for one, _ in self._queue)
+
+    def closes_in_s(self, item: Item, now: float) -> float | None:
+        """When the open batch that holds the event closes if a slot is free then."""
+        for batch in self._batches.values():
+            if any(one is item for one in batch.items):
+                return max(0.0, batch.opened + self._policy.linger_s - now)
+        return None
+
+    def open_until(self) -> Iterable[tuple[float, Sequence[Item]]]:
+        """As of any batch; one for which no slot is free closes nobody knows when."""
+        for batch in self._batches.values():
+            free = self._means.may_open(_slot(batch))
+            yield (batch.opened + self._policy.linger_s if free else inf), batch.items
+
+    # -- rules
+
+    def _put(self, item: Item, keys: set[Hashable], now: float) -> bool:
+        """Into the open batch where it belongs, unless a key of it sits in another one."""
+        group = (self._means.slot_of(item.partition.tp.partition), item.rows[0].group)
+        if any(self._places.get(key, group) != group for key in keys):
+            return False
+        batch = self._batches.get(group)
+        if batch is None:
+            batch = self._batches[group] = OpenBatch(group, now)
+        batch.items.append(item)
+        batch.bytes += bytes_of(item)
+        for key in keys:
+            self._places[key] = group
+        return True
+
+    def _cause(self, batch: OpenBatch, now: float) -> Cause | None:
+        if len(batch.items) >= self._policy.max_events:
+            return Cause.SIZE
+        if batch.bytes >= self._max_bytes:
+            return Cause.BYTES
+        return Cause.LINGER if now - batch.opened >= self._policy.linger_s else None
+
+    def _is_full(self, batch: OpenBatch) -> bool:
+        return len(batch.items) >= self._policy.max_events or batch.bytes >= self._max_bytes
+
+    def _close_import(self, batch: OpenBatch, cause: Cause, now: float) -> None:
+        """Dispatch what one import may hold; the rest opens the next batch."""
+        items, rest = self._fitting(batch)
+        del self._batches[_group(batch)]
+        for item in batch.items:
+            for key in keys_of(item):
+                self._places.pop(key, None)
+        closed = OpenBatch(batch.group, batch.opened)
+        closed.items, closed.bytes = items, sum(map(bytes_of, items))
+        for item in items:
+            self._busy |= keys_of(item)
+        self._put_rest(rest, now)
+        self._dispatch(closed, cause)
+
+    def _put_rest(self, rest: Sequence[Item], now: float) -> None:
+        """What a batch held beyond one import: in front of whatever waits, which came later."""
+        back: list[tuple[Item, set[Hashable]]] = []
+        held: set[Hashable] = set()
+        for item in rest:
+            keys = keys_of(item)
+            if not held.isdisjoint(keys) or not self._busy.isdisjoint(keys) or not self._put(item, keys, now):
+                back.append((item, keys))
+                held |= keys
+        self._queue[:0] = back
+        for _, keys in back:
+            self._queued.update(keys)
+
+    def _fitting(self, batch: OpenBatch) -> tuple[list[Item], list[Item]]:
+        size = 0
+        for place, item in enumerate(batch.items):
+            size += bytes_of(item)
+            if place == self._policy.max_events or (place and size > self._max_bytes):
+                return batch.items[:place], batch.items[place:]
+        return batch.items, []
+
+
+def bytes_of(item: Item) -> int:
+    """What the event's rows take of a file; what stands between two rows is counted as a byte."""
+    return sum([len(row.line) + 1 for row in item.rows])
+
+
+def _group(batch: OpenBatch) -> _Group:
+    group = batch.group
+    assert isinstance(group, tuple)
+    return group
+
+
+def _slot(batch: OpenBatch) -> int:
+    return _group(batch)[0]
+
+
+def _opened(batch: OpenBatch) -> float:
+    return batch.opened

@@ -1,0 +1,266 @@
+"""What an import's steps have in common: its file, its lapse, the ends of its events."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from contracts.ids import ResultIds
+from contracts.outcomes import Outcome, Reason
+from handlers.imports.rows import ImportHandler
+from service.delivery.bulk import Part
+from service.delivery.bulk_dispatcher import BulkHooks
+from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks
+from service.imports.ending import Ending
+from service.imports.files import halves, rows_of
+from service.imports.policy import ImportPolicy
+from service.imports.runs import Ends, ImportRun, Stage
+from service.imports.seams import Uploads
+from service.intake.assignment import Assignment
+from service.intake.item import Item
+from service.journal.deliveries import OpenDeliveries
+from service.journal.writer import JournalWriter
+from service.turns import Turns
+from service.uploading.spool import Spool, file_parts
+
+# What was found in the journal waits at most so long for its records to be read again, and looks so often.
+_REREAD_WITHIN_S = 60.0
+_LOOK_AGAIN_S = 0.2
+_LAPSE_LOOK_S = 60.0
+_EXPIRED = Ends(Outcome.EXPIRED, Reason.DEADLINE)
+
+
+class ImportHooks(msgspec.Struct, frozen=True):
+    """What the lane does: ``released``: events have ended, others with their keys may go on; ``again``: nothing of a
+    run took effect, and its events are delivered anew; ``finished``: nothing of a run is open any more."""
+
+    released: Callable[[Sequence[Item]], None]
+    again: Callable[[ImportRun], None]
+    finished: Callable[[ImportRun], None]
+
+
+class ImportMeans(msgspec.Struct, frozen=True):
+    """What imports are carried out with, beside what every lane delivers with."""
+
+    handler: ImportHandler
+    policy: ImportPolicy
+    uploads: Uploads | None  # None where the create carries the rows
+    journal: JournalWriter
+    deliveries: OpenDeliveries
+    ids: ResultIds
+
+
+class ImportCarrying(LaneDelivery[ImportRun]):
+    """``runs``: everything of the newest assignment that is open or on its way."""
+
+    def __init__(
+        self, imports: ImportMeans, means: DeliveryMeans, load_hooks: LoadHooks, bulk: BulkHooks, hooks: ImportHooks
+    ) -> None:
+        super().__init__(means, load_hooks)
+        self._handler = imports.handler
+        self._imports = imports
+        self._journal = imports.journal
+        self._deliveries = imports.deliveries
+        self._hooks = hooks
+        self.ending = Ending(bulk, imports.ids, lambda detail, items: self._masked(detail, (i.event for i in items)))
+        self._turns = Turns(means.clock)
+        self.runs: list[ImportRun] = []
+
+    def begin(self, runs: Sequence[ImportRun]) -> None:
+        """Take batches, or what was found in the journal."""
+        self.runs.extend(runs)
+        self._workers.put(list(runs))
+
+    def forget(self) -> None:
+        """Drop what is of assignments that have ended."""
+        super().forget()
+        for run in self.runs:
+            if not run.assignment.active:
+                run.close_file()
+        self.runs = [run for run in self.runs if run.assignment.active]
+
+    @staticmethod
+    def _assignment(run: ImportRun) -> Assignment:
+        return run.assignment
+
+    # -- the file
+
+    async def _build(self, run: ImportRun) -> bool:
+        """Make the file of the run's events; False where they were divided, or dropped, instead. Raises SpoolError."""
+        rows = await rows_of(run.items, self._handler.plan, self._turns)
+        if not run.assignment.active:
+            return False
+        file = Spool(self._clock)
+        try:
+            await file.__aenter__()
+            await file.write(file_parts(self._handler, run.items[0].rows[0].group, rows.lines))
+            await file.finish()
+        except BaseException:
+            file.close()
+            raise
+        if not run.assignment.active:
+            file.close()
+            return False
+        run.rows, run.file = rows, file
+        if file.size > self._imports.policy.max_file_bytes:
+            detail = f"a file of {file.size} bytes; the platform takes {self._imports.policy.max_file_bytes}"
+            await self._divide(run, Ends(Outcome.REJECTED, Reason.TOO_LARGE, detail))
+            return False
+        return True
+
+    async def _built_again(self, run: ImportRun) -> bool:
+        """After a restart: the same file of the same records. False: not yet, or it is another, and what was opened for
+        it lapses. Raises SpoolError."""
+        assert run.delivery is not None
+        if self._waits_for_records(run):
+            return False
+        same = not run.unread and bool(run.items) and all(planned[0] is None for planned in run.planned.values())
+        if same and await self._build(run) and run.file is not None:
+            if run.file.sha256 == run.delivery.opened.sha256:
+                return True
+            run.close_file()
+        if run.assignment.active and run.delivery is not None:
+            self._give_back(run)
+            self._lapse(run, self._expires_ms(run))
+            await self._lapsed(run)
+        return False
+
+    def _waits_for_records(self, run: ImportRun) -> bool:
+        """Whether records of it are still to be read, and the time for it has not passed; it is parked then."""
+        if not run.unread or not run.known:
+            return False
+        now = self._clock.monotonic()
+        run.waits_since = now if run.waits_since is None else run.waits_since
+        if now - run.waits_since >= _REREAD_WITHIN_S:
+            return False
+        self._workers.park(run, _LOOK_AGAIN_S)
+        return True
+
+    # -- what may be open, and nobody can say
+
+    def _expires_ms(self, run: ImportRun) -> int:
+        """When the upload's address ends."""
+        assert run.delivery is not None
+        expires = run.delivery.opened.expires_at_ms
+        if expires is None:
+            return run.delivery.record.begun_at_ms + int(self._imports.policy.orphan_life_s * 1000)
+        return expires
+
+    def _expired(self, run: ImportRun) -> bool:
+        return self._clock.wall_ms() >= self._expires_ms(run)
+
+    def _lapse(self, run: ImportRun, until_ms: int | None) -> bool:
+        """From now on it is not asked about: its slot is taken until then, or for as long as an import without its file
+        may stay open."""
+        assert run.delivery is not None
+        life_ms = int(self._imports.policy.orphan_life_s * 1000)
+        run.stage = Stage.LAPSE
+        run.lapses_at_ms = run.delivery.record.begun_at_ms + life_ms if until_ms is None else until_ms
+        return True
+
+    async def _lapsed(self, run: ImportRun) -> bool:
+        """Parked until it has; then its events, if it has any, begin anew."""
+        left_s = (run.lapses_at_ms - self._clock.wall_ms()) / 1000
+        if left_s > 0:
+            self._workers.park(run, min(left_s, _LAPSE_LOOK_S))
+            return False
+        if run.delivery is not None and not await self._journal.take_out(run.delivery):
+            return False
+        return self._next_part(run) if not run.items else self._from_the_start(run)
+
+    # -- ends
+
+    def _has_unexpired(self, run: ImportRun) -> bool:
+        """End the events whose deadline has passed; whether any is left."""
+        if self._expires_at_ms is None:
+            return True
+        now_ms = self._clock.wall_ms()
+        expired: list[Item] = []
+        left: list[Item] = []
+        for item in run.items:
+            expires_at = self._expires_at_ms(item)
+            (expired if expires_at is not None and now_ms > expires_at else left).append(item)
+        if expired:
+            run.close_file()
+            run.current.items = left
+            self._end_items(run, expired, _EXPIRED)
+        return bool(left)
+
+    async def _end(self, run: ImportRun, ends: Ends) -> bool:
+        """The import of the current part has ended. Records that are still to be read are waited for, a while."""
+        run.ends = ends
+        if self._waits_for_records(run):
+            return False
+        items = run.items
+        if run.known and items and all(item.rows for item in items):
+            run.rows = await rows_of(items, self._handler.plan, self._turns)
+            if not run.assignment.active:
+                return False
+        delivery = run.delivery
+        self._end_items(run, items, ends)
+        if delivery is not None:
+            if run.detached or not delivery.items:
+                if not await self._journal.take_out(delivery):
+                    return False
+            else:
+                # What has no record left closes with nobody.
+                self._deliveries.close(entry for entry in delivery.entries.values() if entry.left <= 0)
+        if not run.unread:
+            run.ends = None
+        return self._next_part(run)
+
+    def _end_items(self, run: ImportRun, items: Sequence[Item], ends: Ends) -> None:
+        if not items:
+            return
+        reference = None if run.delivery is None else run.delivery.record.reference
+        self.ending.end(items, ends, reference, run.rows)
+        if ends.outcome is Outcome.DELIVERED:
+            self._successes.record(ends, self._clock.monotonic())
+        if self._guard is not None and ends.outcome is not Outcome.EXPIRED:
+            tripped = [self._guard.record(item.reason) for item in items]
+            if any(tripped):
+                self._gate.shut(self._guard.describe(), forever=True)
+        self._hooks.released(items)
+
+    def _end_detached(self, run: ImportRun, ends: Ends) -> None:
+        """The events end, and what is open on the platform stays so: its entry too."""
+        items = run.items
+        self._deliveries.detach(items)
+        self._end_items(run, items, ends)
+        run.parts[0] = Part([])
+        run.detached = True
+
+    def _doubt(self, run: ImportRun, detail: str | None, status: int | None) -> None:
+        self._end_detached(run, Ends(Outcome.IN_DOUBT, Reason.INTERRUPTED, detail, status))
+
+    async def _divide(self, run: ImportRun, alone: Ends) -> bool:
+        """Halves, each an import of its own; what cannot be divided has that end. Nothing of it is open."""
+        found = halves(run.items)
+        if found is None:
+            run.delivery = None
+            return await self._end(run, alone)
+        run.divide(*found)
+        return self._from_the_start(run)
+
+    def _from_the_start(self, run: ImportRun) -> bool:
+        run.delivery = None
+        run.stage = Stage.CREATE
+        run.asks = run.known = run.detached = False
+        return True
+
+    def _give_back(self, run: ImportRun) -> None:
+        """What was found in the journal took no effect: its events are planned as they are now, and go into whatever
+        import is next."""
+        self._deliveries.detach(run.items)
+        self._hooks.again(run)
+        run.parts[0] = Part([])
+        run.planned.clear()
+
+    def _next_part(self, run: ImportRun) -> bool:
+        run.close_file()
+        run.parts.popleft()
+        if run.parts:
+            return self._from_the_start(run)
+        run.parts.append(Part([]))
+        self.runs.remove(run)
+        self._hooks.finished(run)
+        return False

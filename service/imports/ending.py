@@ -1,0 +1,45 @@
+"""Ends the events of an import: each has its own result, also where its row was another event's."""
+
+from collections.abc import Callable, Sequence
+
+from contracts.ids import ResultIds
+from contracts.outcomes import Outcome
+from service.delivery.bulk_dispatcher import BulkHooks
+from service.imports.files import FileRows
+from service.imports.runs import Ends
+from service.intake.item import Item, name_items
+
+
+class Ending:
+    """Writes ends into events, and tells the lane."""
+
+    def __init__(self, hooks: BulkHooks, ids: ResultIds, masked: Callable[[str, Sequence[Item]], str]) -> None:
+        self._hooks = hooks
+        self._ids = ids
+        self._masked = masked
+
+    def end(self, items: Sequence[Item], ends: Ends, reference: str | None, rows: FileRows | None) -> None:
+        """End these events. ``rows``: those of the file that they were in, where they are known."""
+        if not items:
+            return
+        if rows is not None:
+            self._name_those_sent(rows)
+        detail = None if ends.detail is None else self._masked(ends.detail, items)
+        for item in items:
+            item.outcome, item.reason, item.detail = ends.outcome, ends.reason, detail
+            for operation in item.operations:
+                operation.outcome, operation.reason, operation.detail = ends.outcome, ends.reason, detail
+                operation.status, operation.reference = ends.status, reference
+            item.remaining = 0
+            if item.operations:
+                self._hooks.operations_ended(item.operations[0].kind, ends.outcome, len(item.operations))
+        self._hooks.ended(items)
+
+    def _name_those_sent(self, rows: FileRows) -> None:
+        sent = list({id(item): item for item in rows.sent_for.values()}.values())
+        name_items([item for item in sent if item.result_id is None], self._ids)
+        for place, item in rows.sent_for.items():
+            rows.items[place].coalesced_into = item.result_id
+
+
+DELIVERED = Ends(Outcome.DELIVERED)

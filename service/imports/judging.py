@@ -1,0 +1,31 @@
+"""PURE: what an import that has ended means for its events."""
+
+import msgspec
+
+from contracts.outcomes import Outcome, Reason
+from handlers.imports.verdicts import Completed, Failed
+from service.imports.runs import Ends
+
+
+class Divided(msgspec.Struct, frozen=True):
+    """Some rows failed, and nobody says which: smaller imports are to tell. ``otherwise``: where nothing can be
+    divided, or no import is left for it."""
+
+    alone: Ends
+    otherwise: Ends
+
+
+def judge_end(verdict: Completed | Failed, rows: int, *, divides: bool) -> Ends | Divided:
+    """``rows`` are those that were sent; fewer found, or any failed, is a failure of nobody knows whom."""
+    if isinstance(verdict, Failed):
+        detail = verdict.detail
+    else:
+        missing = 0 if verdict.found is None else max(0, rows - verdict.found)
+        failed = verdict.failed or 0
+        if not missing and not failed:
+            return Ends(Outcome.DELIVERED)
+        detail = f"of {rows} rows the platform reports {failed} failed and {missing} not found"
+    unattributed = Ends(Outcome.UNATTRIBUTED, Reason.UNATTRIBUTED, detail)
+    if not divides:
+        return unattributed
+    return Divided(alone=Ends(Outcome.REJECTED, Reason.REFUSED, detail), otherwise=unattributed)

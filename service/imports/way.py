@@ -1,0 +1,207 @@
+"""The way of delivery of an import lane: slots, journal, dispatcher, and what an earlier owner left open."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from aiokafka.structs import TopicPartition
+
+from contracts.journal import Delivery
+from contracts.outcomes import Outcome, Reason
+from service.delivery.bulk_dispatcher import BulkHooks
+from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
+from service.imports.batching import BatchingMeans, ImportBatcher
+from service.imports.carrying import ImportHooks, ImportMeans
+from service.imports.dispatcher import ImportDispatcher
+from service.imports.recovery import Found, LeftOpen, RecoveredImports, recover_imports
+from service.imports.runs import ImportDelivery, ImportRun, Stage
+from service.imports.slots import SlotTable, owned_slots
+from service.intake.assignment import Assignment, PartitionState
+from service.intake.assignor import View
+from service.intake.item import Item
+from service.intake.starts import Begin
+from service.journal.recovery import Recovered
+from service.settling.batches import PartitionWrite
+
+_INTERRUPTED = "begun before a restart or a takeover: whether it took effect is not known"
+
+
+class WayHooks(msgspec.Struct, frozen=True):
+    """What the lane has beside: the batcher of now, the view on which the assignment stands, and the settlement of
+    events that have their outcome."""
+
+    batcher: Callable[[], ImportBatcher]
+    view: Callable[[], View]
+    settle: Callable[[Item], None]
+
+
+class ImportWay:
+    """What a lane of imports has beside all lanes."""
+
+    def __init__(
+        self,
+        imports: ImportMeans,
+        means: DeliveryMeans,
+        load_hooks: LoadHooks,
+        bulk: BulkHooks,
+        hooks: WayHooks,
+    ) -> None:
+        self._handler = imports.handler
+        self._policy = imports.policy
+        self._account = means.account
+        self._clock = means.clock
+        self._hooks = hooks
+        self._bulk = bulk
+        self.deliveries = imports.deliveries
+        self.journal = imports.journal
+        self.slots = SlotTable()
+        self.dispatcher = ImportDispatcher(
+            imports, means, load_hooks, bulk, ImportHooks(self._released, self._again, self._finished)
+        )
+        # What was found in the journal, by the delivery's id.
+        self._found: dict[str, ImportRun] = {}
+        self.batching = BatchingMeans(self._slot_of, self._may_open, imports.policy.max_file_bytes)
+
+    def deliver(self, batch_id: str, items: list[Item]) -> None:
+        """Take a batch: its slot is free."""
+        assignment = items[0].partition.assignment
+        run = ImportRun(batch_id, items, self._slot_of(items[0].partition.tp.partition), assignment)
+        self.slots.take(run.slot, run.key)
+        self.dispatcher.begin([run])
+
+    def forget(self) -> None:
+        """Drop what is of assignments that have ended."""
+        self.dispatcher.forget()
+        self.deliveries.forget()
+        self.journal.forget()
+        self._found.clear()
+
+    # -- slots
+
+    def _slot_of(self, partition: int) -> int:
+        return self.slots.of_partition(partition) if self.slots.count else 0
+
+    def _may_open(self, slot: int) -> bool:
+        """Whether an import of this slot could be opened now. While it could not, its batch grows."""
+        if not self.slots.is_free(slot) or self.dispatcher.paused is not None or self.dispatcher.hold is not None:
+            return False
+        return self._account.holding() is None
+
+    def waits_for_slot(self) -> bool:
+        """Whether a batch that is due cannot be delivered for want of a slot."""
+        return any(not self.slots.is_free(slot) for slot in self._hooks.batcher().slots_due(self._clock.monotonic()))
+
+    # -- what becomes of runs
+
+    def _released(self, items: Sequence[Item]) -> None:
+        self._hooks.batcher().release_items(items, self._clock.monotonic())
+
+    def _again(self, run: ImportRun) -> None:
+        """Events of an import that was found go back to where they would be if it had never been."""
+        free: list[Item] = []
+        for item in run.items:
+            item.called = False
+            item.batch_id = None
+            item.outcome, item.reason, item.detail = run.planned.get(id(item), (None, None, None))
+            if item.outcome is not None:
+                self._hooks.settle(item)
+            else:
+                free.append(item)
+        self._hooks.batcher().take_back(free, self._clock.monotonic())
+
+    def _finished(self, run: ImportRun) -> None:
+        self.slots.give_back(run.key)
+
+    # -- what an earlier owner left open
+
+    def recover(
+        self, deliveries: Mapping[tuple[int, str], Delivery], begins: Mapping[TopicPartition, Begin]
+    ) -> Recovered:
+        """Which imports are open. Raises JournalUnreadableError."""
+        return recover_imports(
+            deliveries,
+            begins,
+            self._handler.name,
+            carries_rows=self._handler.carries_rows,
+            repeatable=self._handler.repeatable,
+        )
+
+    def removals(self, recovered: Recovered) -> list[PartitionWrite]:
+        """Nothing: an import's entry goes when the platform calls it final."""
+        return []
+
+    def begin(self, assignment: Assignment, recovered: Recovered) -> None:
+        """The assignment's partitions are read from now on."""
+        view = self._hooks.view()
+        count = view.slots or self._policy.slots
+        self.slots.begin(count, owned_slots(assignment.tps, view.topics, count))
+        self._found.clear()
+        if not isinstance(recovered, RecoveredImports):
+            return
+        self.deliveries.found(recovered.entries)
+        for tp, offsets in recovered.interrupted.items():
+            assignment.partitions[tp].interrupted = offsets
+        self.dispatcher.begin([self._run_of(left, assignment) for left in recovered.imports])
+
+    def _run_of(self, left: LeftOpen, assignment: Assignment) -> ImportRun:
+        delivery = ImportDelivery.found(left.delivery_id, left.record, left.entries, assignment)
+        taken = left.slots(self.slots.count)
+        stage = Stage.POLL if left.found is Found.ASKED else Stage.LAPSE
+        run = ImportRun.found(delivery, min(taken), stage, left.unread)
+        run.lapses_at_ms = left.lapses_at_ms(self._policy.orphan_life_s)
+        run.detached = left.found is not Found.ASKED
+        for slot in taken:
+            self.slots.take(slot, run.key)
+        self._found[left.delivery_id] = run
+        return run
+
+    def take_interrupted(self, item: Item) -> bool:
+        """A record that was read, and whose import was begun; whether it goes on there, and not as any other."""
+        entry = item.partition.interrupted.pop(item.offset)
+        run = self._found[entry.delivery_id]
+        if run.stage is Stage.LAPSE:
+            return self._of_lapsing(run, item)
+        if run not in self.dispatcher.runs and run.ends is None:
+            # What it was opened for came to nothing while the record was still to be read.
+            return False
+        item.entry = entry
+        run.attach(item)
+        if run.ends is not None and run not in self.dispatcher.runs:
+            assert run.delivery is not None
+            run.parts[0].items.clear()
+            self.dispatcher.ending.end([item], run.ends, run.delivery.record.reference, None)
+        elif not run.planned[id(item)][0]:
+            self._hooks.batcher().claim(item)
+        return True
+
+    def _of_lapsing(self, run: ImportRun, item: Item) -> bool:
+        """One may be open of which nobody knows the id: with the event, or without."""
+        if self._handler.carries_rows and not self._handler.repeatable:
+            item.outcome, item.reason, item.detail = Outcome.IN_DOUBT, Reason.INTERRUPTED, _INTERRUPTED
+            item.batch_id, item.called, item.remaining = run.id, True, 0
+            for operation in item.operations:
+                operation.outcome, operation.reason, operation.detail = item.outcome, item.reason, item.detail
+                operation.attempts = 1
+                self._bulk.operations_ended(operation.kind, item.outcome, 1)
+        return False
+
+    def finished_before(self, state: PartitionState, offset: int) -> None:
+        """The record was settled in front of the restart."""
+        self._passed(state, offset)
+
+    def pass_gone(self, state: PartitionState) -> list[int]:
+        """Records of imports that reading has passed without finding them."""
+        position = state.ledger.position
+        gone = sorted(offset for offset in state.interrupted if offset < position)
+        for offset in gone:
+            self._passed(state, offset)
+        return gone
+
+    def _passed(self, state: PartitionState, offset: int) -> None:
+        entry = state.interrupted.pop(offset)
+        run = self._found[entry.delivery_id]
+        run.unread -= 1
+        if run in self.dispatcher.runs:
+            # Its entry goes with the import, whatever is left of its records.
+            entry.left -= 1
+        else:
+            self.deliveries.gone(entry, 1)
