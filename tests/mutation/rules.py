@@ -76,7 +76,7 @@ RULES: dict[str, tuple[str, ...]] = {
     # Whether and when a request goes out.
     "service/delivery/adapting.py": (f"{DELIVERY}adapting.py",),
     "service/delivery/breaker.py": (f"{DELIVERY}breaker.py",),
-    "service/delivery/bulk.py": (f"{DELIVERY}bulks.py",),
+    "service/delivery/bulk.py": (f"{DELIVERY}bulk_parts.py",),
     "service/delivery/chain.py": (f"{DELIVERY}chain.py",),
     "service/delivery/guard.py": (f"{DELIVERY}guard.py",),
     "service/delivery/held_time.py": (f"{DELIVERY}held_time.py",),

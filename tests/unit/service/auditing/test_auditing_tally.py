@@ -178,6 +178,149 @@ def test_replays_are_events_of_their_own_joined_by_the_result() -> None:
     assert found.examples == ["a replay's result without its dead letter: result replay-2"]
 
 
+PAGE = 16_384
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        (
+            Terms(),
+            {"missing": 4, "duplicate": 4, "contradictory": 12, "pending": 4, "unknown": 4, "of_no_record": 4},
+        ),
+        (
+            Terms(skipped_published=False),
+            {"unproven": 4, "duplicate": 4, "contradictory": 12, "pending": 4, "unknown": 4, "of_no_record": 4},
+        ),
+        (
+            Terms(at_least_once=True),
+            {"missing": 4, "repeated": 8, "contradictory": 4, "pending": 4, "unknown": 4, "of_no_record": 4},
+        ),
+    ],
+    ids=["exactly once", "skipped unpublished", "at least once"],
+)
+def test_partitions_and_pages_add_up(terms: Terms, expected: dict[str, int]) -> None:
+    """The same history in two pages of two partitions: each finding four times."""
+    finished = Ranges(((0, 8), (9, PAGE + 8), (PAGE + 9, 2 * PAGE)))
+    tally = LaneTally({(TOPIC, partition): Window(0, 0, 2 * PAGE, finished) for partition in (0, 1)}, terms)
+    for partition, first in ((0, 0), (0, PAGE), (1, 0), (1, PAGE)):
+        for offset in (0, 1, 2, 3, 4, 6, 8):
+            tally.record(TOPIC, partition, first + offset, "")
+        tally.record(TOPIC, partition, first + 5, "", old=True)  # unknown; 0 is missing, 8 is pending
+        results = [(1, Outcome.DELIVERED)] * 2 + [(2, Outcome.DELIVERED), (2, Outcome.SKIPPED)]
+        for offset, outcome in [*results, (3, Outcome.REJECTED), (4, Outcome.SKIPPED), (6, Outcome.INVALID)]:
+            tally.result(TOPIC, partition, first + offset, outcome, "")
+        tally.result(TOPIC, partition, first + 7, Outcome.DELIVERED, "")  # of no record
+        for offset in (4, 6):  # a letter that no result tells of; the invalid one has its own
+            tally.dead_letter(TOPIC, partition, first + offset, "", 0)
+    found = tally.verdict()
+    assert counts(found) == expected
+    assert found.results == {"delivered": 8, "skipped": 4, "rejected": 4, "invalid": 4}
+    assert (found.events, found.replays) == (32, 0)
+
+
+def test_examples_are_five_of_each_kind() -> None:
+    """Over all partitions, the first ones; however many there are."""
+    windows = {(TOPIC, partition): window(PAGE + 10) for partition in (0, 1, 2)}
+    tally = LaneTally(windows, Terms())
+    for partition in (0, 1, 2):
+        for offset in (3, PAGE + 4):
+            tally.record(TOPIC, partition, offset, "")
+        for offset in (1, PAGE + 2):
+            tally.record(TOPIC, partition, offset, "")
+            for _ in range(2):
+                tally.result(TOPIC, partition, offset, Outcome.DELIVERED, "")
+    found = tally.verdict()
+    assert counts(found) == {"missing": 6, "duplicate": 6}
+    places = [f"{TOPIC}-0 offset", f"{TOPIC}-1 offset", f"{TOPIC}-2 offset"]
+    assert sorted(found.examples) == sorted(
+        [f"missing: {place} {offset}" for place in places for offset in (3, PAGE + 4)][:5]
+        + [f"duplicate: {place} {offset}" for place in places for offset in (1, PAGE + 2)][:5]
+    )
+
+
+def test_what_lies_outside_the_window_says_nothing() -> None:
+    """Before its first offset, from its end on, or in a partition that is not looked at."""
+    tally = LaneTally({(TOPIC, 0): window(8, first=5)}, Terms())
+    for offset in (4, 5, 7, 8):
+        tally.record(TOPIC, 0, offset, "")
+        tally.dead_letter(TOPIC, 0, offset, "", 0)
+        tally.result(TOPIC, 0, offset, Outcome.INVALID, "")
+    tally.record(TOPIC, 1, 5, "")
+    tally.result(TOPIC, 1, 5, Outcome.INVALID, "")
+    tally.dead_letter(TOPIC, 1, 5, "", 0)
+    found = tally.verdict()
+    assert (found.events, found.results, counts(found)) == (2, {"invalid": 2}, {"past": 5})
+
+
+def test_what_is_past_and_lost_adds_up_over_partitions() -> None:
+    """Lost records are neither missing nor pending; where the audit begins before the lane did nothing is past."""
+    lost, finished = Ranges(((0, 3), (6, 8))), Ranges(((0, 5), (6, 7)))
+    windows = {(TOPIC, partition): Window(1, 5, 9, finished, lost) for partition in (0, 1)}
+    windows[TOPIC, 2] = Window(7, 5, 9, Ranges(((0, 9),)))
+    tally = LaneTally(windows, Terms())
+    for partition in (0, 1):
+        for offset in range(5, 9):
+            tally.record(TOPIC, partition, offset, "")
+    assert counts(tally.verdict()) == {"past": 2 * (4 - 2), "lost": 2 * (2 + 2), "pending": 2 * 2}
+
+
+def replayed(*, terms: Terms | None = None, finished: int = 20) -> LaneTally:
+    """A lane with a partition of its replay topic, of which so many offsets are finished."""
+    windows = {(TOPIC, 0): window(1), (REPLAY, 0): window(20, finished, is_replay=True)}
+    return LaneTally(windows, terms or Terms())
+
+
+def test_of_many_replays_without_a_letter_five_are_named() -> None:
+    """Sorted, and each that is told without the other; also one of which two letters tell."""
+    tally = replayed()
+    for offset in range(14):
+        tally.record(REPLAY, 0, offset, f"r{offset:02}")
+    for offset in range(7):
+        tally.result(REPLAY, 0, offset, Outcome.REJECTED, f"r{offset:02}")
+    for offset in range(7, 14):
+        tally.result(REPLAY, 0, offset, Outcome.DELIVERED, f"r{offset:02}")
+        tally.dead_letter(TOPIC, 0, 0, f"r{offset:02}", 1)
+    tally.dead_letter(TOPIC, 0, 0, "r07", 1)
+    found = tally.verdict()
+    assert (found.events, found.replays, counts(found)) == (14, 14, {"contradictory": 7 + 8})
+    assert found.examples == [
+        *(f"a replay's dead letter without its result: result r{n:02}" for n in (7, 7, 8, 9, 10)),
+        *(f"a replay's result without its dead letter: result r{n:02}" for n in range(5)),
+    ]
+
+
+def test_replays_of_which_a_half_may_lie_elsewhere_contradict_nothing() -> None:
+    """Those that are not finished, whose results or letters may be deleted, or of a lane without transactions."""
+    tally = replayed(finished=1)
+    for offset, age in ((0, {"old": True}), (0, {"old_dead": True}), (1, {})):
+        tally.record(REPLAY, 0, offset, f"r{offset}", **age)
+        tally.result(REPLAY, 0, offset, Outcome.REJECTED, f"r{offset}")
+    assert counts(tally.verdict()) == {"duplicate": 1}
+    loose = replayed(terms=Terms(at_least_once=True))
+    loose.record(REPLAY, 0, 0, "r0")
+    loose.result(REPLAY, 0, 0, Outcome.REJECTED, "r0")
+    assert counts(loose.verdict()) == {}
+
+
+def test_where_a_result_may_be_deleted_its_dead_letter_stands_alone() -> None:
+    """And where the letter may be, the result; each for itself, and only what is finished."""
+    tally = LaneTally({(TOPIC, 0): window(5, finished=4)}, Terms())
+    for offset, age in enumerate(({"old": True}, {"old_dead": True}, {"old_dead": True}, {"old": True}, {})):
+        tally.record(TOPIC, 0, offset, "", **age)
+    for offset in (0, 2, 4):
+        tally.dead_letter(TOPIC, 0, offset, "", 0)
+    for offset in (1, 3):
+        tally.result(TOPIC, 0, offset, Outcome.REJECTED, "")
+    tally.result(TOPIC, 0, 2, Outcome.DELIVERED, "")
+    found = tally.verdict()
+    assert sorted(found.examples) == [
+        f"a dead letter without its result: {TOPIC}-0 offset 2",
+        f"a result without its dead letter: {TOPIC}-0 offset 3",
+    ]
+    assert counts(found) == {"contradictory": 2, "pending": 1, "unknown": 1}
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_it_says_what_a_naive_count_says(data: st.DataObject) -> None:

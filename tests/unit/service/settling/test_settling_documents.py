@@ -144,6 +144,7 @@ def test_a_dead_letter_is_the_original_with_why() -> None:
     told = result(writes)
     assert told.data.dead_letter
     assert (told.data.outcome, told.data.attempts) == (Outcome.REJECTED, 3)
+    assert (told.data.reason, told.data.detail) == (Reason.REFUSED, "no •••")
 
 
 def test_what_a_source_record_says_of_itself_is_not_believed() -> None:
@@ -218,6 +219,14 @@ def test_a_record_that_could_not_be_parsed_has_a_result_and_a_dead_letter() -> N
     assert (names["fanline-origin-partition"], names["fanline-origin-offset"]) == (b"3", b"0")
     assert "fanline-origin-timestamp" not in names
     assert "fanline-status" not in names
+
+
+def test_a_record_of_the_first_moment_keeps_its_time() -> None:
+    """Producers that know no time write 0: that is a timestamp like any other."""
+    item = Source(TP3).ended(outcome=Outcome.INVALID, timestamp=0)
+    item.reason = Reason.MALFORMED
+    ((_, (_, _, _, headers)),) = records(documents_for().writes([item], NOW_MS), DEAD_LETTERS)
+    assert dict(headers)["fanline-origin-timestamp"] == b"1970-01-01T00:00:00.000Z"
 
 
 def test_what_could_be_read_of_a_malformed_event_is_told() -> None:
@@ -305,5 +314,7 @@ def test_status_and_attempts_of_an_event() -> None:
     """The status of the operation that decided; the largest of the attempts; nothing without operations."""
     item = rejected(Source())
     assert (status_of(item), attempts_of(item)) == (422, 3)
+    item.operations[1].attempts = 4
+    assert attempts_of(item) == 4
     planless = Source().ended(outcome=Outcome.INVALID)
     assert (status_of(planless), attempts_of(planless)) == (None, 0)
