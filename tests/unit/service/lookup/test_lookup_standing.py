@@ -5,11 +5,23 @@ from typing import Any
 import pytest
 from aiokafka.structs import TopicPartition
 
-from contracts.deadletters import Position
+from contracts.deadletters import DeadLetter, Position
+from contracts.envelope import Undecodable, UndecodableKind
 from contracts.journal import Delivery, DeliveryState, Lost, Start
+from contracts.outcomes import Outcome, Reason
+from contracts.results import ResultEncoder, SyncResult, decode_result
 from service.journal.reading import Journal
 from service.kafka.offsets import CommittedOffset
-from service.lookup.standing import Explanation, LaneFacts, Standing, living, unended
+from service.lookup.standing import (
+    DeadLetterPlace,
+    Explanation,
+    LaneFacts,
+    OpenDelivery,
+    Standing,
+    ended,
+    living,
+    unended,
+)
 from service.offsets.metadata import encode
 from service.status.document import BreakerStatus, LaneReport, PartitionStatus, Waiting
 
@@ -151,7 +163,178 @@ def test_an_open_delivery_is_told(offset: int, is_open: bool) -> None:
     assert ("a delivery with it was begun at" in found.text) is is_open
 
 
+def test_an_open_delivery_is_told_whole() -> None:
+    """Of several the one whose ranges hold the record, in its own topic and partition; with the platform's id of it."""
+    other = Delivery("np6.workflows", DeliveryState.BEGUN, {"more": ((3, 45, 47),), TP.topic: ((2, 45, 47),)}, NOW_MS)
+    mine = Delivery("np6.workflows", DeliveryState.BEGUN, {TP.topic: ((2, 0, 9), (3, 45, 47))}, NOW_MS, "ref")
+    journal = Journal(deliveries={(3, "d-1"): other, (3, "d-2"): mine})
+    found = told(45, report(position=60, unfinished=2), committed=AT_40, journal=journal)
+    assert found.open_delivery == OpenDelivery("d-2", "begun", NOW, "ref")
+    assert found.text == (
+        "read, one of 2 events of its partition that are not settled"
+        f"; the journal: a delivery with it was begun at {NOW} and may have taken effect"
+    )
+
+
+def test_an_explanation_names_what_it_is_made_of() -> None:
+    """Of each state: its own fields, and none of another's."""
+    owner = {"lane_state": "running", "instance": "one", "as_of": NOW, "position": 50}
+    waiting = Waiting(TP.topic, TP.partition, 45, "its turn", 3, NOW)
+    others = (Waiting("more", 3, 45, "x", 1, NOW), Waiting(TP.topic, 2, 45, "x", 1, NOW))
+    assert told(45, report(waiting=(*others, waiting)), committed=AT_40) == Explanation(
+        lane="vip",
+        standing=Standing.WAITING,
+        text="its turn",
+        waits_for="its turn",
+        attempt=3,
+        next_at=NOW,
+        committed=40,
+        **owner,
+    )
+    assert told(45, report(unfinished=9, oldest="its turn"), committed=AT_40) == Explanation(
+        lane="vip",
+        standing=Standing.IN_WORK,
+        text="read, one of 9 events of its partition that are not settled; the oldest of them waits for: its turn",
+        waits_for="its turn",
+        committed=40,
+        **owner,
+    )
+    assert told(52, report()) == Explanation(
+        lane="vip",
+        standing=Standing.NOT_READ,
+        text="not yet read: 2 offsets before it, from position 50 on",
+        ahead=2,
+        **owner,
+    )
+    assert told(52, report(position=None), committed=AT_40) == Explanation(
+        lane="vip",
+        standing=Standing.NOT_READ,
+        text="not yet read: 12 offsets before it, from committed offset 40 on",
+        ahead=12,
+        committed=40,
+        **(owner | {"position": None}),
+    )
+    assert told(52, report(position=None)).text == "not yet read"
+
+
+def test_of_a_lane_that_nobody_runs_the_offsets_are_told() -> None:
+    """Where it would go on; and where there is none, where it would begin."""
+    assert told(45, committed=AT_40) == Explanation(
+        lane="vip",
+        standing=Standing.NOT_READ,
+        text="not settled: 5 offsets before it, from committed offset 40 on; no process runs the lane now",
+        ahead=5,
+        committed=40,
+    )
+    assert told(45, pause="paused by ops@desk") == Explanation(
+        lane="vip",
+        standing=Standing.NOT_READ,
+        text="not read: the lane has never begun with its partition (start: earliest)"
+        "; no process runs the lane now; the lane is paused by ops@desk",
+        lane_state="paused",
+        lane_reason="paused by ops@desk",
+    )
+
+
+def test_of_a_lane_whose_processes_lack_the_partition_the_newest_is_told() -> None:
+    """Its state, and that nobody has the partition now."""
+    later = "2026-03-02T08:00:01.000Z"
+    reports = [
+        report("holding", "old", partition=1, instance="old"),
+        report("standby", "no partition", partition=2, instance="new", time=later),
+        report("holding", "old", partition=4, instance="older"),
+    ]
+    assert told(45, *reports, committed=AT_40) == Explanation(
+        lane="vip",
+        standing=Standing.NOT_READ,
+        text="not yet read: 5 offsets before it, from committed offset 40 on; no process has its partition now"
+        "; the lane is standby: no partition",
+        lane_state="standby",
+        lane_reason="no partition",
+        instance="new",
+        as_of=later,
+        ahead=5,
+        committed=40,
+    )
+
+
+def test_a_lane_that_says_no_more_than_the_event_is_not_quoted_twice() -> None:
+    """The reason stands in the words already, or the lane just runs, or nothing is said of it."""
+    waiting = Waiting(TP.topic, TP.partition, 45, "account main: breaker open", 3, NOW)
+    holding = report("holding", "account main: breaker open", waiting=(waiting,))
+    assert told(45, holding, committed=AT_40).text == "account main: breaker open"
+    assert told(52, report("running", "reading"), committed=AT_40).text.endswith("from position 50 on")
+    assert told(52, report("starting"), committed=AT_40).text.endswith("from position 50 on")
+
+
+def test_what_ended_says_how_often_and_when() -> None:
+    """From its result; and from its dead letter alone where that is gone."""
+    delivered = result(attempts=0)
+    assert ended("vip", delivered, None) == Explanation(
+        lane="vip", standing=Standing.ENDED, text=f"delivered at {NOW}", result=delivered
+    )
+    assert ended("vip", result(attempts=1), None).text == f"delivered at {NOW}, after 1 attempt"
+    tried = result(outcome=Outcome.REJECTED, reason=Reason.REFUSED, attempts=2, dry_run=True)
+    assert ended("vip", tried, None).text == (
+        f"rejected: refused (dry run: nothing was called) at {NOW}, after 2 attempts"
+    )
+    for failed_at_ms, when in ((NOW_MS, NOW), (None, "an unknown time")):
+        letter = DeadLetter("vip", Outcome.EXPIRED, Reason.DEADLINE, None, "r", at(45), 3, failed_at_ms, None, 0)
+        place = DeadLetterPlace("dead", 3, 8, letter)
+        assert ended("vip", None, place) == Explanation(
+            lane="vip",
+            standing=Standing.ENDED,
+            text=f"expired: deadline at {when}, after 3 attempts",
+            dead_letter=place,
+        )
+
+
+def result(
+    *, outcome: Outcome = Outcome.DELIVERED, reason: Reason | None = None, attempts: int, dry_run: bool = False
+) -> SyncResult:
+    encoder = ResultEncoder(lane="vip", handler="h", platform="p", account="a", config="0", dry_run=dry_run)
+    event = Undecodable(UndecodableKind.MALFORMED, "")
+    encoded = encoder.encode(
+        "r",
+        event,
+        outcome,
+        reason,
+        None,
+        [],
+        attempts,
+        None,
+        None,
+        TP.topic,
+        3,
+        45,
+        NOW_MS,
+        None,
+        False,
+        NOW_MS,
+        NOW_MS,
+    )
+    return decode_result(encoded)
+
+
+def test_the_edges_of_what_was_given_up_and_of_the_start() -> None:
+    """From the first offset on that was given up, to before its end; a start that knows no offset excludes nothing."""
+    start = Start("latest", NOW_MS, 4, first_offset=20, lost=(Lost(22, 24, "a", NOW_MS), Lost(32, 35, "b", NOW_MS)))
+    journal = Journal(starts={(TP.topic, TP.partition): start})
+    standings = [told(offset, committed=AT_40, journal=journal).standing for offset in (19, 20, 22, 31, 32, 34, 35)]
+    lost, none = Standing.LOST, Standing.NO_RESULT
+    assert standings == [Standing.BEFORE_START, none, lost, none, lost, lost, none]
+    assert told(19, committed=AT_40, journal=journal).text == (
+        "before the lane's beginning: start: latest began at offset 20"
+    )
+    unknown = Journal(starts={(TP.topic, TP.partition): Start("latest", NOW_MS, 4)})
+    assert told(0, committed=AT_40, journal=unknown).standing is none
+
+
 def test_silent_processes_are_not_believed() -> None:
-    """After 30 s; with slower reports after six of them."""
+    """After 30 s; with slower reports after six of them; without a time never."""
     assert living([report()], NOW_MS + 30_000)
     assert not living([report()], NOW_MS + 30_001)
+    slow, timeless = report(), report(time="soon")
+    slow.interval_s = 10.0
+    assert living([slow, report(), timeless], NOW_MS + 60_000) == [slow]
+    assert not living([slow], NOW_MS + 60_001)

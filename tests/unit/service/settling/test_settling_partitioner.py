@@ -53,6 +53,7 @@ def test_a_key_of_a_mebibyte() -> None:
     key = random.Random(1).randbytes(1 << 20)
     batch = [b"%d" % n for n in range(500)] + [key]
     assert murmur2(batch).tolist()[-1] == reference_murmur2(key)
+    assert partitions(batch, [0] * 501, 7)[-1] == (reference_murmur2(key) & 0x7FFFFFFF) % 7
 
 
 @pytest.mark.parametrize(
