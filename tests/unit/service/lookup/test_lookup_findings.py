@@ -10,7 +10,7 @@ from contracts.ids import result_id
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Replay, ResultEncoder
 from service.lookup.findings import Findings
-from service.lookup.standing import Standing
+from service.lookup.standing import LaneFacts, Standing
 
 AT_MS = 1_772_438_400_000
 VALUE = (
@@ -58,21 +58,23 @@ def result(
     return record("results", 1, encoded)
 
 
-def dead_letter(lane: str, offset: int) -> ConsumerRecord[bytes | None, bytes | None]:
+def dead_letter(
+    lane: str, offset: int, value: bytes = VALUE, *, at_ms: int = AT_MS
+) -> ConsumerRecord[bytes | None, bytes | None]:
     headers = dead_letter_headers(
         (),
         lane=lane,
         outcome=Outcome.REJECTED,
         reason=Reason.REFUSED,
         detail=None,
-        result_id=result_id(lane, "contacts", 0, offset, AT_MS),
-        read=Position("contacts", 0, offset, AT_MS),
+        result_id=result_id(lane, "contacts", 0, offset, at_ms),
+        read=Position("contacts", 0, offset, at_ms),
         attempts=1,
         failed_at_ms=AT_MS,
         status=400,
         is_replay=False,
     )
-    return record("dead", 5, VALUE, headers)
+    return record("dead", 5, value, headers)
 
 
 def found() -> Findings:
@@ -118,13 +120,7 @@ def test_a_replay_is_told_under_its_first_record() -> None:
     findings = found()
     findings.take_source(record("contacts", 7))
     findings.take_result(result("vip", "contacts", 7, Outcome.REJECTED))
-    headers = [
-        ("fanline-origin-topic", b"contacts"),
-        ("fanline-origin-partition", b"0"),
-        ("fanline-origin-offset", b"7"),
-        ("fanline-replays", b"1"),
-    ]
-    findings.take_replay("vip", record("vip.replay", 2, VALUE, headers))
+    findings.take_replay("vip", record("vip.replay", 2, VALUE, replay_headers(7)))
     assert findings.open_in("vip") == {("vip.replay", 0)}
     origin = Position("contacts", 0, 7, AT_MS).origin()
     findings.take_result(result("vip", "vip.replay", 2, Outcome.DELIVERED, replay=Replay("run", origin)))
@@ -153,6 +149,126 @@ def test_a_broken_record_has_the_result_of_its_place() -> None:
     [story] = findings.stories({})
     assert not story.readable
     assert [each.lane for each in story.lanes] == ["vip"]
+
+
+def replay_headers(offset: int) -> list[tuple[str, bytes | None]]:
+    """What the replay command tells of a record's first source."""
+    return [
+        ("fanline-origin-topic", b"contacts"),
+        ("fanline-origin-partition", b"0"),
+        ("fanline-origin-offset", b"%d" % offset),
+        ("fanline-replays", b"1"),
+    ]
+
+
+def test_other_events_leave_no_trace() -> None:
+    """Neither their records and replays nor their dead letters and results, also where these cannot be read."""
+    findings, other = found(), VALUE.replace(b'"e-1"', b'"e-2"')
+    findings.take_source(record("contacts", 7, other))
+    findings.take_replay("vip", record("vip.replay", 2, other, replay_headers(7)))
+    findings.take_dead_letter(dead_letter("vip", 7, other))
+    findings.take_dead_letter(record("dead", 6))  # no dead letter at all
+    findings.take_result(result("vip", "contacts", 7, Outcome.DELIVERED, value=other))
+    findings.take_result(record("results", 2, b'{"subject":"e-1"}'))
+    findings.take_result(record("results", 3, None))
+    mentioned = VALUE.replace(b'"e-1"', b'"e-2"').replace(b'"crm"', b'"e-1"')
+    findings.take_result(result("vip", "contacts", 7, Outcome.DELIVERED, value=mentioned))
+    assert findings.stories({}) == []
+    assert findings.result_partitions(4) == set()
+    assert [findings.open_in(lane) for lane in LANES] == [set(), set(), set()]
+
+
+def test_what_is_unreadable_is_told_of_twenty_times_at_most() -> None:
+    """Records that can be read and are the event are told of all the same."""
+    findings = found()
+    for offset in range(25):
+        findings.take_source(record("contacts", offset, VALUE[:-3]))
+    findings.take_source(record("contacts", 30))
+    findings.take_source(record("contacts", 31, VALUE[:-3]))
+    stories = findings.stories({})
+    assert [(story.record.offset, story.readable, story.found) for story in stories] == [
+        *((offset, False, True) for offset in range(20)),
+        (30, True, True),
+    ]
+
+
+def test_a_dead_letter_is_known_by_its_record_or_by_the_id_of_its_result() -> None:
+    """Of a broken record by what it mentions; of bytes that say nothing by the place that they came from."""
+    findings = found()
+    findings.take_dead_letter(dead_letter("vip", 9, VALUE[:-3]))
+    findings.take_source(record("contacts", 8, VALUE[:-3]))
+    findings.take_dead_letter(dead_letter("news", 8, b"bytes"))
+    findings.take_dead_letter(dead_letter("news", 11, b"bytes"))
+    first, second = findings.stories({})
+    assert [(each.lane, each.text.split(" at ")[0]) for each in first.lanes] == [("news", "rejected: refused")]
+    assert [(each.lane, each.text.split(" at ")[0]) for each in second.lanes] == [("vip", "rejected: refused")]
+    assert (first.record, first.readable, first.found) == (Position("contacts", 0, 8, AT_MS), False, True)
+    assert (second.record, second.readable, second.found) == (Position("contacts", 0, 9, AT_MS), True, False)
+    lane = second.lanes[0].dead_letter
+    assert lane is not None
+    assert (lane.topic, lane.partition, lane.offset, lane.told.origin.offset) == ("dead", 0, 5, 9)
+
+
+def test_what_is_not_settled_is_told_from_the_facts_of_its_lane() -> None:
+    """Of a lane without facts nothing is said."""
+    findings = found()
+    findings.take_source(record("contacts", 7))
+    facts = LaneFacts(lane="vip", start="earliest", skipped_published=True, committed={})
+    [story] = findings.stories({"vip": facts})
+    assert [(each.lane, each.standing) for each in story.lanes] == [("vip", Standing.NOT_READ)]
+    assert story.record == Position("contacts", 0, 7, AT_MS)
+
+
+def test_replays_are_told_in_their_order_also_where_their_records_are_gone() -> None:
+    """Of one that is left its own standing; of one that retention took its result; each once, in its own lane."""
+    findings, origin = found(), Position("contacts", 0, 7, AT_MS).origin()
+    findings.take_source(record("contacts", 7))
+    findings.take_replay("vip", record("vip.replay", 4, VALUE, replay_headers(7)))
+    findings.take_replay("vip", record("vip.replay", 5, VALUE, replay_headers(8)))
+    findings.take_replay("news", record("news.replay", 1, VALUE, replay_headers(7)))
+    for offset, first, outcome in ((4, 7, Outcome.DELIVERED), (2, 7, Outcome.REJECTED), (3, 8, Outcome.REJECTED)):
+        told = Replay("run", Position("contacts", 0, first, AT_MS).origin())
+        findings.take_result(result("vip", "vip.replay", offset, outcome, replay=told))
+    findings.take_result(result("news", "news.replay", 1, Outcome.SUPERSEDED, replay=Replay("run", origin)))
+    findings.take_result(result("vip", "contacts", 7, Outcome.REJECTED))
+    findings.take_result(result("news", "contacts", 7, Outcome.REJECTED))
+    _, first = findings.stories({})  # the other one's time is not known
+    assert [(each.lane, [again.text.split(" at ")[0] for again in each.replays]) for each in first.lanes] == [
+        ("vip", ["rejected: refused", "delivered"]),
+        ("news", ["superseded"]),
+    ]
+    assert findings.open_in("vip") == {("vip.replay", 0)}
+
+
+def test_of_a_first_record_that_is_gone_its_replay_tells_the_place() -> None:
+    """With its time where a dead letter or a result has it; the oldest event is told first."""
+    findings = found()
+    origin = Position("contacts", 0, 3, AT_MS - 1000).origin()
+    findings.take_result(result("vip", "contacts", 3, Outcome.REJECTED))
+    findings.take_result(result("vip", "vip.replay", 0, Outcome.DELIVERED, replay=Replay("run", origin)))
+    findings.take_replay("vip", record("vip.replay", 1, VALUE, replay_headers(2)))
+    findings.take_replay("vip", record("vip.replay", 2, VALUE))  # does not tell: it is its own first record
+    findings.take_result(result("vip", "vip.replay", 2, Outcome.DELIVERED, replay=Replay("run", None)))
+    facts = LaneFacts(lane="vip", start="earliest", skipped_published=True, committed={})
+    stories = findings.stories({"vip": facts})
+    assert [(story.record, story.found, story.readable) for story in stories] == [
+        (Position("contacts", 0, 2, None), False, True),
+        (Position("contacts", 0, 3, AT_MS), False, True),
+        (Position("vip.replay", 0, 2, AT_MS), False, True),
+    ]
+    assert [len(story.lanes[0].replays) for story in stories] == [1, 1, 1]
+
+
+def test_a_record_that_cannot_be_parsed_has_no_time() -> None:
+    """Its result's id is made with -1, and it is told among the oldest."""
+    findings = found()
+    broken = ConsumerRecord("contacts", 0, 9, -1, 0, None, VALUE, None, 1, 1, ())
+    findings.take_source(record("contacts", 7))
+    findings.take_source(broken)
+    findings.take_dead_letter(dead_letter("vip", 9, at_ms=-1))
+    first, second = findings.stories({})
+    assert (first.record, second.record.offset) == (Position("contacts", 0, 9, None), 7)
+    assert [each.text.split(" at ")[0] for each in first.lanes] == ["rejected: refused"]
 
 
 def test_results_lie_where_the_key_says() -> None:
