@@ -149,7 +149,8 @@ def _behind(item: Item, earlier: Item) -> str:
 def _behind_work(item: Item, work: Unit | Part) -> str:
     if isinstance(work, Unit):
         return _behind(item, work.members[0][0])
-    return f"behind another part of its batch, with {len(work.items)} events"
+    count = len(work.items)
+    return f"behind another part of its batch, with {count} event" + ("" if count == 1 else "s")
 
 
 def under_way(load: Load) -> list[Item]:

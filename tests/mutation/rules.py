@@ -122,7 +122,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "service/lookup/standing.py": (f"{LOOKUP}standing.py", f"{LOOKUP}findings.py"),
     "service/status/health.py": (f"{STATUS}health.py",),
     "service/status/longest.py": (f"{STATUS}longest.py",),
-    "service/status/waiting.py": (f"{STATUS}waiting.py",),
+    "service/status/waiting.py": (f"{STATUS}standing_still.py", f"{STATUS}waiting.py"),
     "service/watching/stalls.py": ("tests/unit/service/watching/test_watching_stalls.py",),
 }
 

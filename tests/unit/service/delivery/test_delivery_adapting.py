@@ -133,6 +133,118 @@ def test_a_share_keeps_what_was_found() -> None:
     assert concurrency.limit == 1
 
 
+def lowered(ceiling: float = 64.0, *, refusals: int = 1) -> AdaptingConcurrency:
+    """After some refusals, a second apart."""
+    concurrency = AdaptingConcurrency()
+    concurrency.set_ceiling(ceiling)
+    for number in range(refusals):
+        concurrency.lower(NOW + number)
+    return concurrency
+
+
+def test_it_begins_with_all_that_is_allowed() -> None:
+    """Nothing is lower than the ceiling, and answers do not change that."""
+    concurrency = AdaptingConcurrency()
+    assert (concurrency.limit, concurrency.lowered) == (float("inf"), False)
+    concurrency.set_ceiling(8)
+    concurrency.note(0.1)
+    concurrency.grow()
+    assert (concurrency.limit, concurrency.lowered) == (8, False)
+    concurrency.lower(NOW)
+    assert (concurrency.limit, concurrency.lowered) == (4, True)
+
+
+def test_refusals_within_a_second_count_once() -> None:
+    """The next one after a second counts again."""
+    concurrency = lowered()
+    concurrency.lower(NOW + 0.99)
+    assert concurrency.limit == 32
+    concurrency.lower(NOW + 1.0)
+    assert concurrency.limit == 16
+
+
+def test_it_grows_by_one_a_round_and_twenty_times_slower_near_the_last_refusal() -> None:
+    """From three quarters of where that came on; beyond it, as quick as before: that limit is gone."""
+    concurrency = lowered(refusals=2)  # 16, and refused at 32
+    for _ in range(16):
+        concurrency.grow()
+    assert concurrency.limit == pytest.approx(17, abs=0.1)
+    concurrency.limit = 23.99
+    concurrency.grow()
+    assert concurrency.limit == pytest.approx(23.99 + 1 / 23.99)
+    concurrency.limit = 24.0
+    concurrency.grow()
+    assert concurrency.limit == pytest.approx(24 + 1 / (24 * 20))
+    concurrency.limit = 32.0
+    concurrency.grow()
+    assert concurrency.limit == pytest.approx(32 + 1 / (32 * 20))
+    before = concurrency.limit
+    concurrency.grow()
+    assert concurrency.limit == pytest.approx(before + 1 / before)
+
+
+def test_it_never_grows_beyond_what_is_allowed() -> None:
+    """The last step is a shorter one."""
+    concurrency = lowered()
+    concurrency.limit = 63.9995
+    concurrency.grow()
+    assert concurrency.limit == 64
+    concurrency.grow()
+    assert concurrency.limit == 64
+
+
+@pytest.mark.parametrize(
+    ("slow_s", "answers", "grows"), [(0.24, 200, True), (0.26, 200, False), (1.0, 1, True), (1.0, 2, False)]
+)
+def test_answers_that_take_longer_stop_its_growth(slow_s: float, answers: int, grows: bool) -> None:
+    """Twice the calm time and 50 ms more, over the latest answers; a single slow one is not enough."""
+    concurrency = lowered()
+    concurrency.note(0.1)
+    for _ in range(answers):
+        concurrency.note(slow_s)
+    before = concurrency.limit
+    concurrency.grow()
+    assert (concurrency.limit > before) is grows
+
+
+@pytest.mark.parametrize(("refusals", "grows"), [(2, True), (1, False)], ids=["a quarter", "a half"])
+def test_with_few_in_flight_a_slower_platform_is_calm_again_soon(refusals: int, grows: bool) -> None:
+    """Up to a quarter of the ceiling a hundred answers are enough; above it they are not."""
+    concurrency = lowered(refusals=refusals)
+    concurrency.note(0.1)
+    for _ in range(100):
+        concurrency.note(0.5)
+    before = concurrency.limit
+    concurrency.grow()
+    assert (concurrency.limit > before) is grows
+
+
+def test_a_platform_that_becomes_quicker_is_measured_by_that_soon() -> None:
+    """After thirty quick answers the old time is slow."""
+    concurrency = lowered()
+    concurrency.note(1.0)
+    for _ in range(60):
+        concurrency.note(0.1)
+    for _ in range(5):
+        concurrency.note(1.0)
+    before = concurrency.limit
+    concurrency.grow()
+    assert concurrency.limit == before
+
+
+def test_where_the_refusal_came_is_shared_like_the_rest() -> None:
+    """A quarter of the ceiling: the slow part begins at a quarter too. A ceiling that goes and comes forgets it."""
+    concurrency = lowered(refusals=2)  # refused at 32 of 64
+    concurrency.set_ceiling(16)
+    assert concurrency.limit == 4
+    for limit, rounds in ((5.9, 1), (6.0, 20)):
+        concurrency.limit = limit
+        concurrency.grow()
+        assert concurrency.limit == pytest.approx(limit + 1 / (limit * rounds))
+    concurrency.set_ceiling(float("inf"))
+    assert (concurrency.limit, concurrency.lowered) == (float("inf"), False)
+
+
 @pytest.mark.parametrize("adaptive", [True, False])
 def test_it_is_off_by_configuration(adaptive: bool) -> None:
     """``adaptive: false``: time-outs change nothing."""
