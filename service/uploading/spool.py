@@ -113,9 +113,13 @@ class Spool:
 
     def read(self) -> bytes:
         """All of it at once, for what must have it in one piece. Raises SpoolError."""
+        return b"".join(self.read_at(at) for at in range(0, self.size, BLOCK_BYTES))
+
+    def read_at(self, at: int) -> bytes:
+        """A block, in whatever thread; empty at the end. Raises SpoolError."""
         assert self.finished, "the file is not whole yet"
         try:
-            return self._alone(lambda: b"".join(self._read(at) for at in range(0, self.size, BLOCK_BYTES)))
+            return self._alone(partial(self._read, at))
         except OSError as error:
             raise self._told(error) from error
 

