@@ -11,7 +11,7 @@ from service.delivery.bulk import Part
 from service.delivery.bulk_dispatcher import BulkHooks
 from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks
 from service.imports.ending import Ending
-from service.imports.files import halves, rows_of
+from service.imports.files import halves, parts_of, rows_of
 from service.imports.policy import ImportPolicy
 from service.imports.runs import Ends, ImportRun, Stage
 from service.imports.seams import Uploads
@@ -20,7 +20,7 @@ from service.intake.item import Item
 from service.journal.deliveries import OpenDeliveries
 from service.journal.writer import JournalWriter
 from service.turns import Turns
-from service.uploading.spool import Spool, file_parts
+from service.uploading.spool import Spools
 
 # What was found in the journal waits at most so long for its records to be read again, and looks so often.
 _REREAD_WITHIN_S = 60.0
@@ -63,6 +63,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         self._hooks = hooks
         self.ending = Ending(bulk, imports.ids, lambda detail, items: self._masked(detail, (i.event for i in items)))
         self._turns = Turns(means.clock)
+        self._spools = Spools(means.clock)
         self.runs: list[ImportRun] = []
 
     def begin(self, runs: Sequence[ImportRun]) -> None:
@@ -89,14 +90,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         rows = await rows_of(run.items, self._handler.plan, self._turns)
         if not run.assignment.active:
             return False
-        file = Spool(self._clock)
-        try:
-            await file.__aenter__()
-            await file.write(file_parts(self._handler, run.items[0].rows[0].group, rows.lines))
-            await file.finish()
-        except BaseException:
-            file.close()
-            raise
+        file = await self._spools.write(parts_of(self._handler, run.items[0].rows[0].group, rows.lines))
         if not run.assignment.active:
             file.close()
             return False

@@ -11,7 +11,7 @@ import msgspec
 from contracts.events import Event
 from handlers.base import ExpressionError, Refusal
 from handlers.imports.coalescing import merged
-from handlers.imports.rows import Row
+from handlers.imports.rows import ImportHandler, Row
 from service.intake.item import Item
 from service.turns import Turns
 
@@ -66,6 +66,18 @@ async def rows_of(items: Sequence[Item], plan: Plan, turns: Turns) -> FileRows:
                 if lost[place] == len(rows.items[place].rows):
                     rows.sent_for[place] = winner
     return rows
+
+
+def parts_of(handler: ImportHandler, group: Hashable, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The file's parts in order: head, lines with what stands between them, tail."""
+    yield handler.head(group)
+    between = b""
+    for line in lines:
+        if between:
+            yield between
+        yield line
+        between = handler.between()
+    yield handler.tail()
 
 
 def bundles(items: Sequence[Item]) -> list[list[Item]]:

@@ -2,8 +2,8 @@
 
 The driver's order of steps, for whoever implements these:
 
-1. The file is spooled (``service.uploading.spool``); its ``sha256`` goes into the journal. A handler whose create carries the rows
-   (``carries_rows``) is handed the file's bytes instead, and nothing here is used.
+1. The file is spooled (``service.uploading.spool``); its ``sha256`` goes into the journal. A handler whose create
+   carries the rows (``carries_rows``) is handed the file's bytes instead, and nothing here is used.
 2. ``handler.create`` is sent over the account (pace, breaker, credentials); ``judge_create`` → ``Opened``. A platform
    without a create answers its first reading call with ``Opened`` too, with the id that it knows.
 3. ``Uploads.problem``, then ``Uploads.send`` → ``judge_upload``. Where there are several calls (a file, then its
