@@ -16,7 +16,7 @@ import pytest
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from service.clock import SystemClock
 from service.uploading.ftp import FtpPolicy, FtpTransport
-from service.uploading.spool import BLOCK_BYTES, Spool, SpoolError, Spools
+from service.uploading.spool import BLOCK_BYTES, Spool, SpoolError
 from tests.support.node import installed
 from tests.support.tls import Certificates, make_certificates
 
@@ -66,11 +66,10 @@ def keys_of(certificates: Certificates) -> dict[str, str]:
 
 @asynccontextmanager
 async def file_of(content: bytes) -> AsyncIterator[Spool]:
-    spool = await Spools(SystemClock()).write([content])
-    try:
+    async with Spool(SystemClock()) as spool:
+        await spool.write([content])
+        await spool.finish()
         yield spool
-    finally:
-        spool.close()
 
 
 def transport(port: int, tls: ssl.SSLContext | None = None, *, step_s: float = 10.0) -> FtpTransport:

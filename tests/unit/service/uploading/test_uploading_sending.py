@@ -18,7 +18,7 @@ from handlers.imports.verdicts import Opened, Upload
 from service.clock import SystemClock
 from service.transport.http import TransportPolicy
 from service.uploading.sending import AccountFile, Body, FileSender, Misled
-from service.uploading.spool import BLOCK_BYTES, Spool, Spools
+from service.uploading.spool import BLOCK_BYTES, Spool
 from service.uploading.upload import FormPolicy, FormUploads, upload_problem
 from tests.support.tls import make_certificates
 
@@ -82,11 +82,10 @@ def sender(
 
 @asynccontextmanager
 async def file_of(content: bytes) -> AsyncIterator[Spool]:
-    spool = await Spools(SystemClock()).write([content])
-    try:
+    async with Spool(SystemClock()) as spool:
+        await spool.write([content])
+        await spool.finish()
         yield spool
-    finally:
-        spool.close()
 
 
 async def put(url: str, content: bytes = CONTENT, **how: float) -> Reply:
