@@ -11,10 +11,11 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import IO, Any, Protocol, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from service.clock import Clock
 from service.errors import FanlineError
@@ -34,26 +35,6 @@ Offload = Callable[..., Awaitable[Any]]
 class SpoolError(FanlineError, OSError):
     """The disk does not take the file, or does not give it back. The message names the folder and why, never the
     content."""
-
-
-class FileShape(Protocol):
-    """What a file is made of beside its rows; ``handlers.imports.rows.ImportHandler`` is one."""
-
-    def head(self, group: Hashable) -> bytes: ...
-    def between(self) -> bytes: ...
-    def tail(self) -> bytes: ...
-
-
-def file_parts(shape: FileShape, group: Hashable, lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The file's parts in order: head, lines with what stands between them, tail."""
-    yield shape.head(group)
-    between = b""
-    for line in lines:
-        if between:
-            yield between
-        yield line
-        between = shape.between()
-    yield shape.tail()
 
 
 class Spool:
@@ -198,3 +179,21 @@ class Spool:
         if isinstance(error, SpoolError):
             return error
         return SpoolError(f"a file in {self._folder} for temporary files: {error.strerror or error}")
+
+
+class Spools:
+    """Makes files of pieces; implements ``service.imports.seams.Spools``."""
+
+    def __init__(self, clock: Clock, *, folder: str | None = None, offload: Offload = asyncio.to_thread) -> None:
+        self._clock = clock
+        self._folder = folder
+        self._offload = offload
+
+    async def write(self, pieces: Iterable[bytes]) -> Spool:
+        """A whole file, which is gone when it is closed. Raises SpoolError, and what making the pieces raises."""
+        async with AsyncExitStack() as stack:
+            spool = await stack.enter_async_context(Spool(self._clock, folder=self._folder, offload=self._offload))
+            await spool.write(pieces)
+            await spool.finish()
+            stack.pop_all()
+        return spool

@@ -5,30 +5,17 @@ import hashlib
 import os
 import threading
 import tracemalloc
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.clock import SystemClock
-from service.uploading.spool import BLOCK_BYTES, Spool, SpoolError, file_parts
+from service.uploading.spool import BLOCK_BYTES, Spool, SpoolError, Spools
 from tests.support.fakes import eventually
 from tests.support.patience import patiently
 
 LINES = [b"a@example.com,Hull\r\n", b'"b,""c"\n",x\r\n', b"\xc3\xa9\xf0\x9f\x98\x80,\r\n"]
-
-
-class Listed:
-    """A file as an array of JSON has it."""
-
-    def head(self, group: Hashable) -> bytes:
-        return b"["
-
-    def between(self) -> bytes:
-        return b","
-
-    def tail(self) -> bytes:
-        return b"]"
 
 
 async def read(spool: Spool) -> bytes:
@@ -77,11 +64,10 @@ async def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     """However they come: a file that is made again is told by its hash."""
     hashes = set()
     for lines in (LINES, iter(LINES), (line for line in LINES)):
-        async with spool_in(tmp_path) as spool:
-            await spool.write(file_parts(Listed(), None, lines))
-            await spool.finish()
-            assert spool.read() == b"[" + b",".join(LINES) + b"]"
-            hashes.add((spool.size, spool.sha256))
+        spool = await Spools(SystemClock(), folder=str(tmp_path)).write(lines)
+        assert spool.read() == b"".join(LINES)
+        hashes.add((spool.size, spool.sha256))
+        spool.close()
     assert len(hashes) == 1
 
 
@@ -94,8 +80,7 @@ async def test_rows_that_cannot_be_made_leave_no_file(tmp_path: Path) -> None:
 
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(LookupError):
-        async with spool_in(tmp_path) as spool:
-            await spool.write(rows())
+        await Spools(SystemClock(), folder=str(tmp_path)).write(rows())
     assert len(os.listdir("/proc/self/fd")) == before
 
 
