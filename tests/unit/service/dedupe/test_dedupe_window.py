@@ -76,22 +76,22 @@ def test_a_clock_that_went_wrong_once_empties_nothing() -> None:
 
 
 def test_it_remembers_about_two_windows_however_long_it_reads() -> None:
-    """A thousand events a minute for a day: what is older is forgotten, and it says from when on it is complete."""
+    """A thousand events a minute for an hour: what is older is forgotten, and it says from when on it is complete."""
     seen = window()
-    for n in range(24 * 60 * 1_000):
+    for n in range(60 * 1_000):
         assert not seen.repeats(n, T + n * 60, n)
     assert 10_000 <= len(seen) <= 30_000
-    newest_ms = T + 24 * 60 * MINUTE
+    newest_ms = T + 60 * MINUTE
     assert newest_ms - 30 * MINUTE <= seen.complete_from_ms <= newest_ms - 10 * MINUTE
-    assert seen.lowest_ms_from(24 * 60 * 1_000 - 500) == pytest.approx(newest_ms - MINUTE / 2, abs=MINUTE)
-    assert seen.lowest_ms_from(24 * 60 * 1_000) is None
+    assert seen.lowest_ms_from(60 * 1_000 - 500) == pytest.approx(newest_ms - MINUTE / 2, abs=MINUTE)
+    assert seen.lowest_ms_from(60 * 1_000) is None
 
 
 def test_a_key_that_floods_takes_no_more_than_a_few_entries() -> None:
-    """The same event a hundred thousand times."""
+    """The same event thousands of times."""
     seen = window()
     assert not seen.repeats(A, T, 0)
-    assert all(seen.repeats(A, T + n // 10, n) for n in range(1, 20_000))
+    assert all(seen.repeats(A, T + n // 10, n) for n in range(1, 5_000))
     assert len(seen) == 1
     assert all(getsizeof(entry) < 1_000 for bucket in seen._buckets.values() for entry in bucket.values())
 
@@ -112,15 +112,15 @@ def test_memory_that_is_asked_back_comes_from_the_oldest() -> None:
 
 
 def test_an_entry_costs_what_is_said() -> None:
-    """Key, entry and their place in the dict, a million of them."""
+    """Key, entry and their place in the dict, whose size is the same for each of 200,000 as for each of these."""
     seen = DedupeWindow(10 * MINUTE, begin=5_000_000)
-    for n in range(200_000):
+    for n in range(50_000):
         seen.repeats(identity("crm", str(n)), T + n, 5_000_000 + n)
     taken = sum(
         getsizeof(bucket) + sum(_allocated(key) + _allocated(entry) for key, entry in bucket.items())
         for bucket in seen._buckets.values()
     )
-    assert taken / 200_000 <= ENTRY_BYTES
+    assert taken / 50_000 <= ENTRY_BYTES
 
 
 def _allocated(value: object) -> int:
