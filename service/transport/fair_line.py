@@ -23,10 +23,9 @@ CREDIT_REQUESTS = 128.0
 class Flow(Generic[Waiter]):
     """Those of one lane who wait. ``weight`` is above 0."""
 
-    __slots__ = ("cost", "served_to", "starts_at", "waiting", "weight")
+    __slots__ = ("cost", "served_to", "starts_at", "waiting")
 
     def __init__(self, weight: float = 1.0) -> None:
-        self.weight = weight
         self.cost = 1.0 / weight
         self.waiting: deque[Waiter] = deque()
         self.starts_at = 0.0  # virtual time at which the first of those that wait is to be served

@@ -69,7 +69,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "tests/unit/service/dedupe/test_dedupe_window.py",
         "tests/model/test_dedupe_model.py",
     ),
-    "service/intake/assignor.py": (f"{INTAKE}assignor.py",),
+    "service/intake/assignor.py": (f"{INTAKE}assignor.py", "tests/unit/service/imports/test_imports_slots.py"),
     "service/intake/losses.py": (f"{INTAKE}losses.py",),
     "service/intake/starts.py": (f"{INTAKE}starts.py",),
     "service/intake/planner.py": (f"{INTAKE}planner.py", f"{INTAKE}duplicates.py"),

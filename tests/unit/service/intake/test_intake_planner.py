@@ -9,7 +9,7 @@ import pytest
 from contracts.events import Event
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
-from handlers.base import Expression, ExpressionError, Refusal
+from handlers.base import Expression, ExpressionError, Piece, Refusal
 from handlers.np6.segments import SegmentsHandler
 from service.intake.item import OVERHEAD_BYTES, Item
 from service.intake.planner import Planner, PlanningPolicy, unparsable_record
@@ -62,6 +62,21 @@ def test_an_event_gets_its_operations() -> None:
     assert (len(item.operations), item.remaining, item.called) == (2, 2, False)
     assert item.event is not None
     assert item.event.id == "e-1"
+
+
+def test_a_piece_of_a_batch_is_one_operation_with_its_payload() -> None:
+    """The handler gets the event and the record's key; what will be sent counts as memory that the item holds."""
+    seen: list[tuple[str, bytes | None]] = []
+
+    def plan(event: Event, key: bytes | None) -> Any:
+        seen.append((event.id, key))
+        return Piece(join("T1"), b"x" * 1000)
+
+    value = event()
+    item, other = Bench(plan).plan(value), Bench().plan(value)
+    assert seen == [("e-1", b"k")]
+    assert (item.operations, item.remaining, item.payload) == ([join("T1")], 1, b"x" * 1000)
+    assert item.size == other.size + 1000
 
 
 def test_where_skips() -> None:

@@ -60,6 +60,21 @@ def test_what_was_left_to_others_is_caught_up_within_a_bound() -> None:
     assert abs(turns["small"] - turns["large"]) <= 2
 
 
+def test_all_who_wait_are_told_in_the_order_of_their_turns() -> None:
+    """Of equals the flow that has waited longer; all of a flow behind one another, also while some leave."""
+    line: FairLine[str] = FairLine()
+    first, second, third = Flow[str](0.5), Flow[str](), Flow[str]()
+    for name, flow in (("a", first), ("b", second), ("c", first), ("d", second), ("e", third)):
+        line.add(name, flow)
+    assert served(line, 1) == ["a"]
+    assert list(line) == [("b", second), ("d", second), ("e", third), ("c", first)]
+    left = []
+    for waiter, flow in line:
+        left.append(waiter)
+        line.remove(waiter, flow)
+    assert (left, line.first()) == (["b", "d", "e", "c"], None)
+
+
 def test_a_lane_alone_has_the_whole_account() -> None:
     """What another lane does not use is not kept for it."""
 

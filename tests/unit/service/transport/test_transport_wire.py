@@ -68,6 +68,18 @@ def test_what_would_make_another_request_of_it_is_refused(request_: Request) -> 
     assert "other" not in str(raised.value)
 
 
+def test_the_head_of_a_body_that_is_sent_apart() -> None:
+    """The same lines as with a body, and the length it will have; a request that has a body already is refused."""
+    writer = RequestWriter(URL("https://api.example.com/v1/"))
+    request = Request("POST", "/x", (("X-A", "b"),))
+    whole = writer.write(Request("POST", "/x", (("X-A", "b"),), b"abc"), KEY)
+    assert writer.head(request, KEY, 3) + b"abc" == whole
+    assert whole.startswith(b"POST /v1/x HTTP/1.1\r\n")
+    for wrong in (Request("POST", "/x", body=b""), Request("POST", "/x", (("Content-Length", "0"),))):
+        with pytest.raises(ValueError, match=r"^the body and its length come from elsewhere$"):
+            writer.head(wrong, KEY, 3)
+
+
 async def test_the_account_has_the_last_word() -> None:
     """Neither its credentials nor the host can be said anew by a handler, in whatever case."""
     head, _ = await parsed(
@@ -92,7 +104,16 @@ def test_headers_that_differ_each_time_are_not_kept_for_ever() -> None:
     writer = RequestWriter(URL("https://api.example.com"))
     for n in range(1000):
         assert b"X-Number: %d\r\n" % n in writer.write(Request("GET", "/x", (("X-Number", str(n)),)), KEY)
-    assert len(writer._blocks) <= 64
+        assert len(writer._blocks) <= 64
+
+
+def test_lines_are_made_once_for_the_same_headers() -> None:
+    """Most requests of a handler have the same."""
+    writer = RequestWriter(URL("https://api.example.com"))
+    request = Request("GET", "/x", (("X-A", "b"),))
+    before = writer.write(request, KEY)
+    writer._block = None  # type: ignore[assignment,method-assign] # whoever asks for it fails
+    assert writer.write(request, KEY) == before
 
 
 @pytest.mark.parametrize(
