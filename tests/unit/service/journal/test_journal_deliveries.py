@@ -97,3 +97,30 @@ def test_an_earlier_owners_entry_goes_with_the_last_record_that_can_still_come()
     journal.wake = lambda: woken.append(True)
     journal.gone(other, 1)
     assert (journal.count, journal.unproven, woken) == (0, [entry, other], [True])
+
+
+def test_an_entry_that_no_record_closes_is_closed_once() -> None:
+    """Records that were detached leave it where it is; whoever ends the delivery has it taken out."""
+    source, journal, woken = Source(NOTES), OpenDeliveries("vip.journal"), []
+    delivery = begun(source, 0, 1)
+    journal.begun(delivery)
+    journal.wake = lambda: woken.append(True)
+    journal.detach(delivery.items)
+    assert [item.entry for item in delivery.items] == [None, None]
+    assert journal.leaving(delivery.items).counts == {}
+    assert journal.count == 1
+    for _ in range(2):
+        journal.close(delivery.entries.values())
+        assert (journal.count, journal.unproven, woken) == (0, [delivery.entries[0]], [True])
+
+
+def test_what_is_taken_out_is_out_of_its_own_records_alone() -> None:
+    """A record that went out again since belongs to the later delivery's entry."""
+    source, journal = Source(NOTES), OpenDeliveries("vip.journal")
+    first = begun(source, 0, 1)
+    journal.begun(first)
+    again = OpenDelivery("b.2", "np6.workflows", first.items[1:], 8)
+    journal.begun(again)
+    journal.taken_out(first)
+    assert [item.entry for item in first.items] == [None, again.entries[0]]
+    assert journal.count == 1

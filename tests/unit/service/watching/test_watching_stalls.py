@@ -31,6 +31,15 @@ def test_a_second_stall_much_later_restarts_again() -> None:
     assert watched(stalls, STUCK, 125, 725) == [(845, Verdict.RESTART)]
 
 
+def test_ten_minutes_end_when_they_are_over() -> None:
+    """A stall at that very moment is a new story; five seconds earlier it is the same."""
+    for begins, verdict in ((595, Verdict.FAIL), (600, Verdict.RESTART)):
+        stalls = Stalls(StallPolicy())
+        assert watched(stalls, STUCK, 125) == [(120, Verdict.RESTART)]
+        assert watched(stalls, Sight((9,), has_work=False, excused=False), begins - 125, 125) == []
+        assert watched(stalls, STUCK, 125, begins) == [(begins + 120, verdict)]
+
+
 def test_an_excuse_begins_the_time_anew() -> None:
     """Also one that lasted for a moment."""
     stalls = Stalls(StallPolicy())
@@ -44,6 +53,14 @@ def test_what_was_frozen_is_not_blamed() -> None:
     stalls = Stalls(StallPolicy())
     assert watched(stalls, STUCK, 115) == []
     assert watched(stalls, STUCK, 115, 900) == []
+
+
+def test_a_look_that_is_a_little_late_is_no_standstill_of_ours() -> None:
+    """Up to fifteen seconds between two looks the lane's time counts; beyond them it does not."""
+    for gap, verdict in ((15, Verdict.RESTART), (16, Verdict.FINE)):
+        stalls = Stalls(StallPolicy())
+        verdicts = [stalls.look({TP: STUCK}, 1_000.0 + look * gap)[0] for look in range(9)]
+        assert verdicts[-1] is verdict
 
 
 def test_each_partition_by_itself() -> None:
