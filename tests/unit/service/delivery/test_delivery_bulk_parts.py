@@ -101,11 +101,13 @@ def test_only_a_probe_returns() -> None:
     ("keys", "after"),
     [
         ((b"a", b"b", b"c"), [[1], [2], [0]]),
+        ((b"a", b"b"), [[1], [0]]),
         ((b"a", b"b", b"a"), [[0], [1], [2]]),
+        ((b"a", b"a", b"b"), [[0], [1], [2]]),
         ((None, b"b", None), [[1], [2], [0]]),
         ((b"a",), [[0]]),
     ],
-    ids=["another key", "the key again", "no key", "alone"],
+    ids=["other keys", "another key", "the key again", "the key next", "no key", "alone"],
 )
 def test_a_record_that_failed_lets_the_others_pass(keys: tuple[bytes | None, ...], after: list[list[int]]) -> None:
     """Unless one of them has its key, and would be delivered before it."""
