@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-import cel
-
 from contracts.events import ContactChanged, Event, NotificationOccurred, Segments
 from contracts.timestamps import instant_text
 from handlers.base import Expression, ExpressionError, RowValue
 from service.config.expressions import accessors, contract
 from service.config.expressions.accessors import MISSING, UNUSUAL, Accessor
+from service.config.expressions.engine import cel
 from service.config.expressions.syntax import (
     Call,
     Const,

@@ -7,11 +7,11 @@ The shapes are taken from the structs of ``contracts.events``, so a new field of
 import difflib
 from collections.abc import Iterable, Mapping
 
-import cel
 import msgspec.inspect as inspect
 from msgspec import Struct
 
 from contracts.events import ContactChanged, Event, NotificationOccurred
+from service.config.expressions.engine import cel
 from service.config.expressions.syntax import (
     Call,
     Const,

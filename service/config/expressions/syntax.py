@@ -8,9 +8,9 @@ it may be narrower than the library, never wider. Values of literals are the lib
 import re
 from typing import Any
 
-import cel
 from msgspec import Struct
 
+from service.config.expressions.engine import cel
 from service.errors import FanlineError
 
 

@@ -1,5 +1,7 @@
 """How every command behaves when it is used wrongly, asked for help, or its surroundings are broken."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,13 @@ def test_a_fault_of_ours_shows_its_stack_and_no_value() -> None:
     assert "internal error: KeyError" in text
     assert "test_cli_use.py" in text
     assert "personal data" not in text
+
+
+def test_the_start_of_a_lanes_process_imports_no_other_command() -> None:
+    """What starts often starts with what it needs: not the other commands, nor the command line of a library."""
+    code = "import sys; from service.__main__ import main; sys.argv = ['fanline', 'run', '--help']; main()"
+    listed = f"import atexit, sys; atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr)); {code}"
+    told = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True, timeout=60)
+    imported = set(told.stderr.split())
+    assert {"service.app", "cel"} <= imported
+    assert imported.isdisjoint({"prompt_toolkit", "service.demo", "handlers.sandbox", "service.cli.lanes", "jgo"})
