@@ -22,6 +22,7 @@ STATUS = "tests/unit/service/status/test_status_"
 RULES: dict[str, tuple[str, ...]] = {
     # What crosses a boundary.
     "contracts/contract_check.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
+    "contracts/control.py": (f"{CONTRACTS}control.py",),
     "contracts/deadletters.py": (f"{CONTRACTS}deadletters.py", f"{CONTRACTS}golden.py"),
     "contracts/envelope.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
     "contracts/fast_decoding.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
@@ -69,6 +70,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "tests/unit/service/dedupe/test_dedupe_window.py",
         "tests/model/test_dedupe_model.py",
     ),
+    "service/dedupe/events.py": ("tests/unit/service/dedupe/test_dedupe_window.py",),
     "service/intake/assignor.py": (f"{INTAKE}assignor.py", "tests/unit/service/imports/test_imports_slots.py"),
     "service/intake/losses.py": (f"{INTAKE}losses.py",),
     "service/intake/starts.py": (f"{INTAKE}starts.py",),
