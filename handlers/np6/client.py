@@ -20,6 +20,8 @@ _READ = (("Accept", "application/json"),)
 IMPORT_MEDIA_TYPE = "application/vnd.mperf.v8.import.v1+json"
 _READ_IMPORT = (("Accept", IMPORT_MEDIA_TYPE),)
 _SEND_IMPORT = (("Content-Type", "application/json"), *_READ_IMPORT)
+_FILE = (("Content-Type", "application/octet-stream"), *_READ)
+_EXECUTE = (("Content-Type", "application/json"), *_READ)
 WORKFLOW_MEDIA_TYPE = "application/vnd.np6.cm.workflow-v4"
 _WORKFLOW = (("Content-Type", WORKFLOW_MEDIA_TYPE), ("Accept", WORKFLOW_MEDIA_TYPE))
 
@@ -95,6 +97,22 @@ def import_of(import_id: int) -> Request:
 def create_import(body: bytes) -> Request:
     """Makes an import of a definition: 200 or 201, the definition with its id. Not to be repeated blindly."""
     return Request("POST", "/imports", _SEND_IMPORT, body)
+
+
+def put_source(import_id: int, file_name: str) -> Request:
+    """Gives an import the file that its next execution takes; the body is sent apart. 2xx."""
+    disposition = ("Content-Disposition", f'form-data; filename="{file_name}"')
+    return Request("PUT", f"/imports/{import_id:d}/source", (*_FILE, disposition))
+
+
+def execute_import(import_id: int, binding: int) -> Request:
+    """Executes an import with the file that was put: 2xx. Not to be repeated blindly."""
+    return Request("POST", f"/imports/{import_id:d}/executions", _EXECUTE, b'{"binding": %d}' % binding)
+
+
+def execution_state(import_id: int) -> Request:
+    """Reads the state of an import's last execution: 200, ``{state}``."""
+    return Request("GET", f"/imports/{import_id:d}/executions", _READ)
 
 
 def probe(api_version: int = 0) -> Request:

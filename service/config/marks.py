@@ -4,7 +4,7 @@ The model holds numbers with units in their names (``linger_s``), the file holds
 file writes is marked on the type, by ``msgspec.Meta(extra={...})``; reading, JSON Schema and reference page all follow
 the marks:
 
-``form``        ``duration``, ``size``, ``fraction``, ``start``, ``username``, ``name_or_env``, ``path``
+``form``        ``duration``, ``size``, ``fraction``, ``start``, ``username``, ``secret``, ``name_or_env``, ``path``
 ``expression``  ``bool`` or ``value``: the text of a CEL expression (``handlers.expressions``)
 ``row``         an expression may read the variable ``row`` too
 ``template``    ``object``, ``list`` or ``value``: objects and lists whose leaves are expressions

@@ -218,6 +218,8 @@ class Reader:
             if isinstance(node.value, str):
                 return Secret(text=node.value) if node.value else self.fault(node.path, "expected a text")
             return self._secret(node, ("env", "file"))
+        if form == "secret":
+            return self._secret(node, ("env", "file"))
         if form == "name_or_env":
             return self._name(node)
         assert isinstance(node.value, str)
@@ -269,7 +271,7 @@ def _fits(member: tuple[inspect.Type, Marks], node: Node) -> bool:
     if "expression" in marks:
         return isinstance(value, str | bool | int)
     if form := marks.get("form"):
-        return isinstance(value, str) or (form in ("username", "name_or_env") and isinstance(value, dict))
+        return isinstance(value, str) or (form in ("username", "name_or_env", "secret") and isinstance(value, dict))
     match type_:
         case inspect.CustomType() | inspect.AnyType():
             return True

@@ -37,6 +37,7 @@ _FORMS: Mapping[str, Schema] = {
     "username": {"anyOf": [_TEXT, _ENV, _FILE]},
     "name_or_env": {"anyOf": [_TEXT, _ENV]},
     "path": _TEXT,
+    "secret": {"oneOf": [_ENV, _FILE]},
 }
 
 
@@ -125,7 +126,7 @@ def _schema_of_one(type_: inspect.Type, marks: Marks) -> Schema:
         return dict(_FORMS[form])
     match type_:
         case inspect.CustomType(cls=cls) if cls is Secret:
-            return {"oneOf": [_ENV, _FILE]}
+            return dict(_FORMS["secret"])
         case inspect.BoolType():
             return {"type": "boolean"}
         case inspect.IntType():

@@ -79,13 +79,14 @@ _FORMS = {
     "username": "a text, {env: NAME} or {file: PATH}",
     "name_or_env": "a text or {env: NAME}",
     "path": "the path of a file",
+    "secret": "{env: NAME} or {file: PATH}",
 }
 _TEMPLATES = {
     "object": "a mapping whose leaves are expressions, or an expression",
     "list": "a list whose leaves are expressions, or an expression",
     "value": "a mapping or list whose leaves are expressions, or an expression",
 }
-SECRET = "{env: NAME} or {file: PATH}"
+SECRET = _FORMS["secret"]
 
 
 def _allowed_one(type_: inspect.Type, marks: Marks) -> str:
