@@ -146,7 +146,7 @@ class LaneTally:
         found.events += int(exists.sum())
         if window.is_replay:
             found.replays += int(exists.sum())
-        for code, count in enumerate(np.bincount(codes[exists], minlength=len(OUTCOMES) + 1)):
+        for code, count in enumerate(np.bincount(codes[exists])):
             if code:
                 found.results[OUTCOMES[code - 1].value] += int(count)
         found.of_no_record += int((told & ~exists).sum())

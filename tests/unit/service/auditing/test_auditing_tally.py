@@ -90,7 +90,8 @@ def test_a_second_result_is_a_duplicate_and_another_outcome_a_contradiction(
     tally.result(TOPIC, 0, 1, second, "r1")
     found = tally.verdict()
     assert counts(found) == expected
-    assert len(found.examples) == 1
+    what = "duplicate" if "duplicate" in expected else "two outcomes"
+    assert found.examples == [f"{what}: {TOPIC}-0 offset 1"]
 
 
 def test_at_least_once_repeats_are_told_apart() -> None:
@@ -288,6 +289,21 @@ def test_of_many_replays_without_a_letter_five_are_named() -> None:
         *(f"a replay's dead letter without its result: result r{n:02}" for n in (7, 7, 8, 9, 10)),
         *(f"a replay's result without its dead letter: result r{n:02}" for n in range(5)),
     ]
+
+
+def test_of_a_replay_that_was_told_twice_one_letter_is_missing() -> None:
+    """Besides being a duplicate; replays are counted over all pages."""
+    windows = {(REPLAY, 0): window(PAGE + 1, is_replay=True)}
+    tally = LaneTally(windows, Terms())
+    for offset, letters in ((0, 1), (PAGE, 2)):
+        tally.record(REPLAY, 0, offset, f"r{offset}")
+        for _ in range(2):
+            tally.result(REPLAY, 0, offset, Outcome.REJECTED, f"r{offset}")
+        for _ in range(letters):
+            tally.dead_letter(TOPIC, 0, 0, f"r{offset}", 1)
+    found = tally.verdict()
+    assert (found.events, found.replays, counts(found)) == (2, 2, {"duplicate": 2, "contradictory": 1})
+    assert "a replay's result without its dead letter: result r0" in found.examples
 
 
 def test_replays_of_which_a_half_may_lie_elsewhere_contradict_nothing() -> None:

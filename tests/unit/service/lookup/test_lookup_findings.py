@@ -32,12 +32,19 @@ def record(
 
 
 def result(
-    lane: str, topic: str, offset: int, outcome: Outcome, *, replay: Replay | None = None, value: bytes = VALUE
+    lane: str,
+    topic: str,
+    offset: int,
+    outcome: Outcome,
+    *,
+    replay: Replay | None = None,
+    value: bytes = VALUE,
+    at_ms: int = AT_MS,
 ) -> ConsumerRecord[bytes | None, bytes | None]:
     encoder = ResultEncoder(lane=lane, handler="h", platform="p", account="a", config="0")
     dead = outcome is Outcome.REJECTED
     encoded = encoder.encode(
-        result_id(lane, topic, 0, offset, AT_MS),
+        result_id(lane, topic, 0, offset, at_ms),
         decode(value, ()),
         outcome,
         Reason.REFUSED if dead else None,
@@ -49,7 +56,7 @@ def result(
         topic,
         0,
         offset,
-        AT_MS,
+        at_ms,
         replay,
         dead,
         AT_MS,
@@ -146,6 +153,7 @@ def test_a_broken_record_has_the_result_of_its_place() -> None:
     findings.take_source(record("contacts", 9, VALUE[:-3]))
     findings.take_result(result("vip", "contacts", 9, Outcome.REJECTED, value=VALUE[:-3]))
     findings.take_result(result("vip", "contacts", 10, Outcome.REJECTED, value=VALUE[:-3]))
+    findings.take_result(record("results", 3, None))
     [story] = findings.stories({})
     assert not story.readable
     assert [each.lane for each in story.lanes] == ["vip"]
@@ -262,12 +270,15 @@ def test_of_a_first_record_that_is_gone_its_replay_tells_the_place() -> None:
 def test_a_record_that_cannot_be_parsed_has_no_time() -> None:
     """Its result's id is made with -1, and it is told among the oldest."""
     findings = found()
-    broken = ConsumerRecord("contacts", 0, 9, -1, 0, None, VALUE, None, 1, 1, ())
     findings.take_source(record("contacts", 7))
-    findings.take_source(broken)
+    for offset, at_ms in ((9, -1), (10, 0)):
+        findings.take_source(ConsumerRecord("contacts", 0, offset, at_ms, 0, None, VALUE, None, 1, 1, ()))
     findings.take_dead_letter(dead_letter("vip", 9, at_ms=-1))
-    first, second = findings.stories({})
-    assert (first.record, second.record.offset) == (Position("contacts", 0, 9, None), 7)
+    findings.take_result(result("news", "contacts", 8, Outcome.DELIVERED, at_ms=-1))
+    gone, first, second, third = findings.stories({})
+    assert (gone.record, gone.found) == (Position("contacts", 0, 8, None), False)
+    assert (first.record, second.record) == (Position("contacts", 0, 9, None), Position("contacts", 0, 10, 0))
+    assert third.record.offset == 7
     assert [each.text.split(" at ")[0] for each in first.lanes] == ["rejected: refused"]
 
 
