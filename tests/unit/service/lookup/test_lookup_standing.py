@@ -141,7 +141,11 @@ def test_settled_without_result_says_why_that_may_be() -> None:
     assert told(40, committed=beyond).standing is Standing.NOT_READ
     assert told(46, report(), committed=beyond).standing is Standing.NO_RESULT
     assert told(44, report(position=60), committed=beyond).standing is Standing.IN_WORK
-    assert "results.skipped is false" in told(39, committed=beyond, skipped_published=False).text
+    for offset, standing in ((45, Standing.NO_RESULT), (47, Standing.IN_WORK)):
+        assert told(offset, report(position=60), committed=beyond).standing is standing
+    published, not_published = (told(39, committed=beyond, skipped_published=skipped) for skipped in (True, False))
+    assert published.text.startswith("settled, but no result is found: older than the results that are kept")
+    assert "results.skipped is false" in not_published.text
 
 
 def test_before_the_start_and_given_up() -> None:
@@ -167,7 +171,8 @@ def test_an_open_delivery_is_told_whole() -> None:
     """Of several the one whose ranges hold the record, in its own topic and partition; with the platform's id of it."""
     other = Delivery("np6.workflows", DeliveryState.BEGUN, {"more": ((3, 45, 47),), TP.topic: ((2, 45, 47),)}, NOW_MS)
     mine = Delivery("np6.workflows", DeliveryState.BEGUN, {TP.topic: ((2, 0, 9), (3, 45, 47))}, NOW_MS, "ref")
-    journal = Journal(deliveries={(3, "d-1"): other, (3, "d-2"): mine})
+    elsewhere = Delivery("np6.workflows", DeliveryState.BEGUN, {"more": ((3, 45, 47),)}, NOW_MS)
+    journal = Journal(deliveries={(3, "d-0"): elsewhere, (3, "d-1"): other, (3, "d-2"): mine})
     found = told(45, report(position=60, unfinished=2), committed=AT_40, journal=journal)
     assert found.open_delivery == OpenDelivery("d-2", "begun", NOW, "ref")
     assert found.text == (
@@ -323,6 +328,7 @@ def test_the_edges_of_what_was_given_up_and_of_the_start() -> None:
     standings = [told(offset, committed=AT_40, journal=journal).standing for offset in (19, 20, 22, 31, 32, 34, 35)]
     lost, none = Standing.LOST, Standing.NO_RESULT
     assert standings == [Standing.BEFORE_START, none, lost, none, lost, lost, none]
+    assert {told(offset, committed=AT_40, journal=journal).lane for offset in (19, 20, 22)} == {"vip"}
     assert told(19, committed=AT_40, journal=journal).text == (
         "before the lane's beginning: start: latest began at offset 20"
     )

@@ -1,11 +1,13 @@
 """Deferred keys: in the commit's metadata, and in what the ledger says of its room."""
 
+import base64
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.offsets import metadata
 from service.offsets.deferred import MOST_KEYS, is_deferred, key_digest
 from service.offsets.ledger import SAFE_WINDOW_OFFSETS, PartitionLedger
 from service.offsets.metadata import MAX_BYTES, MetadataFault, decode, decode_all, encode, fits
@@ -40,6 +42,25 @@ def test_damage_is_noticed(place: int) -> None:
 def test_metadata_of_another_offset_is_damage() -> None:
     """It was copied there by some tool."""
     assert decode_all(11, encode(10, [], {key_digest(b"k"): 10}))[2] is MetadataFault.DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"\x01" + b"12345678" + b"\0\0\0\x02", ([], {b"12345678": 12}, None)),
+        (b"\x01" + b"12345678" + b"\0\0\0\x02" + b"\x01\x03", ([(10, 13)], {b"12345678": 12}, None)),
+        (b"\0\x01\x03", ([(10, 13)], {}, None)),
+        (b"\0", ([], {}, MetadataFault.DAMAGED)),
+        (b"", ([], {}, MetadataFault.DAMAGED)),
+        (b"\x02" + b"12345678" + b"\0\0\0\x02", ([], {}, MetadataFault.DAMAGED)),
+        (b"\x01" + b"12345678" + b"\0\0\0\x02" + b"\x01", ([], {}, MetadataFault.DAMAGED)),
+    ],
+    ids=["keys", "keys and runs", "runs", "nothing", "empty", "a key too few", "half a run"],
+)
+def test_what_the_bytes_say(payload: bytes, expected: tuple[list[tuple[int, int]], dict[bytes, int], object]) -> None:
+    """A count, each key's digest and distance from the committed offset, and runs from the offset before that."""
+    body = metadata._checksum(9, "r", payload) + payload
+    assert decode_all(10, "fl2r" + base64.b64encode(body).decode()) == expected
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -170,3 +170,70 @@ def test_a_valid_checksum_over_nonsense_is_damage(text: str) -> None:
 def test_text_beyond_the_bound_is_not_parsed() -> None:
     """Kafka would not have kept it, so it is not ours."""
     assert decode(0, "fl1r" + "A" * MAX_BYTES) == ([], MetadataFault.DAMAGED)
+
+
+@given(based_ranges(most=80, widest=200))
+def test_the_smaller_of_two_forms_is_written(case: tuple[int, Ranges]) -> None:
+    """Where nothing is deflated: as many bytes as the shorter of both takes."""
+    base, ranges = case
+    if ranges:
+        sizes = [len(metadata._pack_runs(base, ranges)), len(metadata._pack_bitmap(base, ranges))]
+        body = base64.b64decode(encode(base, ranges)[4:])
+        assert len(body) - 4 <= min(sizes)
+        assert len(body) - 4 == min(sizes) or encode(base, ranges)[3].isupper()
+
+
+def test_a_window_in_which_both_forms_are_near_takes_the_bitmap_where_it_is_smaller() -> None:
+    """Long gaps take two bytes as runs; here that makes the difference."""
+    ranges: Ranges = []
+    end = 0
+    for number in range(100):
+        start = end + (136 if number % 10 == 0 else 2)
+        end = start + 1
+        ranges.append((start, end))
+    runs, bitmap = len(metadata._pack_runs(0, ranges)), len(metadata._pack_bitmap(0, ranges))
+    assert 2 * len(ranges) < bitmap < runs
+    text = encode(0, ranges)
+    assert text[3] == "b"
+    assert decode(0, text) == (ranges, None)
+
+
+@pytest.mark.parametrize("form", ["runs", "bitmap"])
+def test_the_last_offsets_of_all(form: str) -> None:
+    """Up to the greatest that Kafka has; what goes beyond it is no offset."""
+    greatest = 2**63 - 1
+    base = greatest - (1_000 if form == "runs" else 7)
+    text = encode(base, [(greatest - 3, greatest)])
+    assert text[3] == form[0]
+    assert decode(base, text) == ([(greatest - 3, greatest)], None)
+    beyond = sealed(base + 1, form[0], base64.b64decode(text[4:])[4:])
+    assert decode(base + 1, beyond) == ([], MetadataFault.DAMAGED)
+
+
+def test_a_bitmap_is_written_as_far_as_it_can_be_read() -> None:
+    """Up to 32 KiB before it is deflated; a larger one does not fit, and says so."""
+    every_second = [(offset, offset + 1) for offset in range(1, 2**18, 2)]
+    text = encode(0, every_second)
+    assert fits(text)
+    assert decode(0, text) == (every_second, None)
+    assert not fits(encode(0, [*every_second, (2**18 + 1, 2**18 + 2)]))
+
+
+def test_short_metadata_is_not_deflated_and_long_metadata_is() -> None:
+    """Up to half a kibibyte it is not worth the time."""
+    for count, letter in ((256, "r"), (257, "R")):  # two bytes each
+        ranges = [(100 * n, 100 * n + 1) for n in range(1, count + 1)]
+        assert encode(0, ranges)[3] == letter
+
+
+def test_a_varint_that_does_not_end_in_time_is_damage() -> None:
+    """Nine bytes hold any offset; so does a tenth, but nothing behind it."""
+    value = bytearray()
+    rest = 2**62
+    while rest > 0x7F:
+        value.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    value.append(rest)
+    assert len(value) == 9
+    assert decode(0, sealed(0, "r", bytes(value) + b"\x01")) == ([(2**62, 2**62 + 1)], None)
+    assert decode(0, sealed(0, "r", b"\x80" * 11 + b"\x01\x01")) == ([], MetadataFault.DAMAGED)
