@@ -14,7 +14,7 @@ from service.imports.ending import Ending
 from service.imports.files import halves, parts_of, rows_of
 from service.imports.policy import ImportPolicy
 from service.imports.runs import Ends, ImportRun, Stage
-from service.imports.seams import Uploads
+from service.imports.seams import FileWay, Uploads
 from service.intake.assignment import Assignment
 from service.intake.item import Item
 from service.journal.deliveries import OpenDeliveries
@@ -47,6 +47,7 @@ class ImportMeans(msgspec.Struct, frozen=True):
     journal: JournalWriter
     deliveries: OpenDeliveries
     ids: ResultIds
+    way: FileWay | None = None  # where files are put first
 
 
 class ImportCarrying(LaneDelivery[ImportRun]):

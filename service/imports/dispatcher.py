@@ -114,6 +114,8 @@ class ImportDispatcher(ImportCarrying):
         if run.file is None and not await self._build(run):
             # Divided, or at its end; a run that has ended is no more among the others.
             return run in self.runs
+        if not self._is_prepared(run):
+            return await self._prepare(run, trial)
         permit = await self._permit(run, trial)
         if permit is None:
             return True
@@ -130,6 +132,7 @@ class ImportDispatcher(ImportCarrying):
             request = await self._create_request(run)
             name, began_ms = self._journal.new_id(run.id), self._clock.wall_ms()
             delivery = run.delivery = ImportDelivery(name, self._handler.name, run.items, began_ms, run.slot)
+            self._intend(run, delivery)
             began = await self._journal.enter(delivery)
         except BaseException:
             self._account.abandon(permit)
@@ -151,6 +154,17 @@ class ImportDispatcher(ImportCarrying):
         elif trial is not None and isinstance(verdict, Retry):
             self._gate.put_off(trial)
         return await self._created(run, delivery, verdict, reply)
+
+    def _is_prepared(self, run: ImportRun) -> bool:
+        """Whether all is done that comes before the create."""
+        return True
+
+    async def _prepare(self, run: ImportRun, trial: LaneHold | None) -> bool:
+        """What comes before the create; whether the worker goes on with the run."""
+        raise NotImplementedError("nothing comes before the create")
+
+    def _intend(self, run: ImportRun, delivery: ImportDelivery) -> None:
+        """What the entry says before the create, beside that there will be one."""
 
     async def _create_request(self, run: ImportRun) -> Request:
         assert run.file is not None
@@ -182,7 +196,7 @@ class ImportDispatcher(ImportCarrying):
                 self._gate.shut(verdict.detail, run.current, forever=self._handler.carries_rows)
                 return self._lapse(run, None)
             case Divide():
-                return await self._journal.take_out(delivery) and await self._divide(run, _alone(verdict, reply))
+                return await self._journal.take_out(delivery) and await self._divide(run, alone(verdict, reply))
             case Retry():
                 return await self._again_later(run, verdict, reply, await self._journal.take_out(delivery))
             case Hold():
@@ -262,7 +276,7 @@ class ImportDispatcher(ImportCarrying):
                 if (found := halves(run.items)) is not None:
                     run.divide(*found)
                 else:
-                    self._end_detached(run, _alone(verdict, reply))
+                    self._end_detached(run, alone(verdict, reply))
                 return True
             case Retry():
                 return await self._again_later(run, verdict, reply, True)
@@ -394,7 +408,7 @@ class ImportDispatcher(ImportCarrying):
             self._gate.shut(verdict.reason, run.current)
 
 
-def _alone(verdict: Divide, reply: Reply) -> Ends:
+def alone(verdict: Divide, reply: Reply) -> Ends:
     """The end of an event whose file is refused also without any other."""
     reason = Reason.TOO_LARGE if verdict.too_large else Reason.REFUSED
     return Ends(Outcome.REJECTED, reason, verdict.detail, status_of(reply))

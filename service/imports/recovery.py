@@ -3,7 +3,7 @@
 ===========  ==========================================================================================
 intended     One may be open, and nobody knows its id: its slot counts as taken for ``orphan_life``. Its
              events are delivered anew; where the create carries them and must not be repeated, they are
-             in doubt.
+             in doubt. One whose id was known before it was begun is asked about.
 created      The status is asked for. ``waiting_for_file``: the file is built again of the same offsets,
              and uploaded if its hash is the same; else it lapses, and its events are delivered anew.
              Any other: polled on.
@@ -68,6 +68,8 @@ class RecoveredImports(Recovered):
 def found_as(record: Delivery, *, carries_rows: bool, repeatable: bool) -> Found:
     """What an entry asks for."""
     if record.state is not DeliveryState.INTENDED:
+        return Found.ASKED
+    if record.reference is not None:
         return Found.ASKED
     return Found.DOUBTED if carries_rows and not repeatable else Found.LAPSES
 

@@ -92,6 +92,7 @@ class ImportRun(Bulk):
         "lapses_at_ms",
         "planned",
         "proved_at",
+        "put_as",
         "rows",
         "slot",
         "stage",
@@ -129,6 +130,8 @@ class ImportRun(Bulk):
         # When the last transaction began that proved that the import is ours (monotonic).
         self.proved_at: float | None = None
         self.word: str | None = None  # the platform's, for a person
+        # Under which name the file lies in its place, where it is put there before its import is begun.
+        self.put_as: str | None = None
 
     @classmethod
     def found(cls, delivery: ImportDelivery, slot: int, stage: Stage, unread: int) -> "ImportRun":
@@ -178,4 +181,4 @@ class ImportRun(Bulk):
         """The file is not needed, or not any more."""
         if self.file is not None:
             self.file.close()
-        self.file = self.rows = None
+        self.file = self.rows = self.put_as = None

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from handlers.base import Hold, Reply
 from handlers.imports.verdicts import Opened
+from service.transport.account import Transport
 
 
 class Spooled(Protocol):
@@ -34,7 +35,18 @@ class Spooled(Protocol):
     def blocks(self) -> AsyncIterator[bytes]:
         """The file from its beginning, in pieces of a MiB at most. Raises SpoolError."""
 
+    def read_at(self, at: int) -> bytes:
+        """A block of it, in whatever thread; empty at the end. Raises SpoolError."""
+
     def close(self) -> None: ...
+
+
+class FileWay(Protocol):
+    """How the calls of an import whose file is put first are sent (``handlers.imports.putting.PutsFirst``)."""
+
+    def transport(self, file: Spooled | None) -> Transport | None:
+        """What sends a request, with ``file`` as its body where there is one; None: as the account's other requests.
+        It may raise SpoolError."""
 
 
 class Uploads(Protocol):

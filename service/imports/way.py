@@ -7,11 +7,13 @@ from aiokafka.structs import TopicPartition
 
 from contracts.journal import Delivery
 from contracts.outcomes import Outcome, Reason
+from handlers.imports.putting import PutsFirst
 from service.delivery.bulk_dispatcher import BulkHooks
 from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
 from service.imports.batching import BatchingMeans, ImportBatcher
 from service.imports.carrying import ImportHooks, ImportMeans
 from service.imports.dispatcher import ImportDispatcher
+from service.imports.putting import PuttingDispatcher
 from service.imports.recovery import Found, LeftOpen, RecoveredImports, recover_imports
 from service.imports.runs import ImportDelivery, ImportRun, Stage
 from service.imports.slots import SlotTable, owned_slots
@@ -54,7 +56,8 @@ class ImportWay:
         self.deliveries = imports.deliveries
         self.journal = imports.journal
         self.slots = SlotTable()
-        self.dispatcher = ImportDispatcher(
+        kind = PuttingDispatcher if isinstance(imports.handler, PutsFirst) else ImportDispatcher
+        self.dispatcher = kind(
             imports, means, load_hooks, bulk, ImportHooks(self._released, self._again, self._finished)
         )
         # What was found in the journal, by the delivery's id.
