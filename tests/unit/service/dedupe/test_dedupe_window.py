@@ -5,6 +5,7 @@ from sys import getsizeof
 import pytest
 
 from contracts.envelope import decode
+from service.dedupe import window as module
 from service.dedupe.events import repeats
 from service.dedupe.window import ENTRY_BYTES, DedupeWindow, identity
 
@@ -64,34 +65,43 @@ def test_without_a_timestamp_nobody_knows_how_far_it_is() -> None:
     assert seen.end == 4
 
 
+@pytest.fixture
+def forgets_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket is forgotten after a hundredth of the records that may pass without coming near it."""
+    monkeypatch.setattr(module, "_FORGOTTEN_AFTER", 100)
+    monkeypatch.setattr(module, "_BLOCK", 4)
+
+
+@pytest.mark.usefixtures("forgets_soon")
 def test_a_clock_that_went_wrong_once_empties_nothing() -> None:
     """One record of next year, one of 1970, and a duplicate behind them."""
     seen = window()
-    for n in range(30_000):
-        seen.repeats(identity("crm", str(n)), T + n * 10, n)
-    assert not seen.repeats(A, T + 365 * 24 * 60 * MINUTE, 30_000)
-    assert not seen.repeats(B, 0, 30_001)
-    assert seen.repeats(identity("crm", "29000"), T + 300_000, 30_002)
-    assert seen.repeats(identity("crm", "100"), T + 300_001, 30_003)
+    for n in range(300):
+        seen.repeats(identity("crm", str(n)), T + n * 1000, n)
+    assert not seen.repeats(A, T + 365 * 24 * 60 * MINUTE, 300)
+    assert not seen.repeats(B, 0, 301)
+    assert seen.repeats(identity("crm", "290"), T + 300_000, 302)
+    assert seen.repeats(identity("crm", "1"), T + 300_001, 303)
 
 
+@pytest.mark.usefixtures("forgets_soon")
 def test_it_remembers_about_two_windows_however_long_it_reads() -> None:
-    """A thousand events a minute for an hour: what is older is forgotten, and it says from when on it is complete."""
+    """Ten events a minute for an hour: what is older is forgotten, and it says from when on it is complete."""
     seen = window()
-    for n in range(60 * 1_000):
-        assert not seen.repeats(n, T + n * 60, n)
-    assert 10_000 <= len(seen) <= 30_000
+    for n in range(600):
+        assert not seen.repeats(n, T + n * 6_000, n)
+    assert 100 <= len(seen) <= 300
     newest_ms = T + 60 * MINUTE
     assert newest_ms - 30 * MINUTE <= seen.complete_from_ms <= newest_ms - 10 * MINUTE
-    assert seen.lowest_ms_from(60 * 1_000 - 500) == pytest.approx(newest_ms - MINUTE / 2, abs=MINUTE)
-    assert seen.lowest_ms_from(60 * 1_000) is None
+    assert seen.lowest_ms_from(595) == pytest.approx(newest_ms - MINUTE / 2, abs=MINUTE)
+    assert seen.lowest_ms_from(600) is None
 
 
 def test_a_key_that_floods_takes_no_more_than_a_few_entries() -> None:
     """The same event thousands of times."""
     seen = window()
     assert not seen.repeats(A, T, 0)
-    assert all(seen.repeats(A, T + n // 10, n) for n in range(1, 5_000))
+    assert all(seen.repeats(A, T + n // 10, n) for n in range(1, 500))
     assert len(seen) == 1
     assert all(getsizeof(entry) < 1_000 for bucket in seen._buckets.values() for entry in bucket.values())
 
@@ -114,13 +124,13 @@ def test_memory_that_is_asked_back_comes_from_the_oldest() -> None:
 def test_an_entry_costs_what_is_said() -> None:
     """Key, entry and their place in the dict, whose size is the same for each of 200,000 as for each of these."""
     seen = DedupeWindow(10 * MINUTE, begin=5_000_000)
-    for n in range(50_000):
+    for n in range(6_250):
         seen.repeats(identity("crm", str(n)), T + n, 5_000_000 + n)
     taken = sum(
         getsizeof(bucket) + sum(_allocated(key) + _allocated(entry) for key, entry in bucket.items())
         for bucket in seen._buckets.values()
     )
-    assert taken / 50_000 <= ENTRY_BYTES
+    assert taken / 6_250 <= ENTRY_BYTES
 
 
 def _allocated(value: object) -> int:
