@@ -125,9 +125,12 @@ def _decode_body(base: int, form: str, body: str, *, deferring: bool) -> tuple[R
     if form not in _FORMS:
         return None
     try:
-        raw = a2b_base64(body.encode("ascii"), strict_mode=True)
+        encoded = body.encode("ascii")
+        raw = a2b_base64(encoded)
     except (Base64Error, UnicodeEncodeError):
         return None
+    if b2a_base64(raw, newline=False) != encoded:
+        return None  # other characters among them, or bits behind the last byte, which no checksum covers
     committed, base = base, base - deferring
     payload = raw[_CRC_BYTES:]
     if raw[:_CRC_BYTES] != _checksum(base, form, payload):

@@ -114,6 +114,18 @@ def test_a_changed_character_is_damage(case: tuple[int, Ranges], data: st.DataOb
     assert decode(base, damaged) == ([], MetadataFault.DAMAGED)
 
 
+@pytest.mark.parametrize("end", range(1, 200, 17))
+def test_every_bit_of_the_text_counts(end: int) -> None:
+    """Also those of the last character that belong to no byte, and what a lenient reader would pass over."""
+    text = encode(0, [(1, 1 + end), (500, 500 + end), (50_000, 50_000 + end)])
+    body = text.rstrip("=")
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    for letter in letters.replace(body[-1], ""):
+        assert decode(0, body[:-1] + letter + text[len(body) :]) == ([], MetadataFault.DAMAGED)
+    for damaged in (text + "=", text + "\n", text[:8] + " " + text[8:], text[:8] + "-" + text[8:]):
+        assert decode(0, damaged) == ([], MetadataFault.DAMAGED)
+
+
 def test_metadata_of_another_offset_is_damage() -> None:
     """A tool that copies metadata to another offset must not make us skip records there."""
     text = encode(100, [(110, 120)])
