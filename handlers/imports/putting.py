@@ -33,7 +33,6 @@ class PutsFirst(Protocol):
     @property
     def elsewhere(self) -> bool: ...
 
-    @property
     def import_id(self) -> str:
         """The import's id, once nothing is missing."""
 

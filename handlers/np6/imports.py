@@ -182,7 +182,6 @@ class Np6ImportsHandler:
         """Whether files are laid into a folder of an FTP server."""
         return self._ftp is not None
 
-    @property
     def import_id(self) -> str:
         """NP6's id of the import."""
         return str(self._standing.id)
@@ -239,8 +238,8 @@ class Np6ImportsHandler:
     def judge_create(self, reply: Reply) -> CreateVerdict:
         """What became of the start."""
         if self._ftp is not None:
-            return import_verdicts.judge_ftp_start(reply, self.import_id)
-        return import_verdicts.judge_start(reply, self.import_id)
+            return import_verdicts.judge_ftp_start(reply, self.import_id())
+        return import_verdicts.judge_start(reply, self.import_id())
 
     def poll(self, import_id: str) -> Request:
         """The same as the first look."""

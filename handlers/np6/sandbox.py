@@ -152,6 +152,10 @@ class Np6Sandbox(Accounts[Rules, "_Account"]):
         """The executions of an account that have taken effect, in order."""
         return list(self._account(account).workflows.performed)
 
+    def imported(self, account: str) -> list[imports.Imported]:
+        """The imports of an account that were executed, in order."""
+        return list(self._account(account).imports.executed)
+
     def configure(self, account: str, rules: Mapping[str, Any]) -> None:
         """Replaces those rules that are given, as JSON has them; a window of calls begins anew. Raises ValueError."""
         super().configure(account, rules)

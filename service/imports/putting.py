@@ -6,6 +6,7 @@ is ours; what has ended may be another's, so that the events are in doubt.
 """
 
 import secrets
+from functools import cached_property
 
 from contracts.journal import DeliveryState
 from contracts.outcomes import Outcome, Reason
@@ -88,7 +89,7 @@ class PuttingDispatcher(ImportDispatcher):
     # -- the start
 
     def _intend(self, run: ImportRun, delivery: ImportDelivery) -> None:
-        delivery.becomes(state=DeliveryState.INTENDED, opened=delivery.opened, reference=self._puts.import_id)
+        delivery.becomes(state=DeliveryState.INTENDED, opened=delivery.opened, reference=self._puts.import_id())
 
     async def _create_request(self, run: ImportRun) -> Request:
         assert run.put_as is not None
@@ -136,7 +137,7 @@ class PuttingDispatcher(ImportDispatcher):
             part.called_at = None
             self._ended()
 
-    @property
+    @cached_property
     def _puts(self) -> PutsFirst:
         assert isinstance(self._handler, PutsFirst)
         return self._handler

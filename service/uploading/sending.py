@@ -186,9 +186,9 @@ class AccountFile:
     """What an account sends a file through (``service.transport.account.Transport``): relative to its address, with
     its credentials."""
 
-    def __init__(self, sender: FileSender, base_url: str, body: Body) -> None:
+    def __init__(self, sender: FileSender, base: URL, body: Body) -> None:
         self._sender = sender
-        self._base = URL(base_url.rstrip("/"), encoded=True)
+        self._base = base
         self._body = body
 
     async def send(self, request: Request, credentials: Mapping[str, str]) -> Reply:

@@ -148,7 +148,7 @@ def test_a_definition_is_made_once_and_found_again_by_its_name() -> None:
     assert find(sandbox, handler(definition, via=FTP)) == ["GET /imports", "POST /imports"]
     again = handler(definition, via=FTP)
     assert find(sandbox, again) == ["GET /imports"]
-    assert again.import_id == "23"
+    assert again.import_id() == "23"
 
 
 def test_a_create_without_an_answer_is_looked_for_first() -> None:

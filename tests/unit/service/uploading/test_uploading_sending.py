@@ -115,7 +115,7 @@ async def test_a_file_for_the_account_goes_below_its_address() -> None:
     """With the account's credentials."""
     storage = Storage()
     async with serving(storage) as url, file_of(CONTENT) as file:
-        through = AccountFile(sender(), f"{url}/np6/main/", Body(file))
+        through = AccountFile(sender(), URL(f"{url}/np6/main"), Body(file))
         reply = await through.send(PUT, {"X-Key": "k"})
     assert isinstance(reply, Answer)
     assert storage.head.startswith(b"PUT /np6/main/imports/23/source")
