@@ -1,9 +1,9 @@
 """The records of a lane's journal, a compacted topic that nobody subscribes to.
 
 Keys: ``delivery/<id>`` (a delivery begun that must not be repeated blindly), ``contact/<key>`` (the open dead
-letters of a contact), ``start/<topic>`` (where a lane began with a topic, and what it has lost), ``held-time``
-(the intervals in which a deadline does not count). A null value takes an entry out. Each value carries a version:
-whoever meets a newer one than its own holds the lane rather than guess.
+letters of a contact), ``start/<topic>`` (where a lane began with a topic, and what it has lost), ``settled/<topic>``
+(how far it has settled it), ``held-time`` (the intervals in which a deadline does not count). A null value takes an
+entry out. Each value carries a version: whoever meets a newer one than its own holds the lane rather than guess.
 """
 
 from enum import StrEnum
@@ -30,6 +30,12 @@ class StartKey(Struct, frozen=True, gc=False):
     topic: str
 
 
+class SettledKey(Struct, frozen=True, gc=False):
+    """``settled/<topic>``"""
+
+    topic: str
+
+
 class DeliveryKey(Struct, frozen=True, gc=False):
     """``delivery/<id>``"""
 
@@ -46,7 +52,7 @@ class HeldTimeKey(Struct, frozen=True, gc=False):
     """``held-time``"""
 
 
-Key = StartKey | DeliveryKey | ContactKey | HeldTimeKey
+Key = StartKey | SettledKey | DeliveryKey | ContactKey | HeldTimeKey
 
 
 class Newer(Struct, frozen=True, gc=False):
@@ -76,6 +82,15 @@ class Start(Struct, frozen=True, gc=False):
     partitions: Annotated[int, Meta(ge=1)]
     first_offset: int | None = None  # of the partition that the record lies in
     lost: tuple[Lost, ...] = ()
+    version: int = VERSION
+
+
+class Settled(Struct, frozen=True, gc=False):
+    """How far a lane has settled a partition of a topic: the offset that was committed last, with its metadata, in the
+    transaction that committed it. What a group's coordinator tells can lie behind it, and is wrong then."""
+
+    offset: Annotated[int, Meta(ge=0)]
+    metadata: str = ""
     version: int = VERSION
 
 
@@ -145,18 +160,19 @@ class Contact(Struct, frozen=True, gc=False):
     version: int = VERSION
 
 
-Entry = Start | HeldTime | Delivery | Contact
+Entry = Start | Settled | HeldTime | Delivery | Contact
 
 
 class _Versioned(Struct, gc=False):
     version: int
 
 
-_START, _DELIVERY, _CONTACT, _HELD_TIME = b"start/", b"delivery/", b"contact/", b"held-time"
+_START, _SETTLED, _DELIVERY, _CONTACT, _HELD_TIME = b"start/", b"settled/", b"delivery/", b"contact/", b"held-time"
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _read_version = msgspec.json.Decoder(_Versioned).decode
 _DECODERS: dict[type[Key], msgspec.json.Decoder[Entry]] = {
     StartKey: msgspec.json.Decoder(Start),
+    SettledKey: msgspec.json.Decoder(Settled),
     DeliveryKey: msgspec.json.Decoder(Delivery),
     ContactKey: msgspec.json.Decoder(Contact),
     HeldTimeKey: msgspec.json.Decoder(HeldTime),
@@ -168,6 +184,8 @@ def encode_key(key: Key) -> bytes:
     match key:
         case StartKey(topic):
             return _START + topic.encode()
+        case SettledKey(topic):
+            return _SETTLED + topic.encode()
         case DeliveryKey(delivery_id):
             return _DELIVERY + delivery_id.encode()
         case ContactKey(contact):
@@ -187,6 +205,8 @@ def decode_key(key: bytes | None) -> Key | None:
     try:
         if key.startswith(_START):
             return StartKey(key[len(_START) :].decode())
+        if key.startswith(_SETTLED):
+            return SettledKey(key[len(_SETTLED) :].decode())
         if key.startswith(_DELIVERY):
             return DeliveryKey(key[len(_DELIVERY) :].decode())
     except UnicodeDecodeError:

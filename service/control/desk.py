@@ -11,7 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from contracts.journal import Entry, Key, encode_entry, encode_key
+from contracts.journal import Entry, Key, Settled, SettledKey, encode_entry, encode_key
 from service.control.ordering import OrderError
 from service.errors import TransactorLostError
 from service.journal.reading import Journal, read_journal
@@ -132,6 +132,7 @@ class Desk:
     ) -> None:
         """Write journal entries and the offsets of a group that nobody is in, as one. Raises GroupBusyError,
         RefusedError, OrderError; nothing is written then, but for at least once (the journal may be)."""
+        entries = [*entries, *_settled(offsets)]
         if self._transactions:
             await self._move_in_transaction(names, entries, offsets, signed)
             return
@@ -171,6 +172,11 @@ class Desk:
                     )
         finally:
             await _close(producer.stop())
+
+
+def _settled(offsets: Mapping[TopicPartition, CommittedOffset]) -> list[tuple[int, Key, Entry]]:
+    """What the journal says of where a lane was moved to: it goes back no further than the journal lets it."""
+    return [(tp.partition, SettledKey(tp.topic), Settled(at.offset, at.metadata)) for tp, at in offsets.items()]
 
 
 def _writes(topic: str, entries: Entries, signed: Signature) -> list[PartitionWrite]:

@@ -16,6 +16,7 @@ from contracts.timestamps import rfc3339_ms
 from service.control.desk import Desk, Signature
 from service.control.ordering import OrderError
 from service.journal.reading import Journal, Starts
+from service.journal.settled import trusted
 from service.kafka.names import LaneNames
 from service.kafka.offsets import CommittedOffset
 
@@ -149,6 +150,7 @@ async def copy(
             "never read them; run the old lane until they are done, then copy"
         )
     journal = await desk.journal(old.journal)
+    committed = trusted(committed, journal.settled, tps).offsets
     entries = taken_over(journal, tps, deliveries=deliveries)
     wide = {tp.partition for tp in await desk.partitions([new.journal])}
     if any(partition not in wide for partition, _, _ in entries):

@@ -96,6 +96,8 @@ class Assignment:
         self.partitions: dict[TopicPartition, PartitionState] = {}
         # The offsets found at the assignment; what is committed later stands with the partitions.
         self.committed: Mapping[TopicPartition, CommittedOffset] = {}
+        # Partitions of which the group told less than the journal, which is right.
+        self.behind: frozenset[TopicPartition] = frozenset()
         self.active = True
         self.ready = False
         self.draining = False

@@ -23,6 +23,8 @@ from contracts.journal import (
     JournalError,
     Key,
     Newer,
+    Settled,
+    SettledKey,
     Start,
     StartKey,
     decode_entry,
@@ -44,6 +46,8 @@ _MOST_CHARACTERS = 100
 
 # (topic, partition) -> where the lane began with it. The journal's partition is the topic's.
 Starts = Mapping[tuple[str, int], Start]
+# (topic, partition) -> how far the lane has settled it.
+SettledOffsets = Mapping[tuple[str, int], Settled]
 
 
 class Journal(msgspec.Struct):
@@ -52,6 +56,7 @@ class Journal(msgspec.Struct):
     starts: dict[tuple[str, int], Start] = {}
     deliveries: dict[tuple[int, str], Delivery] = {}  # by (partition, id)
     held_times: dict[int, HeldTime] = {}  # by partition
+    settled: dict[tuple[str, int], Settled] = {}
 
     def take(self, partition: int, key: bytes | None, value: bytes | None, *, starts_only: bool = False) -> None:
         """One record, in the order read. Raises JournalUnreadableError."""
@@ -59,6 +64,8 @@ class Journal(msgspec.Struct):
         match name:
             case StartKey(topic):
                 _put(self.starts, (topic, partition), name, value)
+            case SettledKey(topic) if not starts_only:
+                _put(self.settled, (topic, partition), name, value)
             case DeliveryKey(delivery_id) if not starts_only:
                 _put(self.deliveries, (partition, delivery_id), name, value)
             case HeldTimeKey() if not starts_only:
@@ -145,6 +152,8 @@ def _told(name: Key) -> str:
     match name:
         case StartKey(topic):
             return f"start/{topic[:_MOST_CHARACTERS]}"
+        case SettledKey(topic):
+            return f"settled/{topic[:_MOST_CHARACTERS]}"
         case DeliveryKey(delivery_id):
             return f"delivery/{delivery_id[:_MOST_CHARACTERS]}"
         case HeldTimeKey():

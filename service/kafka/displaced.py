@@ -16,6 +16,8 @@ from service.kafka.requests import StaticHeartbeat
 
 _WITHIN_S = 5.0
 _BACKOFF_S = 0.1
+# A coordinator that has just become one may still know a former life of this process instead of it.
+_STAYS_S = 1.0
 # Ours, expired, or of an older generation: not another's.
 _ANSWERS = frozenset({Code.NONE, Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION, Code.REBALANCE_IN_PROGRESS})
 
@@ -25,10 +27,16 @@ async def is_displaced(client: AIOKafkaClient, membership: Membership, *, within
     joins again, or it is that member itself. False also for a dynamic member, and if nobody tells in time."""
     if membership.instance_id is None:
         return False
+    loop = asyncio.get_running_loop()
+    since: float | None = None
     try:
         async with asyncio.timeout(within_s):
             while (code := await _code(client, membership)) not in _ANSWERS:
-                if code == Code.FENCED_INSTANCE_ID:
+                if code != Code.FENCED_INSTANCE_ID:
+                    since = None
+                elif since is None:
+                    since = loop.time()
+                elif loop.time() - since >= _STAYS_S:
                     return True
                 await asyncio.sleep(_BACKOFF_S)
     except TimeoutError:

@@ -4,12 +4,15 @@ import asyncio
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from service.delivery.shares import part_of
-from service.errors import TransactorLostError
+from service.errors import JournalUnreadableError, TransactorLostError
 from service.intake.assignment import Assignment
 from service.intake.assignor import LaneAssignor, View, assignor_for
+from service.journal.reading import read_journal
+from service.journal.settled import trusted
 from service.kafka.leaving import stop_member
 from service.kafka.offsets import CommittedOffset, read_committed_offsets
 from service.kafka.private import Membership, membership, on_heartbeat, request_rejoin
@@ -104,6 +107,17 @@ class Group:
                 return await read_committed_offsets(self._client, self._setup.names.group, assignment.tps)
         except TimeoutError as error:
             raise TransactorLostError(f"no committed offsets within {_OFFSETS_WITHIN_S:g} s") from error
+
+    async def settled(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
+        """How far the partitions are settled, by the group and by the journal: whether a transaction whose end is not
+        known was committed. Raises TransactorLostError, RefusedError."""
+        committed = await self.committed(assignment)
+        numbers = {tp.partition for tp in assignment.tps}
+        try:
+            journal = await read_journal(self._connection, self._setup.names.journal, own=numbers)
+        except (KafkaError, JournalUnreadableError) as error:
+            raise TransactorLostError(str(error) or type(error).__name__) from error
+        return trusted(committed, journal.settled, assignment.tps).offsets
 
     # -- the view of the topics
 

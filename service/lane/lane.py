@@ -117,7 +117,14 @@ class Lane:
             held_times=HeldTimes(max((setup.planning.deadline_s or 0) * 1000, _HELD_TIME_KEPT_MS)),
             deduper=Deduper(setup.dedupe, means.connection, means.client, means.clock) if setup.dedupe else None,
             settler=Settler(
-                means.committer, means.documents, setup.settle, hooks, means.clock, group.committed, deliveries
+                means.committer,
+                means.documents,
+                setup.settle,
+                hooks,
+                means.clock,
+                group.settled,
+                deliveries,
+                journal=setup.names.journal,
             ),
             hooks=hooks,
         )

@@ -12,6 +12,7 @@ from service.intake.losses import Judged, judge
 from service.intake.starts import Begin, begins
 from service.journal.reading import Journal, Starts, read_journal
 from service.journal.recovery import Recovered
+from service.journal.settled import settled_writes, trusted
 from service.kafka.offsets import CommittedOffset
 from service.lane.bulks import BulkWay
 from service.lane.core import Core
@@ -23,6 +24,8 @@ from service.offsets.metadata import decode_all as decode_metadata
 from service.settling.transactor import Committed
 
 _ORDERS_WITHIN_S = 15.0
+# A coordinator that has just become one may know less than all.
+_TOLD_WITHIN_S = 5.0
 
 
 class Preparing:
@@ -66,6 +69,7 @@ class Preparing:
         journal = await self._journal(assignment, committed)
         done("journal")
         self._troubles.narrow = None
+        committed = assignment.committed = self._trusted(assignment, committed, journal, takeover)
         if assignment.active:
             self._held_times.read(journal.held_times, self._clock.wall_ms())
         found = await begins(consumer, assignment.tps, committed, self._setup.start, names.replay, journal.starts)
@@ -91,6 +95,24 @@ class Preparing:
             fresh = sum(begin.fresh for begin in judged.begins.values())
             self._observer.assigned(len(found), fresh, takeover.seconds, takeover.steps_s)
             self._hooks.recovered()
+
+    def _trusted(
+        self,
+        assignment: Assignment,
+        committed: Mapping[TopicPartition, CommittedOffset],
+        journal: Journal,
+        takeover: Takeover,
+    ) -> dict[TopicPartition, CommittedOffset]:
+        """The group's offsets, where the journal does not know better. Raises TransactorLostError while one is missing
+        that a coordinator may tell yet."""
+        found = trusted(committed, journal.settled, assignment.tps)
+        if found.untold and takeover.seconds < _TOLD_WITHIN_S:
+            tp = min(found.untold)
+            raise TransactorLostError(f"no committed offset of {tp.topic}-{tp.partition}, which has been settled")
+        for tp, told in found.behind.items():
+            self._observer.offset_behind(tp.topic, tp.partition, told.offset, found.offsets[tp].offset)
+        assignment.behind = frozenset(found.behind)
+        return found.offsets
 
     async def _orders_known(self) -> None:
         """Raises TransactorLostError if the control topic cannot be read to its end in time."""
@@ -128,11 +150,16 @@ class Preparing:
         self, assignment: Assignment, judged: Judged, journal: Journal, recovered: Recovered
     ) -> None:
         """Where partitions are begun, or go on behind a loss, with what the journal says of it, in one transaction;
-        after this process stood still, all offsets once more: that proves that they are still its own."""
+        after this process stood still, all offsets once more: that proves that they are still its own; and those
+        that the group had behind what was settled."""
         proven = {
             tp: begin
             for tp, begin in judged.begins.items()
-            if assignment.doubtful or begin.fresh or tp in judged.passed or tp.partition in recovered.stale_partitions
+            if assignment.doubtful
+            or begin.fresh
+            or tp in judged.passed
+            or tp in assignment.behind
+            or tp.partition in recovered.stale_partitions
         }
         if not proven:
             return
@@ -143,8 +170,9 @@ class Preparing:
             names.journal, proven, start, counts, now_ms, replay, passed=passed, earlier=journal.starts
         )
         offsets = {tp: Committed(begin.offset, begin.metadata) for tp, begin in proven.items()}
+        after = [*removals, *settled_writes(names.journal, offsets, now_ms)]
         async with self._settler.lock:
-            await self._means.committer.commit(writes, offsets, assignment.membership, after=removals)
+            await self._means.committer.commit(writes, offsets, assignment.membership, after=after)
         for tp, lost in judged.passed.items():
             self._observer.records_lost(tp.topic, tp.partition, lost.from_offset, lost.to_offset)
 

@@ -16,6 +16,7 @@ from service.errors import FencedError, RefusedError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.item import Item
 from service.journal.deliveries import Leaving, OpenDeliveries
+from service.journal.settled import settled_writes
 from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import SettlePlan
@@ -82,8 +83,11 @@ class Settler:
         clock: Clock,
         read_offsets: Callable[[Assignment], Awaitable[Mapping[TopicPartition, CommittedOffset]]],
         deliveries: OpenDeliveries | None = None,
+        *,
+        journal: str | None = None,
     ) -> None:
-        """``deliveries``: those that were begun, where the lane keeps a journal of them."""
+        """``deliveries``: those that were begun, where the lane keeps a journal of them. ``journal``: the topic that
+        says with each commit how far the lane has settled."""
         self._committer = committer
         self._documents = documents
         self._policy = policy
@@ -91,6 +95,7 @@ class Settler:
         self._clock = clock
         self._read_offsets = read_offsets
         self._deliveries = deliveries
+        self._journal = journal
         self._ended: list[Item] = []
         self._kept_back: list[Item] = []
         self._losses = 0  # one after the other
@@ -217,6 +222,8 @@ class Settler:
             return False
         leaving, removals = self._leaving(chunk, now_ms)
         offsets = {tp: Committed(plan.commit_offset, plan.metadata) for tp, plan in plans.items() if plan.settled}
+        if self._journal is not None:
+            removals = [*removals, *settled_writes(self._journal, offsets, now_ms)]
         began = self._clock.monotonic()
         proven = True
         try:

@@ -39,6 +39,7 @@ class LogEvent(StrEnum):
     """The outcome of a settling transaction is unknown; the lane learns it from the offsets and goes on."""
 
     RECORDS_LOST = "records_lost"
+    OFFSET_BEHIND = "committed_offset_behind"
     """Offsets that were not read are gone from the source topic."""
 
     DEDUPE_SHORTENED = "dedupe_window_shortened"

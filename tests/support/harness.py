@@ -111,9 +111,9 @@ class ServiceProcess:
         self._signal(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP; returns when it stands still."""
-        self.must_live()
-        freeze(self._running().pid)
+        """SIGSTOP; returns when it stands still. Nothing happens to one that has ended."""
+        if (process := self._running()).poll() is None:
+            freeze(process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""

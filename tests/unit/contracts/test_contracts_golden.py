@@ -119,6 +119,7 @@ def journal_records() -> dict[str, str]:
             journal.StartKey("contacts.changed"),
             journal.Start("earliest", AT_MS, 6, 0, (journal.Lost(5, 9, "ops", AT_MS),)),
         ),
+        (journal.SettledKey("contacts.changed"), journal.Settled(1208, "fl1rAAAA")),
         (journal.HeldTimeKey(), journal.HeldTime(((AT_MS, AT_MS + 5), (AT_MS + 9, None)))),
         (
             journal.DeliveryKey("d-1"),

@@ -22,6 +22,8 @@ from contracts.journal import (
     Lost,
     Newer,
     Open,
+    Settled,
+    SettledKey,
     Start,
     StartKey,
     decode_entry,
@@ -33,6 +35,7 @@ from contracts.journal import (
 ENTRIES: list[tuple[Key, Entry]] = [
     (StartKey("contacts.changed"), Start("earliest", 1000, 6, lost=(Lost(5, 9, "ops", 2000),))),
     (StartKey("t"), Start("2026-11-22T00:00:00Z", 1000, 1, first_offset=7)),
+    (SettledKey("t"), Settled(37_020, "fl1rAAAA")),
     (HeldTimeKey(), HeldTime(((1000, 2000), (3000, None)))),
     (
         DeliveryKey("d-1"),
@@ -56,6 +59,7 @@ def test_the_keys() -> None:
     assert [encode_key(key) for key, _ in ENTRIES] == [
         b"start/contacts.changed",
         b"start/t",
+        b"settled/t",
         b"held-time",
         b"delivery/d-1",
         b"contact/\xff/key",

@@ -8,6 +8,8 @@ from contracts.journal import (
     DeliveryState,
     HeldTime,
     HeldTimeKey,
+    Settled,
+    SettledKey,
     Start,
     StartKey,
     encode_entry,
@@ -39,9 +41,10 @@ def test_the_newest_record_of_a_partition_counts_and_others_are_passed_by() -> N
 def test_a_null_value_takes_an_entry_out() -> None:
     """Of the partition that it lies in, and of no other."""
     journal = Journal({("contacts", 0): FIRST}, {(0, "d-1"): BEGUN, (1, "d-1"): BEGUN}, {0: HeldTime()})
-    for key in (START, DELIVERY, encode_key(HeldTimeKey())):
+    journal.settled = {("contacts", 0): Settled(7), ("contacts", 1): Settled(9)}
+    for key in (START, DELIVERY, encode_key(HeldTimeKey()), encode_key(SettledKey("contacts"))):
         journal.take(0, key, None)
-    assert journal == Journal(deliveries={(1, "d-1"): BEGUN})
+    assert journal == Journal(deliveries={(1, "d-1"): BEGUN}, settled={("contacts", 1): Settled(9)})
 
 
 def test_of_others_partitions_only_the_beginnings_are_taken() -> None:
