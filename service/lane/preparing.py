@@ -80,6 +80,7 @@ class Preparing:
         judged = judge(found, self._means.control.accepted, journal.starts, hold=hold, now_ms=self._clock.wall_ms())
         if judged.gap is not None:
             self._troubles.gap = judged.gap
+            self._hooks.recovered()
             return
         recovered = Recovered()
         if self._bulks is not None and (journal.deliveries or isinstance(self._bulks, ImportWay)):
