@@ -104,9 +104,9 @@ class AccountLimiter:
         return until if until is not None and until - now > _SHORT_WAIT_S else None
 
     def set_share(self, share: float) -> None:
-        """The part of the account's limits that this process has: at least one in flight, 0.1 requests/s."""
+        """The part of the account's limits, 0 to 1, that this process has: at least one in flight, 0.1 requests/s."""
         policy = self._policy
-        self._share = min(1.0, max(share, _LEAST_SHARE))
+        self._share = max(share, _LEAST_SHARE)
         self._ceiling = inf if policy.max_in_flight is None else max(1, int(policy.max_in_flight * share + _ROUNDING))
         self._concurrency.set_ceiling(self._ceiling)
         if policy.requests_per_second is not None:

@@ -83,8 +83,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "service/delivery/guard.py": (f"{DELIVERY}guard.py",),
     "service/delivery/held_time.py": (f"{DELIVERY}held_time.py",),
     "service/delivery/holding.py": (f"{DELIVERY}holds.py",),
-    "service/delivery/limiter.py": (f"{DELIVERY}limiter.py", f"{DELIVERY}adapting.py", f"{DELIVERY}shares.py"),
-    "service/delivery/quota.py": (f"{DELIVERY}limiter.py", f"{DELIVERY}pacing.py"),
+    "service/delivery/limiter.py": (f"{DELIVERY}limiter.py", f"{DELIVERY}shares.py"),
+    "service/delivery/quota.py": (f"{DELIVERY}quota.py",),
     "service/delivery/retry.py": (f"{DELIVERY}retry.py",),
     "service/delivery/shares.py": (f"{DELIVERY}shares.py",),
     "service/delivery/success.py": (f"{DELIVERY}success.py",),
@@ -124,7 +124,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "service/lookup/standing.py": (f"{LOOKUP}standing.py", f"{LOOKUP}findings.py"),
     "service/status/health.py": (f"{STATUS}health.py",),
     "service/status/longest.py": (f"{STATUS}longest.py",),
-    "service/status/waiting.py": (f"{STATUS}standing_still.py", f"{STATUS}waiting.py"),
+    "service/status/waiting.py": (f"{STATUS}standing_still.py",),
     "service/watching/stalls.py": ("tests/unit/service/watching/test_watching_stalls.py",),
 }
 

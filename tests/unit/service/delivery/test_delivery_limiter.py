@@ -365,6 +365,144 @@ def test_a_share_keeps_at_least_one_request() -> None:
     assert limiter.admit(NOW) == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize(("share", "most"), [(1.0, 10), (0.29, 2), (0.19999999999999998, 2), (0.1999, 1), (0.0, 1)])
+def test_the_share_of_what_may_be_in_flight_is_rounded_down(share: float, most: int) -> None:
+    """But for what arithmetic loses of a sum of parts; one is the least."""
+    limiter = AccountLimiter(LimiterPolicy(max_in_flight=10))
+    limiter.set_share(share)
+    assert [limiter.admit(NOW) for _ in range(most + 1)] == [0.0] * most + [inf]
+
+
+@pytest.mark.parametrize(("share", "waits_s"), [(1.0, 1.0), (0.2, 5.0), (0.0, 10.0), (0.0001, 10.0)])
+def test_the_share_of_the_platforms_rate_is_never_nothing(share: float, waits_s: float) -> None:
+    """None at all would be no request for ever: one in ten seconds is the least."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.set_share(share)
+    limiter.observe(rate(None, 60, 60), 204, NOW, WALL_S)
+    assert limiter.admit(NOW) == 0.0
+    limiter.release()
+    assert limiter.admit(NOW) == pytest.approx(waits_s)
+
+
+@pytest.mark.parametrize(("per_second", "at_once", "then_s"), [(50.0, 5, 0.02), (20.0, 2, 0.05), (8.0, 1, 0.125)])
+def test_no_more_start_at_once_than_a_tenth_of_a_seconds(per_second: float, at_once: int, then_s: float) -> None:
+    """Also after a long silence; a quarter of the rate has its own tenth."""
+    limiter = AccountLimiter(LimiterPolicy(requests_per_second=per_second))
+    for now in (NOW, NOW + 60):
+        waits = [limiter.admit(now) for _ in range(at_once + 1)]
+        assert waits == [0.0] * at_once + [pytest.approx(then_s)]
+    limiter.set_share(0.25)
+    assert limiter.admit(NOW + 120) == 0.0
+    assert limiter.admit(NOW + 120) == pytest.approx(max(0.0, 4 * then_s - max(0.0, 0.1 - 4 * then_s)))
+
+
+@pytest.mark.parametrize(
+    ("remaining", "reset", "waits_s"), [(0, 3, 4), (0, 4, 4), (0, 10, 10), (0, 100, 16), (5, 3, 16), (0, 0, 4)]
+)
+def test_a_429_without_a_time_waits_for_the_reset_between_a_quarter_and_all_of_our_pause(
+    remaining: int, reset: float, waits_s: float
+) -> None:
+    """If nothing is left by its own words; a reset says nothing of why something else was refused."""
+    limiter, now = AccountLimiter(LimiterPolicy()), NOW
+    for _ in range(4):  # 1, 2, 4, 8
+        limiter.observe({}, 429, now, WALL_S)
+        now += limiter.admit(now)
+    limiter.observe(rate(100, remaining, reset), 429, now, WALL_S)
+    assert limiter.blocked_until(now) == pytest.approx(now + waits_s)
+
+
+def test_an_answer_during_a_pause_does_not_end_it() -> None:
+    """It was on its way before; behind the pause an answer lets everything go, and pauses begin anew."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe({}, 429, NOW, WALL_S)
+    limiter.observe({}, 429, NOW + 1, WALL_S)
+    limiter.observe({}, 204, NOW + 2, WALL_S)
+    assert limiter.blocked_until(NOW + 2) == NOW + 3
+    limiter.observe({}, 429, NOW + 3, WALL_S)
+    assert limiter.blocked_until(NOW + 3) == NOW + 7
+    limiter.observe({}, 204, NOW + 7, WALL_S)
+    assert limiter.blocked_until(NOW + 6) is None
+    limiter.observe({}, 429, NOW + 8, WALL_S)
+    assert limiter.blocked_until(NOW + 8) == NOW + 9
+
+
+def test_a_shorter_wait_than_ours_is_believed_and_changes_no_pause() -> None:
+    """What the platform asks for goes before what we would do; the next round of ours goes on where it was."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe({}, 429, NOW, WALL_S)
+    limiter.observe({"retry-after": "5"}, 429, NOW, WALL_S)
+    assert limiter.blocked_until(NOW) == NOW + 5
+    limiter.observe({}, 503, NOW + 5, WALL_S)
+    assert limiter.blocked_until(NOW + 5) == NOW + 7
+
+
+def test_answers_that_take_longer_hold_back_what_may_be_in_flight() -> None:
+    """Where it is known when their requests began; without that only refusals count."""
+    for slow_s, grows in ((0.1, True), (5.0, False), (None, True)):
+        limiter = AccountLimiter(LimiterPolicy(max_in_flight=32))
+        limiter.timed_out(NOW)
+        limiter.observe({}, 204, NOW + 1, WALL_S, NOW + 0.9)
+        for second in range(2, 5):
+            began = None if slow_s is None else NOW + second - slow_s
+            limiter.observe({}, 204, NOW + second, WALL_S, began)
+        before = limiter.concurrency_limit
+        limiter.observe({}, 204, NOW + 5, WALL_S)
+        assert (limiter.concurrency_limit > before) is grows
+
+
+def test_more_in_flight_than_may_be_wait_for_those_to_end() -> None:
+    """After a refusal: nobody is called back, and nobody starts before there is room for one."""
+    limiter = AccountLimiter(LimiterPolicy(max_in_flight=4))
+    for _ in range(4):
+        limiter.admit(NOW)
+    limiter.timed_out(NOW)
+    for _ in range(3):
+        assert limiter.admit(NOW) == inf
+        limiter.release()
+    assert limiter.admit(NOW) == 0.0
+
+
+def test_the_age_of_an_answer_is_the_middle_of_its_request() -> None:
+    """One that began before is not believed behind one that began later, though it came later."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(100, 40, 30), 204, NOW + 2, WALL_S, NOW + 1)
+    limiter.observe(rate(100, 50, 30), 204, NOW + 2.5, WALL_S, NOW)
+    assert limiter.remaining == 40
+    limiter.observe(rate(100, 30, 30), 204, NOW + 3, WALL_S)
+    assert limiter.remaining == 30
+
+
+def test_refusals_do_not_forget_what_is_known_of_the_window() -> None:
+    """Only answers that could have told of it, and did not."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(10, 0, 1), 204, NOW, WALL_S)
+    limiter.observe({"retry-after": "0"}, 503, NOW + 61, WALL_S)
+    assert limiter.remaining == 0
+    limiter.observe({}, 500, NOW + 61, WALL_S)
+    assert limiter.remaining is None
+    assert [limiter.admit(NOW + 61) for _ in range(50)] == [0.0] * 50
+
+
+@pytest.mark.parametrize(("at", "told"), [(58.9, True), (59.0, False)])
+def test_of_a_wait_of_a_second_nothing_is_said(at: float, told: bool) -> None:
+    """Windows of a second end all the time."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.observe(rate(100, 0, 60), 204, NOW, WALL_S)
+    assert limiter.used_up_until(NOW + at) == (NOW + 60 if told else None)
+
+
+def test_what_is_in_flight_uses_up_the_window_too() -> None:
+    """Of this process, and of the others for their shares."""
+    limiter = AccountLimiter(LimiterPolicy())
+    limiter.set_share(0.5)
+    for _ in range(2):
+        limiter.admit(NOW)
+    limiter.observe(rate(100, 4, 60), 204, NOW, WALL_S)
+    assert limiter.used_up_until(NOW) == NOW + 60
+    limiter.release()
+    assert limiter.used_up_until(NOW) is None
+
+
 @given(
     st.lists(
         st.tuples(

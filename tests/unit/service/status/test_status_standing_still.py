@@ -96,6 +96,8 @@ def test_a_pause_does_not_keep_a_question_from_being_asked() -> None:
     lane.dispatcher.paused = "paused by ops: a look"
     chain.current.stage = Stage.CONFIRM
     assert lane.of(chain.items[0]) == Wait("its turn on account main", 1)
+    lane.carried, lane.parked = [], [(NOW + 2, chain)]
+    assert lane.of(chain.items[0]) == Wait("retrying, attempt 1 in 2.0 s", 1, NOW + 2)
 
 
 def test_parts_of_a_bulk_wait_for_each_other() -> None:
