@@ -1,10 +1,11 @@
 """``copernica.imports``: each contact's state as rows of an import into a database."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from contracts.events import Event
 from contracts.outcomes import Outcome, Reason
@@ -18,7 +19,7 @@ from handlers.faults import unresolved, wrong_value
 from handlers.imports.cells import CellError, text_cell
 from handlers.imports.csv_rows import row_writer
 from handlers.imports.rows import IMPORT_ROW, Poll, Row, Slots, contact_of
-from handlers.imports.verdicts import CreateVerdict, PollVerdict, UploadVerdict
+from handlers.imports.verdicts import Completed, CreateVerdict, PollVerdict, Unnamed, UploadVerdict
 from handlers.templates import Compile
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -141,7 +142,7 @@ class CopernicaImportsHandler:
         names = list(options.fields)
         self._key_places = [names.index(field) for field in options.key_fields]
         self._names = [_encode(name) for name in names]
-        self._line = row_writer(options.source.delimiter) if options.source.form == "csv" else self._object
+        self._line = self._writer(options.source)
         self._entity = str(options.database)
 
     def plan(self, event: Event, key: bytes | None) -> Sequence[Row] | Refusal:
@@ -178,6 +179,14 @@ class CopernicaImportsHandler:
         keyed = tuple(cells[at] for at in self._key_places) if self._key_places else None
         return Row(Operation(IMPORT_ROW, contact_of(event), self._entity), keyed, self._line(cells))
 
+    def _writer(self, source: SourceConfig) -> Callable[[Sequence[str]], bytes]:
+        """What writes a row as it stands in the request: a source that is a text stands there in JSON's escapes, so
+        that a file is sent from the disk as it is."""
+        if source.form == "array":
+            return self._object
+        write = row_writer(source.delimiter) if source.form == "csv" else self._object
+        return lambda cells: _encode(write(cells).decode())[1:-1]
+
     def _object(self, cells: Sequence[str]) -> bytes:
         """A row as a JSON object: all keys, in the same order each time."""
         pairs = zip(self._names, cells, strict=True)
@@ -196,7 +205,12 @@ class CopernicaImportsHandler:
         return b"" if self._options.source.form == "csv" else b"]"
 
     def create(self, group: Hashable, file: bytes) -> Request:
-        """Creates an import with its rows."""
+        """Creates an import with its rows, which are in memory."""
+        request, before, behind = self.around(group)
+        return replace(request, body=before + file + behind)
+
+    def around(self, group: Hashable) -> tuple[Request, bytes, bytes]:
+        """The create without its body, and what stands there before and behind the file."""
         options = self._options
         body: dict[str, Any] = {
             "database": options.database,
@@ -212,19 +226,20 @@ class CopernicaImportsHandler:
             body["keyFields"] = list(options.key_fields)
         if options.action == "delete":
             body["deleteTarget"] = options.delete_target
-        return client.create_import(_encode({**body, **self._source(file)}), self._api_version)
-
-    def _source(self, file: bytes) -> Mapping[str, Any]:
-        match self._options.source.form:
-            case "array":
-                return {"source": msgspec.Raw(file)}
-            case "json":
-                return {"format": "json", "source": file.decode()}
-        return {"format": "csv", "delimiter": self._options.source.delimiter, "source": file.decode()}
+        quote = b"" if options.source.form == "array" else b'"'
+        if options.source.form != "array":
+            body["format"] = options.source.form
+        if options.source.form == "csv":
+            body["delimiter"] = options.source.delimiter
+        request = replace(client.create_import(b"", self._api_version), body=None)
+        return request, _encode(body)[:-1] + b',"source":' + quote, quote + b"}"
 
     def judge_create(self, reply: Reply) -> CreateVerdict:
         """Whose fault the answer to the create is, and what now."""
-        return judge_create(reply, repeatable=self.repeatable)
+        verdict = judge_create(reply, repeatable=self.repeatable)
+        if isinstance(verdict, Unnamed) and self._options.without_id == "delivered":
+            return Completed()
+        return verdict
 
     @property
     def repeatable(self) -> bool:

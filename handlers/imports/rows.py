@@ -122,6 +122,14 @@ class ImportHandler(Protocol):
         """What its answer says of an import of so many rows."""
 
 
+@runtime_checkable
+class StreamsRows(Protocol):
+    """What a handler has beside :class:`ImportHandler` whose create carries the rows."""
+
+    def around(self, group: Hashable) -> tuple[Request, bytes, bytes]:
+        """The create without its body, and what stands there before and behind the file."""
+
+
 def contact_of(event: Event) -> str | None:
     """Whom a row is about, as results may name him."""
     return event.data.contact_id

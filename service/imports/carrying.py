@@ -47,7 +47,7 @@ class ImportMeans(msgspec.Struct, frozen=True):
     journal: JournalWriter
     deliveries: OpenDeliveries
     ids: ResultIds
-    way: FileWay | None = None  # where files are put first
+    way: FileWay | None = None  # where files are put first, or stand in the create
 
 
 class ImportCarrying(LaneDelivery[ImportRun]):

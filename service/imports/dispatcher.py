@@ -32,7 +32,7 @@ from service.imports.ending import DELIVERED
 from service.imports.files import halves
 from service.imports.judging import Divided, judge_end
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
-from service.transport.account import Permit, is_success
+from service.transport.account import Permit, Transport, is_success
 from service.uploading.spool import SpoolError
 
 
@@ -94,11 +94,11 @@ class ImportDispatcher(ImportCarrying):
             return None
         return permit
 
-    async def _send(self, part: Part, request: Request, permit: Permit) -> Reply:
+    async def _send(self, part: Part, request: Request, permit: Permit, through: Transport | None = None) -> Reply:
         self._began()
         part.called_at = self._clock.monotonic()
         try:
-            reply = await self._account.send(request, permit, self._requests, part)
+            reply = await self._account.send(request, permit, self._requests, part, through)
         finally:
             part.called_at = None
             self._ended()
@@ -145,7 +145,7 @@ class ImportDispatcher(ImportCarrying):
             item.called = True
             for operation in item.operations:
                 operation.attempts += 1
-        reply = await self._send(part, request, permit)
+        reply = await self._send_create(run, request, permit)
         if not run.assignment.active:
             return False
         verdict = self._handler.judge_create(reply)
@@ -172,6 +172,9 @@ class ImportDispatcher(ImportCarrying):
         if self._handler.carries_rows:
             content = b"".join([block async for block in run.file.blocks()])
         return self._handler.create(run.items[0].rows[0].group, content)
+
+    async def _send_create(self, run: ImportRun, request: Request, permit: Permit) -> Reply:
+        return await self._send(run.current, request, permit)
 
     def _still_may(self, run: ImportRun, permit: Permit, trial: LaneHold | None, began: float) -> bool:
         """Whether, behind the journal's transaction, the call may still be made."""

@@ -19,7 +19,7 @@ from service.delivery.lane_delivery import status_of
 from service.imports.dispatcher import ImportDispatcher, alone
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
 from service.imports.seams import Spooled
-from service.transport.account import Permit
+from service.transport.account import Permit, Transport
 
 _NOT_OURS = "the last execution has ended, and whether it was this one is not known"
 
@@ -118,21 +118,19 @@ class PuttingDispatcher(ImportDispatcher):
 
     # -- over which way
 
-    async def _send(self, part: Part, request: Request, permit: Permit) -> Reply:
+    async def _send(self, part: Part, request: Request, permit: Permit, through: Transport | None = None) -> Reply:
         return await self._sent(part, request, permit, None)
 
     async def _sent(self, part: Part, request: Request, permit: Permit, file: Spooled | None) -> Reply:
         way = self._imports.way.transport(file) if self._imports.way is not None else None
-        if way is None:
-            return await super()._send(part, request, permit)
+        if way is None or not self._puts.elsewhere:
+            return await super()._send(part, request, permit, way)
         self._began()
         part.called_at = self._clock.monotonic()
         try:
-            if self._puts.elsewhere:
-                # Paced and held like the account's requests, and nothing that it would be judged by.
-                self._account.abandon(permit)
-                return await way.send(request, {})
-            return await self._account.send(request, permit, self._requests, part, through=way)
+            # Paced and held like the account's requests, and nothing that it would be judged by.
+            self._account.abandon(permit)
+            return await way.send(request, {})
         finally:
             part.called_at = None
             self._ended()

@@ -42,11 +42,12 @@ class Spooled(Protocol):
 
 
 class FileWay(Protocol):
-    """How the calls of an import whose file is put first are sent (``handlers.imports.putting.PutsFirst``)."""
+    """How calls are sent whose body is a file: the rows within a create (``handlers.imports.rows.StreamsRows``), or a
+    file that is put first (``handlers.imports.putting.PutsFirst``), with all other calls of those."""
 
-    def transport(self, file: Spooled | None) -> Transport | None:
-        """What sends a request, with ``file`` as its body where there is one; None: as the account's other requests.
-        It may raise SpoolError."""
+    def transport(self, file: Spooled | None, before: bytes = b"", behind: bytes = b"") -> Transport | None:
+        """What sends a request, with ``file`` as its body where there is one, between these two; None: as the account's
+        other requests. It may raise SpoolError."""
 
 
 class Uploads(Protocol):

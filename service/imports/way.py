@@ -8,6 +8,7 @@ from aiokafka.structs import TopicPartition
 from contracts.journal import Delivery
 from contracts.outcomes import Outcome, Reason
 from handlers.imports.putting import PutsFirst
+from handlers.imports.rows import StreamsRows
 from service.delivery.bulk_dispatcher import BulkHooks
 from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
 from service.imports.batching import BatchingMeans, ImportBatcher
@@ -17,6 +18,7 @@ from service.imports.putting import PuttingDispatcher
 from service.imports.recovery import Found, LeftOpen, RecoveredImports, recover_imports
 from service.imports.runs import ImportDelivery, ImportRun, Stage
 from service.imports.slots import SlotTable, owned_slots
+from service.imports.streaming import StreamingDispatcher
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.assignor import View
 from service.intake.item import Item
@@ -34,6 +36,14 @@ class WayHooks(msgspec.Struct, frozen=True):
     batcher: Callable[[], ImportBatcher]
     view: Callable[[], View]
     settle: Callable[[Item], None]
+
+
+def dispatcher_of(imports: ImportMeans) -> type[ImportDispatcher]:
+    """Which of them carries imports of this kind."""
+    if isinstance(imports.handler, PutsFirst):
+        return PuttingDispatcher
+    streams = isinstance(imports.handler, StreamsRows) and imports.way is not None
+    return StreamingDispatcher if streams else ImportDispatcher
 
 
 class ImportWay:
@@ -56,8 +66,7 @@ class ImportWay:
         self.deliveries = imports.deliveries
         self.journal = imports.journal
         self.slots = SlotTable()
-        kind = PuttingDispatcher if isinstance(imports.handler, PutsFirst) else ImportDispatcher
-        self.dispatcher = kind(
+        self.dispatcher = dispatcher_of(imports)(
             imports, means, load_hooks, bulk, ImportHooks(self._released, self._again, self._finished)
         )
         # What was found in the journal, by the delivery's id.

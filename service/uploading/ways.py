@@ -7,6 +7,7 @@ from yarl import URL
 from handlers.base import Failure, FailureKind, Reply, Request
 from service.config.secrets import Secret, SecretError
 from service.imports.seams import Spooled
+from service.transport.account import Transport
 from service.uploading.ftp import FtpTransport
 from service.uploading.sending import AccountFile, Body, FileSender
 
@@ -15,13 +16,17 @@ class AccountWay:
     """Files go as bodies to the account's platform, all else as its other requests. Implements
     ``service.imports.seams.FileWay``."""
 
-    def __init__(self, sender: FileSender, base_url: str) -> None:
+    def __init__(
+        self, sender: FileSender, base_url: str, proven: Callable[[Transport], Transport] = lambda plain: plain
+    ) -> None:
+        """``proven`` adds to what sends requests how the account proves who calls, where headers are not all."""
+        self._proven = proven
         self._sender = sender
         self._base = URL(base_url.rstrip("/"), encoded=True)
 
-    def transport(self, file: Spooled | None) -> AccountFile | None:
+    def transport(self, file: Spooled | None, before: bytes = b"", behind: bytes = b"") -> Transport | None:
         """What sends a request with the file."""
-        return None if file is None else AccountFile(self._sender, self._base, Body(file))
+        return None if file is None else self._proven(AccountFile(self._sender, self._base, Body(file, before, behind)))
 
 
 class FtpWay:
@@ -36,8 +41,10 @@ class FtpWay:
         self._password = password
         self._keep_secret = keep_secret
 
-    def transport(self, file: Spooled | None) -> "_Login":
+    def transport(self, file: Spooled | None, before: bytes = b"", behind: bytes = b"") -> Transport:
         """What sends a request, with the file where there is one."""
+        assert not before, "a file lies alone on a server"
+        assert not behind
         return _Login(self._server if file is None else self._server.with_file(file), self._login)
 
     def _login(self) -> Mapping[str, str]:

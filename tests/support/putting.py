@@ -1,5 +1,5 @@
-"""Imports whose file is put first, before a sandbox or a folder that obeys the test: the real dispatcher, journal,
-settler and spool; time is real, and short."""
+"""Imports before a sandbox or a folder that obeys the test: the real dispatcher, journal, settler and spool; time is
+real, and short."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from contracts.events import CONTACT_CHANGED, ContactChanged, Event
 from contracts.ids import ResultIds
 from contracts.journal import Delivery, DeliveryState, decode_entry, decode_key
 from handlers.base import Answer, Expression, Refusal, Reply, Request
+from handlers.imports.rows import ImportHandler
 from handlers.np6.imports import Np6ImportsConfig, Np6ImportsHandler
 from service.clock import SystemClock
 from service.config.expressions import compile_expression
@@ -22,9 +23,9 @@ from service.delivery.lane_delivery import DeliveryMeans, DeliveryPolicy, LoadHo
 from service.delivery.retry import RetryPolicy
 from service.imports.carrying import ImportHooks, ImportMeans
 from service.imports.policy import ImportPolicy
-from service.imports.putting import PuttingDispatcher
 from service.imports.runs import ImportDelivery, ImportRun, Stage
 from service.imports.seams import FileWay, Spooled
+from service.imports.way import dispatcher_of
 from service.intake.item import Item
 from service.journal.deliveries import OpenDeliveries, OpenEntry
 from service.journal.writer import JournalWriter
@@ -48,10 +49,10 @@ def putting_handler(**keys: Any) -> Np6ImportsHandler:
 
 
 class PuttingBench:
-    """One lane's way of such imports. ``ended`` are the items that reached an end, ``settled`` those committed."""
+    """One lane's way of imports. ``ended`` are the items that reached an end, ``settled`` those committed."""
 
     def __init__(
-        self, account: Account, way: FileWay | None, handler: Np6ImportsHandler, *, broker: FakeBroker | None = None
+        self, account: Account, way: FileWay | None, handler: ImportHandler, *, broker: FakeBroker | None = None
     ) -> None:
         clock = SystemClock()
         self.handler = handler
@@ -76,16 +77,17 @@ class PuttingBench:
         self.journal = JournalWriter(
             self.broker, self.settler, self.deliveries, hooks, lambda: self.source.assignment, clock, handler.name
         )
-        self.dispatcher = PuttingDispatcher(
-            ImportMeans(
-                handler,
-                ImportPolicy(slots=1, orphan_life_s=60.0, max_file_bytes=50_000_000),
-                None,
-                self.journal,
-                self.deliveries,
-                ResultIds("vip"),
-                way,
-            ),
+        imports = ImportMeans(
+            handler,
+            ImportPolicy(slots=1, orphan_life_s=60.0, max_file_bytes=50_000_000),
+            None,
+            self.journal,
+            self.deliveries,
+            ResultIds("vip"),
+            way,
+        )
+        self.dispatcher = dispatcher_of(imports)(
+            imports,
             DeliveryMeans(
                 account=account,
                 policy=DeliveryPolicy(2, RetryPolicy(0.01, 0.05, 5)),
@@ -187,7 +189,7 @@ class FakeFolder:
         self.asked: list[str] = []
         self.replies: dict[str, list[tuple[Reply, bool]]] = {}
 
-    def transport(self, file: Spooled | None) -> "_FakeLogin":
+    def transport(self, file: Spooled | None, before: bytes = b"", behind: bytes = b"") -> "_FakeLogin":
         return _FakeLogin(self, file)
 
     def pick_up(self) -> None:

@@ -12,7 +12,7 @@ from contracts.outcomes import Outcome, Reason
 from handlers.base import Answer, Expression, ExpressionError, Refusal, Retry, RowValue
 from handlers.copernica.imports import CopernicaImportsConfig, CopernicaImportsHandler
 from handlers.imports.rows import Row
-from handlers.imports.verdicts import MayBeOpen
+from handlers.imports.verdicts import Completed, MayBeOpen, Unnamed
 from service.config.expressions import compile_expression, compile_row_expression
 from tests.support.vendor import shape_of, vendor_example
 
@@ -103,6 +103,26 @@ def test_what_a_reader_gets_back(form: str) -> None:
         assert (body["format"], body["delimiter"]) == ("csv", ";")
         source = list(csv.DictReader(StringIO(source, newline=""), delimiter=";"))
     assert source == [{"Email": "ada@example.com", "Name": nasty}] * 2
+
+
+@pytest.mark.parametrize("form", ["array", "json", "csv"])
+def test_a_file_is_sent_from_the_disk_as_it_is(form: str) -> None:
+    """What stands around it in the request is known before; together they are the body that a create in memory has."""
+    made = handler(source={"as": form})
+    file = made.head(None) + made.between().join(row.line for row in rows_of(contact(), source={"as": form}) * 3)
+    file += made.tail()
+    request, before, behind = made.around(None)
+    assert request.body is None
+    assert made.create(None, file).body == before + file + behind
+    body = msgspec.json.decode(before + file + behind)
+    assert isinstance(body["source"], list if form == "array" else str)
+
+
+def test_a_success_without_a_number_counts_as_delivered_where_the_lane_says_so() -> None:
+    """Unproven; else it holds the lane."""
+    answer = Answer(201, {}, b"")
+    assert isinstance(handler().judge_create(answer), Unnamed)
+    assert handler(without_id="delivered").judge_create(answer) == Completed()
 
 
 def test_all_parameters_are_sent() -> None:

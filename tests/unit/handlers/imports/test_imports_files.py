@@ -92,7 +92,12 @@ def file_of(handler: ImportHandler) -> bytes:
         assert not isinstance(planned, Refusal), planned
         [row] = planned
         lines.append(row.line)
-    return handler.head(()) + handler.between().join(lines) + handler.tail()
+    file = handler.head(()) + handler.between().join(lines) + handler.tail()
+    if isinstance(handler, CopernicaImportsHandler):
+        # There the file is a text of the create's.
+        source: str = msgspec.json.decode(handler.create((), file).body or b"")["source"]
+        return source.encode()
+    return file
 
 
 def read_by_python(file: bytes, delimiter: str) -> list[list[str]]:
