@@ -212,9 +212,9 @@ def _offsets_before_fencing() -> None:
     prepare, read = Preparing.prepare, Group.committed
     early: dict[Any, Any] = {}
 
-    async def prepare_once(self: Any, assignment: Any) -> None:
+    async def prepare_once(self: Any, assignment: Any, takeover: Any) -> None:
         early[assignment] = await read(self._group, assignment)
-        await prepare(self, assignment)
+        await prepare(self, assignment, takeover)
 
     async def committed_of(self: Any, assignment: Any) -> Any:
         return early.pop(assignment, None) or await read(self, assignment)

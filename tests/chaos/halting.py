@@ -18,6 +18,7 @@ class Point(StrEnum):
 
     RESULTS = "results"  # before a transaction that writes results begins
     ENDING = "ending"  # all of such a transaction is written; it is not ended yet
+    TAKEOVER = "takeover"  # before partitions are prepared, while a transaction of before is under way
 
 
 async def halt(folder: Path, point: Point) -> None:
@@ -36,9 +37,10 @@ def put_in() -> None:
     if not name:
         return
     folder = Path(name)
+    from service.lane.preparing import Preparing
     from service.settling.transactor import Transactor
 
-    commit, end = Transactor.commit, Transactor._end
+    commit, end, prepare = Transactor.commit, Transactor._end, Preparing.prepare
 
     async def halting(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
         self.settles = any(write.topic.endswith(".results") for write in writes)
@@ -51,5 +53,11 @@ def put_in() -> None:
             await halt(folder, Point.ENDING)
         await end(self, commit=commit)
 
+    async def preparing(self: Any, assignment: Any, takeover: Any) -> None:
+        if self._settler.lock.locked():
+            await halt(folder, Point.TAKEOVER)
+        await prepare(self, assignment, takeover)
+
+    Preparing.prepare = preparing  # type: ignore[method-assign] # a point
     Transactor.commit = halting  # type: ignore[method-assign] # a point
     Transactor._end = ending  # type: ignore[method-assign] # a point

@@ -227,9 +227,11 @@ async def stood_still(scene: Scene) -> None:
     await halts.reached(Point.RESULTS)
     replica.freeze()
     await asyncio.sleep(_STANDS_STILL_S)
+    halts.set(Point.TAKEOVER)
     replica.thaw()
-    await asyncio.sleep(1.5)  # it looks four times a second, and asks at once
+    await halts.reached(Point.TAKEOVER)
     halts.let_go(Point.RESULTS)
+    halts.let_go(Point.TAKEOVER)
 
 
 async def transaction_expired(scene: Scene) -> None:
