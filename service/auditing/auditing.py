@@ -5,7 +5,6 @@ that had been written by then: whatever was finished has its result in front of 
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -168,13 +167,14 @@ class _Audit:
         have committed behind it, until it ends or its broker ends it. Raises AuditError if neither happens."""
         marks = await self._reader.high_watermarks(partitions)
         bound_s = self._config.kafka.transaction_timeout_s + _ABORTED_WITHIN_S
-        deadline = time.monotonic() + bound_s
+        now = asyncio.get_running_loop().time
+        deadline = now() + bound_s
         while True:
             spans = await self._reader.spans(partitions)
             hidden = [tp for tp, span in spans.items() if span.end < marks[tp]]
             if not hidden:
                 return spans
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 raise AuditError(
                     f"{hidden[0].topic}-{hidden[0].partition}: a transaction has been open for {bound_s:.0f} s and "
                     "hides what was committed behind it; end its producer, and audit again"
