@@ -393,6 +393,8 @@ def test_required_fields_of_a_contact() -> None:
             {"consents": [{"channel": "email", "topic": "x", "status": "in"}]},
             "data.consents[0].status: expected opt-in or opt-out",
         ),
+        ({"consents": [{"topic": "x", "status": "opt-in"}]}, "data.consents[0].channel: missing"),
+        ({"consents": [{"channel": "x", "topic": 7, "status": "opt-in"}]}, "data.consents[0].topic: expected a string"),
         ({"tags": ["a", 7]}, "data.tags[1]: expected a string"),
         ({"tags": "vip"}, "data.tags: expected a list"),
         ({"version": -1}, "data.version: expected an integer from 0 to 2^63 - 1"),
@@ -471,6 +473,7 @@ def test_values_at_the_bounds_of_the_contract() -> None:
         (contact_event(data=None, data_base64="ew=="), (), MALFORMED, "data_base64: not JSON at character 1"),
         (contact_event(data=None, data_base64="W10="), (), CONTRACT, "data: expected an object"),
         (contact_event(data=[]), (), CONTRACT, "data: expected an object"),
+        (notification_event(data=[]), (), CONTRACT, "data: expected an object"),
         (
             contact_event(type="x"),
             (),
@@ -557,7 +560,9 @@ def test_numbers_of_attributes_keep_their_kind() -> None:
     assert exactly is not None
     assert type(exactly["b"]) is float
     value = dumped(changed_data(attributes={"a": 7})).replace(b'"a":7', b'"a":1e400')
-    assert fault_of(value).kind is CONTRACT
+    fault = fault_of(value)
+    told = "data.attributes.*: expected a number that a double can hold"
+    assert (fault.kind, fault.detail) == (CONTRACT, told)
 
 
 def test_open_content_holds_any_number() -> None:
