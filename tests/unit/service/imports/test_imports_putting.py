@@ -14,6 +14,7 @@ from handlers.sandbox.prescriptions import Match, Prescription, Step
 from handlers.sandbox.server import SandboxServer
 from service.clock import SystemClock
 from service.delivery.limiter import AccountLimiter, LimiterPolicy
+from service.imports.recovery import Found, found_as
 from service.transport.account import Account
 from service.transport.http import HttpTransport, TransportPolicy
 from service.uploading.sending import FileSender
@@ -284,3 +285,17 @@ async def test_a_login_that_is_refused_holds_the_lane_and_not_the_account() -> N
         assert "username and password" in bench.dispatcher.hold.reason
         assert bench.account.refused is None
         assert bench.account.limiter.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "reference", "expected"),
+    [
+        (DeliveryState.INTENDED, "23", Found.ASKED),
+        (DeliveryState.INTENDED, None, Found.DOUBTED),
+        (DeliveryState.UPLOADED, "23", Found.ASKED),
+    ],
+)
+def test_what_an_entry_asks_for(state: DeliveryState, reference: str | None, expected: Found) -> None:
+    """An import whose id was known before it was begun is asked about, and costs no slot for an hour."""
+    left = msgspec.structs.replace(record(state), reference=reference)
+    assert found_as(left, carries_rows=True, repeatable=False) is expected
