@@ -48,6 +48,7 @@ class Score(NamedTuple):
     timed_out: int
     survivors: dict[str, list[str]]  # by name, the lines that are taken out and put in
     seconds: float
+    cpu_s: float
 
     @property
     def all(self) -> int:
@@ -66,7 +67,8 @@ def main() -> int:
         parser.error(f"no pure rule has {given.only} in its path: see tests/mutation/rules.py")
     os.chdir(ROOT)  # where mutmut finds its settings
     for name in COPIED:
-        shutil.copytree(name, WORK / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.rmtree(WORK / name, ignore_errors=True)
+        shutil.copytree(name, WORK / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy("pyproject.toml", WORK)
     scores = []
     for module in chosen:
@@ -80,14 +82,15 @@ def main() -> int:
         given.report.write_text(json.dumps([score._asdict() for score in scores], indent=1))
     mutants, killed = sum(score.all for score in scores), sum(score.all - len(score.survivors) for score in scores)
     share = killed / mutants if mutants else 1.0
-    print(f"\n{killed} of {mutants} mutants killed: {share:.1%}, in {sum(score.seconds for score in scores):.0f} s")
+    seconds, cpu_s = sum(score.seconds for score in scores), sum(score.cpu_s for score in scores)
+    print(f"\n{killed} of {mutants} mutants killed: {share:.1%}, in {seconds:.0f} s ({cpu_s:.0f} s of CPU)")
     if len(scores) < len(chosen):
         return 2
     return 0 if share >= WANTED else 1
 
 
 def _mutate(module: str, processes: int) -> Score | None:
-    started = time.monotonic()
+    started, used = time.monotonic(), _cpu_s()
     source = (WORK / module).read_text()
     mutated = mutate_file_contents(module, source)
     names = {get_mutant_name(Path(module), name): name for name in mutated.mutant_names}
@@ -101,7 +104,13 @@ def _mutate(module: str, processes: int) -> Score | None:
     survivors = {name: _changed(mutated, names[name]) for name, end in ends.items() if end == 0}
     # Out of time; of memory too, if the kernel had to see to it.
     timed_out = sum(end < 0 for end in ends.values())
-    return Score(module, len(ends) - timed_out - len(survivors), timed_out, survivors, time.monotonic() - started)
+    killed = len(ends) - timed_out - len(survivors)
+    return Score(module, killed, timed_out, survivors, time.monotonic() - started, _cpu_s() - used)
+
+
+def _cpu_s() -> float:
+    """Of this process and of all those that it has waited for, and they for theirs."""
+    return sum(os.times()[:4])
 
 
 def _try(module: str, mutants: list[str], processes: int) -> dict[str, int] | None:
@@ -143,7 +152,8 @@ def _changed(mutated: MutatedFile, mutant: str) -> list[str]:
 def _tell(score: Score) -> None:
     slow = f", {score.timed_out} of them by the clock" if score.timed_out else ""
     killed = score.killed + score.timed_out
-    print(f"{score.module}: {killed} of {score.all} killed{slow}, {score.seconds:.0f} s", flush=True)
+    took = f"{score.seconds:.0f} s ({score.cpu_s:.0f} s of CPU)"
+    print(f"{score.module}: {killed} of {score.all} killed{slow}, {took}", flush=True)
     for name, lines in score.survivors.items():
         print("\n".join([f"  {name}", *(f"    {line}" for line in lines)]), flush=True)
 

@@ -41,6 +41,9 @@ def headers(limit: str, remaining: str, reset: str) -> dict[str, str]:
         (headers("100", "5", f"{WALL_S + 7:.0f}"), Quota(100, 5, 7.0)),
         (headers("100", "5", ""), None),
         (headers("100", "", "10"), None),
+        ({"x-ratelimit-remaining": "5", "x-ratelimit-reset": "10"}, Quota(None, 5, 10.0)),
+        ({"x-ratelimit-remaining": "5"}, None),
+        ({"x-ratelimit-reset": "10"}, None),
     ],
 )
 def test_what_one_answer_says(given: dict[str, str], expected: Quota | None) -> None:
@@ -89,6 +92,8 @@ def test_an_old_answer_is_believed_when_its_window_is_over() -> None:
     pace = pace_after((0, 10, 5, 20))
     pace.take(Quota(10, 3, 30), NOW - 30, NOW + 20, 0)
     assert (pace.remaining, ends_at(pace)) == (3, 50)
+    pace.take(Quota(10, 7, 30), NOW - 30, NOW + 60, 0)
+    assert (pace.remaining, ends_at(pace)) == (7, 90)
 
 
 def test_of_one_moment_the_lower_count_is_kept() -> None:
@@ -112,7 +117,9 @@ def test_of_one_moment_the_lower_count_is_kept() -> None:
 )
 def test_the_end_stands_but_for_a_new_window_and_a_bucket(second: tuple[float, int, int, float], end: float) -> None:
     """Of two ends that are told of one window the earlier one counts."""
-    assert ends_at(pace_after((0, 100, 5, 20), second)) == pytest.approx(end)
+    pace = pace_after((0, 100, 5, 20), second)
+    assert ends_at(pace) == pytest.approx(end)
+    assert pace.remaining == second[2]
 
 
 def test_what_was_in_flight_may_have_come_back_uncounted() -> None:
@@ -171,8 +178,10 @@ def test_what_this_process_has_in_flight_the_others_have_too() -> None:
     assert pace.wait_s(NOW + 12, 2, 0.25) == 0.0
     pace.started(NOW + 12)
     assert pace.wait_s(NOW + 12, 2, 0.25) == 8.0  # or the window's end
+    assert pace.used_up_until(NOW, 2, 0.25) is None
     pace = pace_after((0, 100, 8, 20))
     assert pace.wait_s(NOW, 2, 0.25) == 20.0
+    assert pace.used_up_until(NOW, 2, 0.25) == NOW + 20
 
 
 def test_the_first_half_goes_at_once_and_the_rest_is_spread() -> None:
@@ -194,6 +203,23 @@ def test_a_small_share_of_the_first_half_still_waits_its_turn() -> None:
     pace.started(NOW)
     assert pace.wait_s(NOW, 0, 0.1) == 10.0
     assert pace.wait_s(NOW, 0, 0.125) == 0.0
+
+
+def test_of_one_and_a_half_requests_one_is_sent_in_two_thirds_of_the_time() -> None:
+    """A share that has more than one of its own spreads them."""
+    pace = pace_after((0, 100, 3, 9))
+    pace.started(NOW)
+    assert pace.wait_s(NOW, 0, 0.5) == pytest.approx(9 / 1.5)
+
+
+def test_at_the_end_of_a_window_nobody_waits_beyond_it() -> None:
+    """Though twice the average of its share would be slower."""
+    pace = pace_after((0, 10, 4, 60), (59, 10, 4, 1))
+    pace.started(NOW + 59)
+    assert pace.wait_s(NOW + 59, 0, 1.0) == pytest.approx(1.0)
+    pace = pace_after((0, 10, 4, 60), (50, 10, 4, 10))
+    pace.started(NOW + 50)
+    assert pace.wait_s(NOW + 50, 0, 0.5) == pytest.approx(60 / (10 * 0.5 * 2))
 
 
 def test_near_the_end_of_a_window_no_more_than_twice_its_average() -> None:
