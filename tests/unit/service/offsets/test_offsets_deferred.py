@@ -121,6 +121,66 @@ def test_an_offset_that_is_not_unfinished_cannot_be_deferred() -> None:
         ledger.defer([0], {key_digest(str(n).encode()): 0 for n in range(MOST_KEYS + 1)})
 
 
+def test_as_many_keys_as_there_is_room_for_are_deferred() -> None:
+    """Those that are deferred already count once; of one key the lowest first is kept."""
+    ledger, digests = PartitionLedger(0), [key_digest(str(n).encode()) for n in range(MOST_KEYS + 1)]
+    for offset in range(10):
+        ledger.read(offset)
+    ledger.defer([3], dict.fromkeys(digests[:MOST_KEYS], 3))
+    ledger.defer([2, 5], {digests[0]: 2, digests[1]: 5})
+    assert (ledger.deferred[digests[0]], ledger.deferred[digests[1]], len(ledger.deferred)) == (2, 3, MOST_KEYS)
+    with pytest.raises(ValueError, match="too many"):
+        ledger.defer([6], {digests[MOST_KEYS]: 6})
+    assert (ledger.unfinished, ledger.low) == (7, 0)
+
+
+def test_a_key_stays_deferred_while_an_earlier_commit_lies_ahead() -> None:
+    """The ranges of that commit may hold more of its records: nothing of it is left only behind them."""
+    key = key_digest(b"k")
+    ledger = PartitionLedger(0, [(2, 6)], {key: 2})
+    assert [ledger.read(offset) for offset in range(3)] == [True, True, False]
+    ledger.recall([2], {key: None})
+    assert ledger.deferred == {key: 3}
+    assert [ledger.read(offset) for offset in range(3, 6)] == [False] * 3
+    ledger.recall([], {key: 2})  # a lower one was recalled already
+    assert ledger.deferred == {key: 3}
+    ledger.recall([], {key: 5})
+    assert ledger.deferred == {key: 5}
+    ledger.recall([5], {key: None})
+    assert (ledger.deferred, ledger.unfinished, ledger.low) == ({}, 4, 0)
+    assert list(ledger.runs) == [(3, 5)]
+
+
+def test_the_commit_stays_at_a_deferred_record_below_what_is_finished() -> None:
+    """With the finished ones above it in the metadata: from the offset itself on, up to what is unfinished."""
+    key = key_digest(b"k")
+    ledger = PartitionLedger(0)
+    for offset in range(8):
+        ledger.read(offset)
+    ledger.defer([1], {key: 1})
+    for settled, ranges in (([0, 2, 5], [(1, 3), (5, 6)]), ([3, 4], [(1, 6)]), ([6, 7], [(1, 8)])):
+        plan = ledger.prepare(settled)
+        ledger.apply(plan)
+        assert plan.commit_offset == ledger.low == ledger.oldest_unfinished == 1
+        assert decode_all(1, plan.metadata) == (ranges, {key: 1}, None)
+    ledger.read(10)  # behind a hole
+    assert decode_all(1, ledger.prepare([]).metadata)[0] == [(1, 10)]
+
+
+def test_what_is_recalled_splits_what_was_finished() -> None:
+    """From the base, from the middle of a run, its first and its last; what is not finished stays as it is."""
+    key = key_digest(b"k")
+    ledger = PartitionLedger(0)
+    for offset in range(20):
+        ledger.read(offset)
+    ledger.defer([1, 2, 6, 8, 10, 11], {key: 1})
+    ledger.apply(ledger.prepare([0, 3, 7, 9, 12]))
+    assert list(ledger.runs) == [(6, 13)]
+    ledger.recall([1, 6, 8, 10, 11], {key: 2})
+    assert list(ledger.runs) == [(2, 4), (7, 8), (9, 10), (12, 13)]
+    assert (ledger.low, ledger.unfinished) == (1, 14)
+
+
 def test_a_record_without_a_key_is_never_deferred() -> None:
     """It never waits for another."""
     deferred = {key_digest(b"k"): 5}

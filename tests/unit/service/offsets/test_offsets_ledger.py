@@ -291,3 +291,92 @@ def test_the_worst_case_is_one(seed: int) -> None:
     edges = [0, *open_offsets, window]
     ranges = [(a + 1, b) for a, b in pairwise(edges) if a + 1 < b]
     assert len(metadata._pack_runs(0, ranges)) <= worst_case_runs_bytes(unfinished, window)
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "window", "longest"),
+    [(1, 100, 2), (10, 1_000, 20 + 7), (2, 10**6, 4 + 8), (1_415, 30_000, 2_830 + 234)],
+)
+def test_the_worst_case_is_reckoned_so(unfinished: int, window: int, longest: int) -> None:
+    """Two numbers for each unfinished record, a second byte for each 128 offsets; no number has more than it can."""
+    assert worst_case_runs_bytes(unfinished, window) == longest
+
+
+def spread_out(unfinished: int) -> PartitionLedger:
+    """29,500 records, of which so many, at even distances, are unfinished."""
+    ledger = PartitionLedger(0)
+    for offset in range(29_500):
+        ledger.read(offset)
+    stuck = set(range(0, unfinished * (29_500 // unfinished), 29_500 // unfinished))
+    ledger.apply(ledger.prepare([offset for offset in range(29_500) if offset not in stuck]))
+    assert ledger.unfinished == unfinished
+    return ledger
+
+
+def test_room_ends_where_the_worst_case_would_not_fit() -> None:
+    """With 500 more 1,415 unfinished records take 3,064 bytes at the worst; one is for the count of deferred keys."""
+    assert spread_out(915).room()
+    assert not spread_out(916).room()
+
+
+def test_a_deferred_key_takes_twelve_bytes_of_the_room_and_gives_that_of_its_records() -> None:
+    """What would be deferred is reckoned as if it was."""
+    ledger = spread_out(909)
+    assert ledger.room_without(0, 500, keys=1)
+    ledger = spread_out(915)
+    assert not ledger.room_without(5, 500, keys=1)
+    assert ledger.room_without(6, 500, keys=1)
+    ledger.defer([0], {b"8 bytes!": 0})
+    assert not ledger.room_without(4, 500)
+    assert ledger.room_without(5, 500)
+
+
+@pytest.mark.parametrize(("unfinished", "is_room"), [(2_505, True), (2_506, False)])
+def test_there_is_more_room_where_the_unfinished_lie_together(unfinished: int, is_room: bool) -> None:
+    """Behind one stuck record and a long run: whatever finishes of 3,000 neighbours still fits, and there it ends."""
+    ledger = PartitionLedger(0)
+    for offset in range(100_000 + unfinished):
+        ledger.read(offset)
+    ledger.apply(ledger.prepare(range(1, 100_000)))
+    assert ledger.room() is is_room
+    for offset in range(ledger.position, ledger.position + 500):
+        ledger.read(offset)
+    plan = ledger.prepare(range(100_001, ledger.position, 2))
+    assert (plan.called_kept_back == 0) is True
+
+
+def test_an_empty_plan_takes_nothing_back() -> None:
+    """A hole was passed between it and its end."""
+    ledger = PartitionLedger(0)
+    plan = ledger.prepare([])
+    ledger.read(5)
+    ledger.apply(plan)
+    assert (ledger.low, ledger.oldest_unfinished) == (5, 5)
+
+
+def test_less_than_the_position_advances_nothing() -> None:
+    """Nor does the position itself; holes behind a restored range are read past like any other."""
+    ledger = PartitionLedger(10, [(12, 14)])
+    assert ledger.read(10)
+    for position in (3, 10, 11):
+        ledger.advance(position)
+        assert (ledger.position, ledger.low) == (11, 10)
+    ledger.advance(20)
+    assert (ledger.position, settle(ledger, 10)) == (20, (20, ""))
+    assert ledger.read(20)
+    assert ledger.oldest_unfinished == 20
+
+
+def test_restored_ranges_touch_the_commit_or_begin_behind_it() -> None:
+    """What ends at the committed offset says nothing of it."""
+    assert (PartitionLedger(10, [(5, 10)]).low, PartitionLedger(10, [(5, 11)]).low) == (10, 11)
+    assert PartitionLedger(10, [(11, 12)]).low == 10
+
+
+def test_holes_among_restored_ranges_are_finished_with_them() -> None:
+    """Whether a record of them is read, or the next one behind."""
+    ledger = PartitionLedger(10, [(12, 14), (20, 22)])
+    assert [ledger.read(offset) for offset in (10, 13, 16, 21, 23)] == [True, False, True, False, True]
+    assert list(ledger.runs) == [(11, 16), (17, 22)]
+    assert settle(ledger, 10) == (16, encode(16, [(17, 22)]))
+    assert settle(ledger, 16, 23) == (24, "")
