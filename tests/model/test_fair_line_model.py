@@ -11,8 +11,8 @@ from service.transport.fair_line import CREDIT_REQUESTS, FairLine, Flow
 
 
 class FairLineModel(RuleBasedStateMachine):
-    """Flows come and go; between two that wait all the time neither gets more than its share and what it may catch
-    up."""
+    """Flows come and go; while one waits, no other gets more than its share and what it may catch up, though it may
+    come and go meanwhile."""
 
     @initialize(weights=st.lists(st.sampled_from((0.5, 1.0, 2.0, 10.0)), min_size=2, max_size=4))
     def begin(self, weights: list[float]) -> None:
@@ -20,8 +20,8 @@ class FairLineModel(RuleBasedStateMachine):
         self.flows = [Flow[int](weight) for weight in weights]
         self.waiting: list[list[int]] = [[] for _ in weights]
         self.numbers = 0
-        # For each ordered pair: what the first was served, by weight, since both wait.
-        self.since_both: dict[tuple[int, int], float] = {}
+        # For each that waits: what every one was served, by weight, since then.
+        self.since: dict[int, list[float]] = {}
 
     @rule(data=st.data(), count=st.integers(1, 300))
     def add(self, data: st.DataObject, count: int) -> None:
@@ -44,10 +44,9 @@ class FairLineModel(RuleBasedStateMachine):
             index = self.flows.index(flow)
             assert number == self.waiting[index].pop(0), "overtaken within its flow"
             self.line.serve(number, flow)
-            for pair in self.since_both:
-                if pair[0] == index:
-                    self.since_both[pair] += flow.cost
-            self._note_pairs()
+            for served in self.since.values():
+                served[index] += flow.cost
+            self._note_waiting()
 
     @precondition(lambda self: any(self.waiting))
     @rule(data=st.data())
@@ -57,25 +56,21 @@ class FairLineModel(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(self.waiting[index]))
         self.waiting[index].remove(number)
         self.line.remove(number, self.flows[index])
-        self._note_pairs()
+        self._note_waiting()
 
-    def _note_pairs(self) -> None:
-        both = {
-            (a, b)
-            for a, _ in enumerate(self.flows)
-            for b, _ in enumerate(self.flows)
-            if a != b and self.waiting[a] and self.waiting[b]
-        }
-        self.since_both = {pair: self.since_both.get(pair, 0.0) for pair in both}
+    def _note_waiting(self) -> None:
+        nothing = [0.0] * len(self.flows)
+        self.since = {one: self.since.get(one, [*nothing]) for one, waiting in enumerate(self.waiting) if waiting}
 
     @invariant()
     def nobody_gets_more_than_its_share(self) -> None:
         if not hasattr(self, "flows"):
             return
-        self._note_pairs()
-        for (a, b), served in self.since_both.items():
-            slack = CREDIT_REQUESTS + self.flows[a].cost + self.flows[b].cost + 1e-6
-            assert served <= self.since_both[b, a] + slack
+        self._note_waiting()
+        for one, served in self.since.items():
+            for other, flow in enumerate(self.flows):
+                slack = CREDIT_REQUESTS + flow.cost + self.flows[one].cost + 1e-6
+                assert served[other] <= served[one] + slack
 
     @invariant()
     def all_who_wait_are_in_line(self) -> None:

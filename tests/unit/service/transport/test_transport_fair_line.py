@@ -75,6 +75,46 @@ def test_all_who_wait_are_told_in_the_order_of_their_turns() -> None:
     assert (left, line.first()) == (["b", "d", "e", "c"], None)
 
 
+def test_what_was_caught_up_is_not_caught_up_again() -> None:
+    """A lane whose events come one at a time has its credit once, and not each time it waits anew."""
+    line: FairLine[str] = FairLine()
+    large, small = Flow[str](), Flow[str]()
+    for _ in range(3000):
+        line.add("large", large)
+    served(line, 1000)
+    turns: list[str] = []
+    while len(turns) < 2 * CREDIT_REQUESTS:
+        if not small.waiting:
+            line.add("small", small)
+        turns += served(line, 1)
+    assert Counter(turns)["small"] <= 1.5 * CREDIT_REQUESTS + 2
+
+
+def test_credit_is_counted_from_the_latest_turn() -> None:
+    """A lane that comes while another one catches up gets no more than its own credit in front of the rest."""
+    line: FairLine[str] = FairLine()
+    large, small, third = Flow[str](), Flow[str](), Flow[str]()
+    for _ in range(3000):
+        line.add("large", large)
+    served(line, 1000)
+    line.add("small", small)
+    assert served(line, 1) == ["small"]
+    for _ in range(500):
+        line.add("third", third)
+    turns = Counter(served(line, 2 * int(CREDIT_REQUESTS)))
+    assert turns["third"] <= 1.5 * CREDIT_REQUESTS + 2
+
+
+def test_of_equals_the_one_that_has_waited_longer_is_next() -> None:
+    """Whoever has just been served stands behind the others."""
+    line: FairLine[str] = FairLine()
+    double, single = Flow[str](2.0), Flow[str](1.0)
+    for _ in range(10):
+        line.add("double", double)
+        line.add("single", single)
+    assert served(line, 5) == ["double", "single", "double", "single", "double"]
+
+
 def test_a_lane_alone_has_the_whole_account() -> None:
     """What another lane does not use is not kept for it."""
 
