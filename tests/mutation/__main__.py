@@ -61,7 +61,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[""], help="parts of paths: delivery np6/verdicts")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--report", type=Path, help="a file for the scores and survivors, as JSON")
+    parser.add_argument("--again", type=Path, help="an earlier report: only what survived in it is tried anew")
     given = parser.parse_args()
+    earlier = {one["module"]: Score(**one) for one in json.loads(given.again.read_text())} if given.again else {}
     chosen = [module for module in RULES if any(part in module for part in given.only)]
     if not chosen:
         parser.error(f"no pure rule has {given.only} in its path: see tests/mutation/rules.py")
@@ -72,7 +74,7 @@ def main() -> int:
     shutil.copy("pyproject.toml", WORK)
     scores = []
     for module in chosen:
-        score = _mutate(module, given.processes)
+        score = _mutate(module, given.processes, earlier.get(module))
         if score is not None:
             scores.append(score)
             _tell(score)
@@ -89,22 +91,25 @@ def main() -> int:
     return 0 if share >= WANTED else 1
 
 
-def _mutate(module: str, processes: int) -> Score | None:
+def _mutate(module: str, processes: int, earlier: Score | None) -> Score | None:
     started, used = time.monotonic(), _cpu_s()
     source = (WORK / module).read_text()
     mutated = mutate_file_contents(module, source)
     names = {get_mutant_name(Path(module), name): name for name in mutated.mutant_names}
+    changed = {name: _changed(mutated, within) for name, within in names.items()}
+    if earlier is None or earlier.all != len(names) or not earlier.survivors.items() <= changed.items():
+        earlier = Score(module, 0, 0, changed, 0.0, 0.0)  # unknown, or of another state of the module: all are tried
     (WORK / module).write_text(mutated.code)
     try:
-        ends = _try(module, list(names), processes)
+        ends = _try(module, list(earlier.survivors), processes)
     finally:
         (WORK / module).write_text(source)
     if ends is None:
         return None
-    survivors = {name: _changed(mutated, names[name]) for name, end in ends.items() if end == 0}
+    survivors = {name: changed[name] for name, end in ends.items() if end == 0}
     # Out of time; of memory too, if the kernel had to see to it.
     timed_out = sum(end < 0 for end in ends.values())
-    killed = len(ends) - timed_out - len(survivors)
+    killed, timed_out = earlier.killed + len(ends) - timed_out - len(survivors), earlier.timed_out + timed_out
     return Score(module, killed, timed_out, survivors, time.monotonic() - started, _cpu_s() - used)
 
 

@@ -21,18 +21,14 @@ STATUS = "tests/unit/service/status/test_status_"
 
 RULES: dict[str, tuple[str, ...]] = {
     # What crosses a boundary.
-    "contracts/contract_check.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
+    "contracts/contract_check.py": (f"{CONTRACTS}envelope_rules.py",),
     "contracts/control.py": (f"{CONTRACTS}control.py",),
     "contracts/deadletters.py": (f"{CONTRACTS}deadletters.py", f"{CONTRACTS}golden.py"),
-    "contracts/envelope.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
+    "contracts/envelope.py": (f"{CONTRACTS}envelope_rules.py",),
     "contracts/fast_decoding.py": (f"{CONTRACTS}envelope_rules.py", f"{CONTRACTS}envelope_ways.py"),
     "contracts/ids.py": (f"{CONTRACTS}ids.py", f"{CONTRACTS}golden.py"),
     "contracts/journal.py": (f"{CONTRACTS}journal.py", f"{CONTRACTS}golden.py"),
-    "contracts/json_text.py": (
-        f"{CONTRACTS}json_text.py",
-        f"{CONTRACTS}envelope_rules.py",
-        f"{CONTRACTS}envelope_ways.py",
-    ),
+    "contracts/json_text.py": (f"{CONTRACTS}json_text.py", f"{CONTRACTS}envelope_rules.py"),
     "contracts/masking.py": (f"{CONTRACTS}masking.py",),
     "contracts/reader.py": (f"{CONTRACTS}results.py",),
     "contracts/results.py": (f"{CONTRACTS}results.py", f"{CONTRACTS}golden.py"),
