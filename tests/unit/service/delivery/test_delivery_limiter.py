@@ -81,6 +81,7 @@ def test_retry_after_stops_the_account(status: int) -> None:
     assert limiter.admit(NOW + 6) == pytest.approx(1.0)
     assert limiter.blocked_until(NOW + 6) == NOW + 7
     assert limiter.admit(NOW + 7) == 0.0
+    assert limiter.in_flight == 1
     assert limiter.blocked_until(NOW + 7) is None
 
 
