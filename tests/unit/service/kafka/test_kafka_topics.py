@@ -1,6 +1,7 @@
 """Which topics a configuration needs and how they should be; what is wrong with those that exist."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -222,6 +223,154 @@ def test_sources_with_different_partitions_are_a_note() -> None:
     [note] = source_faults(TWO_LANES, sources)
     assert (note.severity, note.subject) == (Severity.NOTE, "lane a")
     assert "s 6, t 3" in note.problem
+
+
+ALTERED = "kafka-configs.sh --alter --entity-type topics --entity-name {} --add-config {}"
+GROWS = "it grows between compactions, and starting takes longer"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "severity", "problem", "remedy"),
+    [
+        (
+            "p.a.journal",
+            {"partitions": 5},
+            Severity.ERROR,
+            "5 partitions, but a source topic of the lane has 6",
+            "kafka-topics.sh --alter --topic p.a.journal --partitions 6",
+        ),
+        (
+            "p.results",
+            {"partitions": 13},
+            Severity.NOTE,
+            "13 partitions, kafka.topics.results_partitions says 12",
+            "it works; a change moves keys to other partitions",
+        ),
+        *(
+            (
+                name,
+                {"partitions": 2},
+                Severity.WARNING,
+                "2 partitions, expected 1",
+                "it works; their order among each other is not kept",
+            )
+            for name in ("p.status", "p.control")
+        ),
+        (
+            "p.control",
+            {"replication": 2},
+            Severity.WARNING,
+            "replication factor 2, kafka.topics.replication says 3",
+            "reassign it with kafka-reassign-partitions.sh",
+        ),
+        (
+            "p.status",
+            {"cleanup_policy": "compact"},
+            Severity.WARNING,
+            "cleanup.policy is compact, expected compact,delete",
+            ALTERED.format("p.status", "cleanup.policy=[compact,delete]"),
+        ),
+        (
+            "p.control",
+            {"cleanup_policy": "delete"},
+            Severity.ERROR,
+            "cleanup.policy is delete, expected compact: it would be forgotten what an operator has paused",
+            ALTERED.format("p.control", "cleanup.policy=compact"),
+        ),
+        (
+            "p.a.replay",
+            {"max_message_bytes": 1},
+            Severity.ERROR,
+            "max.message.bytes is 1, expected 2065536: a dead letter of the largest record would stop the lane",
+            ALTERED.format("p.a.replay", "max.message.bytes=2065536"),
+        ),
+        (
+            "p.results",
+            {"max_message_bytes": 1},
+            Severity.WARNING,
+            "max.message.bytes is 1, expected 2065536: the result of an event with a very long key would stop its lane",
+            ALTERED.format("p.results", "max.message.bytes=2065536"),
+        ),
+        (
+            "p.a.replay",
+            {"retention_ms": 1},
+            Severity.WARNING,
+            f"retention.ms is 1, expected {7 * DAY_MS}: records are kept shorter than the configuration says",
+            ALTERED.format("p.a.replay", f"retention.ms={7 * DAY_MS}"),
+        ),
+        (
+            "p.a.replay",
+            {"retention_ms": -1},
+            Severity.NOTE,
+            f"retention.ms is -1, expected {7 * DAY_MS}: records are kept longer than the configuration says",
+            ALTERED.format("p.a.replay", f"retention.ms={7 * DAY_MS}"),
+        ),
+        (
+            "p.a.journal",
+            {"segment_ms": 1},
+            Severity.WARNING,
+            f"segment.ms is 1, expected 600000: {GROWS}",
+            ALTERED.format("p.a.journal", "segment.ms=600000"),
+        ),
+    ],
+)
+def test_a_fault_of_a_topic_says_what_to_do(
+    name: str, changes: dict[str, Any], severity: Severity, problem: str, remedy: str
+) -> None:
+    """The topic, what is wrong, what it costs, and the command that mends it."""
+    told = faults(WANTED[name], found(WANTED[name], **changes))
+    assert told == [Finding(severity, f"topic {name}", problem, remedy)]
+
+
+def test_other_faults_that_say_what_to_do() -> None:
+    """Of settings that nobody may read, of sources, and of what one broken disk can take or none can hold."""
+    unread = "its settings may not be read, so they were not looked at"
+    grant = "grant DescribeConfigs on the topic"
+    wanted = WANTED["p.results"]
+    assert faults(wanted, FoundTopic("p.results", 13, 3)) == [
+        *faults(wanted, found(wanted, partitions=13)),
+        Finding(Severity.WARNING, "topic p.results", unread, grant),
+    ]
+    unlike = {"s": FoundTopic("s", 6, 3), "t": FoundTopic("t", 3, 3, {})}
+    assert list(source_faults(TWO_LANES, unlike)) == [
+        Finding(
+            Severity.NOTE,
+            "lane a",
+            "its source topics have different partition counts (s 6, t 3)",
+            "order between topics holds only where they are partitioned alike; within each it holds",
+        ),
+        Finding(Severity.WARNING, "topic s", unread, grant),
+    ]
+    with_deadline = configuration(f"a: {{{LANE}, topics: [s], deadline: 7d}}")
+    assert list(source_faults(with_deadline, {"s": FoundTopic("s", 6, 3, {"retention.ms": "5"})})) == [
+        Finding(
+            Severity.WARNING,
+            "topic s",
+            "retention.ms is 5, shorter than the deadline of lane a and one day",
+            f"events could be lost before they expire; {ALTERED.format('s', f'retention.ms={8 * DAY_MS}')}",
+        )
+    ]
+    assert list(source_faults(with_deadline, {"s": FoundTopic("s", 6, 3, {})})) == []
+    thin = FoundTopic("t", 1, 2, {"min.insync.replicas": "1"})
+    assert list(durability_faults([FoundTopic("u", 1, 1), thin])) == [
+        Finding(
+            Severity.WARNING,
+            "topic t",
+            "replication factor 2 with min.insync.replicas 1",
+            "one broken disk can take acknowledged records; use 3 and 2 where events matter",
+        )
+    ]
+    for replication, wanted_in_sync in ((1, 1), (2, 1), (3, 2)):
+        stuck = FoundTopic("t", 1, replication, {"min.insync.replicas": "4"})
+        assert list(unwritable_faults([FoundTopic("u", 1, 1), stuck])) == [
+            Finding(
+                Severity.ERROR,
+                "topic t",
+                f"min.insync.replicas is 4 with {replication} replicas: it takes no record of ours",
+                ALTERED.format("t", f"min.insync.replicas={wanted_in_sync}"),
+            )
+        ]
+    assert not list(unwritable_faults([FoundTopic("t", 1, 2, {"min.insync.replicas": "2"})]))
 
 
 def test_findings_of_equal_words_are_merged_and_sorted() -> None:
