@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,53 @@ async def test_a_lane_that_stands_still_is_restarted_once_and_then_the_process_i
         hanging["vip"].released.set()
         await stage.results.until(dict.fromkeys(LANES, 60), within_s=WITHIN_S)
         await stage.check("vip")
+
+
+async def test_a_static_member_whose_consumer_does_not_stop_is_replaced_too(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """Its consumer is left alone after a few seconds, with heartbeats that go on. The new lane takes the partitions
+    over under the same instance id long before the session ends, and is not pushed out."""
+    static = {"instance_id": "pod-0", "session_timeout": "300s"}
+    async with (
+        Stage(bootstrap_servers, prefix, tmp_path, lanes={"vip": {}}, sources={"contacts": 2}, kafka=static) as stage,
+        stage.application() as application,
+        watching(application, POLICY),
+    ):
+        contacts, first = Feed(50, seed=1), application.lanes["vip"]
+        await stage.publish(contacts.take(20))
+        await stage.results.until({"vip": 20}, within_s=WITHIN_S)
+        consumer = first.core.group.consumer
+        assert consumer is not None
+        coordinator, released, ended = consumer._coordinator, asyncio.Event(), asyncio.Event()
+        stop, stop_heartbeats = consumer.stop, coordinator._stop_heartbeat_task
+
+        async def hang() -> None:
+            while not released.is_set():
+                with suppress(asyncio.CancelledError):
+                    await released.wait()
+            await stop_heartbeats()
+
+        async def stopping() -> None:
+            try:
+                await stop()
+            finally:
+                ended.set()
+
+        coordinator._stop_heartbeat_task, consumer.stop = hang, stopping
+        try:
+            Hanging(application, "vip").left = 1
+            await stage.publish(contacts.take(20))
+            await until(lambda: first.abandoned, within_s=WITHIN_S, what="the lane is restarted")
+            await stage.results.until({"vip": 40}, within_s=40)
+            second = application.lanes["vip"]
+            assert second is not first
+            await stage.publish(contacts.take(20))
+            await stage.results.until({"vip": 60}, within_s=WITHIN_S)
+            assert application.lanes["vip"] is second
+            assert second.board.state.value == "running"
+            assert live(application).ok
+            await stage.check("vip")
+        finally:
+            released.set()
+            await asyncio.wait_for(ended.wait(), WITHIN_S)
