@@ -12,10 +12,12 @@ from aiokafka.client import AIOKafkaClient
 from contracts.ids import ResultIds
 from contracts.results import ResultEncoder
 from handlers.apsis import client as apsis
+from handlers.apsis.imports import ApsisImportsConfig, ApsisImportsHandler
 from handlers.apsis.wire import platform_text as apsis_text
 from handlers.base import BatchHandler, Expression, Handler
 from handlers.copernica import client as copernica
 from handlers.copernica.wire import platform_text as copernica_text
+from handlers.imports.rows import ImportHandler
 from handlers.np6 import client as np6
 from handlers.np6.segments import SegmentsConfig, SegmentsHandler
 from handlers.np6.wire import platform_text as np6_text
@@ -25,7 +27,7 @@ from handlers.templates import Compile
 from service.batching.batcher import BatchPolicy
 from service.clock import Clock, SystemClock
 from service.config import Account as AccountConfig
-from service.config import Configuration, HandlerKind, Kinds, config_fingerprint, kinds_of
+from service.config import Batch, Configuration, HandlerKind, Kinds, config_fingerprint, kinds_of
 from service.config import Lane as LaneConfig
 from service.config.expressions import compile_expression
 from service.control.control import Control, Obeyed
@@ -35,6 +37,7 @@ from service.delivery.lane_delivery import DeliveryPolicy
 from service.delivery.limiter import AccountLimiter, LimiterPolicy
 from service.delivery.retry import RetryPolicy
 from service.errors import StartError
+from service.imports.wiring import form_uploads, import_policy
 from service.intake.planner import PlanningPolicy
 from service.kafka.connection import client_for, connection_arguments
 from service.kafka.names import LaneNames, control_topic, lane_names
@@ -45,9 +48,10 @@ from service.settling.producing import TransactorPolicy
 from service.settling.settler import Committer, SettlePolicy
 from service.settling.transactor import Transactor
 from service.telemetry import AccountTelemetry, LaneTelemetry, Telemetry
-from service.transport.access import KeyAccess, secrets_of
-from service.transport.account import Account
+from service.transport.access import KeyAccess, access_to, secrets_of
+from service.transport.account import Account, Credentials, Transport
 from service.transport.http import HttpTransport
+from service.transport.proving import Kept, ProvenSecrets, ProvingTransport
 from service.transport.reaching import policy_of, tls_of
 
 VERSION = "0.1.0"
@@ -100,9 +104,16 @@ KINDS: Kinds = kinds_of(
     [
         HandlerKind("np6.segments", "np6", SegmentsConfig),
         HandlerKind("np6.workflows", "np6", WorkflowsConfig, {"deadline_s": 86_400.0, "dedupe_s": 600.0}),
+        HandlerKind(
+            "apsis.imports",
+            "apsis",
+            ApsisImportsConfig,
+            {"batch": Batch(max_events=50_000, max_bytes=50_000_000, linger_s=30.0)},
+        ),
     ]
 )
-_BUILDERS: dict[str, Callable[[Any, Compile], Handler | BatchHandler]] = {
+_BUILDERS: dict[str, Callable[[Any, Compile], Handler | BatchHandler | ImportHandler]] = {
+    "apsis.imports": ApsisImportsHandler,
     "np6.segments": _segments,
     "np6.workflows": workflows_handler,
 }
@@ -201,9 +212,18 @@ class Application:
         platform = PLATFORMS[config.platform]
         transport = HttpTransport(policy_of(config, max_connections=config.limits.max_in_flight), tls_of(config))
         await stack.enter_async_context(transport)
+        kept = Kept(self.telemetry.secrets.add)
+        access = access_to(config, platform, clock=self.clock, keep_secret=kept.keep)
+        credentials: Credentials
+        proven: Transport = transport
+        if isinstance(access, KeyAccess):
+            credentials = access
+        else:
+            credentials = ProvenSecrets(list(secrets_of(config, platform).values()), access)
+            proven = ProvingTransport(transport, access)
         account = Account(
             config.name,
-            transport=transport,
+            transport=proven,
             limiter=AccountLimiter(
                 LimiterPolicy(
                     max_in_flight=config.limits.max_in_flight,
@@ -211,9 +231,10 @@ class Application:
                     adaptive=config.limits.adaptive,
                 )
             ),
-            credentials=KeyAccess(secrets_of(config, platform), platform, self.telemetry.secrets.add),
+            credentials=credentials,
             clock=self.clock,
             weights={lane.name: lane.weight for lane in self.config.lanes.values() if lane.account == config.name},
+            kept=kept.values,
         )
         account.open()
         return account
@@ -232,10 +253,11 @@ class Application:
         names = lane_names(kafka.topic_prefix, config.name)
         client = client_for(connection)
         policy = TransactorPolicy(transaction_timeout_s=kafka.transaction_timeout_s)
+        handler = self.handler(config)
         return Lane(
-            lane_setup(self.config, config, names, self.drain_s),
+            lane_setup(self.config, config, names, self.drain_s, handler),
             LaneMeans(
-                handler=self.handler(config),
+                handler=handler,
                 where=self._where(config),
                 account=self.accounts[config.account],
                 documents=self._documents(config, names, client),
@@ -247,10 +269,13 @@ class Application:
                 control=control.of_lane(config.name, config.account),
                 clock=self.clock,
                 random=self._random,
+                uploads=form_uploads(self.config.accounts[config.account], handler.max_file_bytes)
+                if isinstance(handler, ImportHandler)
+                else None,
             ),
         )
 
-    def handler(self, config: LaneConfig) -> Handler | BatchHandler:
+    def handler(self, config: LaneConfig) -> Handler | BatchHandler | ImportHandler:
         """The lane's handler, its expressions compiled; each tells its ``place``."""
 
         def compile_(text: str, key: str, wants: Literal["value", "bool"] = "value") -> Expression:
@@ -299,7 +324,13 @@ class Application:
         return Transactor(client, f"{names.transactional_prefix}{self.instance}", policy)
 
 
-def lane_setup(config: Configuration, lane: LaneConfig, names: LaneNames, drain_s: float) -> LaneSetup:
+def lane_setup(
+    config: Configuration,
+    lane: LaneConfig,
+    names: LaneNames,
+    drain_s: float,
+    handler: Handler | BatchHandler | ImportHandler | None = None,
+) -> LaneSetup:
     """The lane's policies from its configuration."""
     return LaneSetup(
         name=lane.name,
@@ -329,4 +360,5 @@ def lane_setup(config: Configuration, lane: LaneConfig, names: LaneNames, drain_
         instance_id=config.kafka.instance_id,
         session_timeout_s=config.kafka.session_timeout_s,
         rebalance_timeout_s=config.kafka.rebalance_timeout_s,
+        imports=import_policy(config, lane, handler.max_file_bytes) if isinstance(handler, ImportHandler) else None,
     )

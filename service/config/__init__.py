@@ -4,7 +4,7 @@ from service.config.accounts import Account, ApsisAccount, CopernicaAccount, Np6
 from service.config.expressions import ExpressionFault, compile_expression
 from service.config.faults import ConfigurationError, Fault
 from service.config.kafka import Kafka, Security
-from service.config.lanes import Guard, HandlerKind, Kinds, Lane, Retry, Start, kinds_of
+from service.config.lanes import Batch, Guard, HandlerKind, Kinds, Lane, Retry, Start, kinds_of
 from service.config.loading import check_drain, check_secrets, load, loads, secrets_of
 from service.config.model import Configuration, Http, Log, Results, config_fingerprint
 from service.config.reference import reference_markdown
@@ -14,6 +14,7 @@ from service.config.secrets import Secret, SecretError
 __all__ = [
     "Account",
     "ApsisAccount",
+    "Batch",
     "Configuration",
     "ConfigurationError",
     "CopernicaAccount",

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from service.config.accounts import ApsisAccount, CopernicaAccount, Np6Account, Timeouts
 from service.config.kafka import Kafka, Security
-from service.config.lanes import Kinds, Retry
+from service.config.lanes import Kinds, Lane, Retry
 from service.config.model import Configuration, Http, Results
 from service.config.reading import Check
+from service.imports.slots import SlotShare, slots_problem
 
 Problems = Iterator[tuple[str, str]]
 Values = Mapping[str, Any]
@@ -231,6 +232,18 @@ def _check_account_of(values: Values, around: Surroundings) -> Problems:
     platform = around.platforms.get(account)
     if kind is not None and isinstance(platform, str) and platform != kind.platform:
         yield "account", f'{kind.name} needs an account on {kind.platform}; "{account}" is on {platform}'
+
+
+def slot_problems(accounts: Mapping[str, Any], lanes: Mapping[str, Any]) -> Problems:
+    """Import lanes that have no slot, or together more than their account lets be open. Yields (path, problem)."""
+    shares: dict[str, list[SlotShare]] = {}
+    for lane in lanes.values():
+        if isinstance(lane, Lane) and hasattr(lane.options, "slots"):
+            shares.setdefault(lane.account, []).append(SlotShare(lane.name, lane.options.slots))
+    for account, sharing in shares.items():
+        most = getattr(getattr(accounts.get(account), "limits", None), "max_open_imports", None)
+        if most is not None and (problem := slots_problem(sharing, most)):
+            yield f"accounts.{account}.limits.max_open_imports", problem
 
 
 def own_topics(prefix: str, results: str, lanes: Mapping[str, Any]) -> frozenset[str]:

@@ -94,6 +94,8 @@ def _read(reader: Reader, root: Node, kinds: Kinds) -> dict[str, Any]:
     around = _surroundings(values, accounts, lanes, kinds)
     values["accounts"] = {name: _account(reader, name, node) for name, node in accounts.items()}
     values["lanes"] = {name: _lane(reader, name, node, around) for name, node in lanes.items()}
+    for path, problem in checks.slot_problems(values["accounts"], values["lanes"]):
+        reader.fault(path, problem)
     return values
 
 

@@ -67,6 +67,14 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         self._spools = Spools(means.clock)
         self.runs: list[ImportRun] = []
 
+    async def run(self) -> None:
+        """Work until cancelled; no file is left behind."""
+        try:
+            await super().run()
+        finally:
+            for run in self.runs:
+                run.close_file()
+
     def begin(self, runs: Sequence[ImportRun]) -> None:
         """Take batches, or what was found in the journal."""
         self.runs.extend(runs)

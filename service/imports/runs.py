@@ -152,6 +152,11 @@ class ImportRun(Bulk):
         return self.stage in (Stage.CREATE, Stage.UPLOAD)
 
     @property
+    def is_lapsing(self) -> bool:
+        """Whether nobody can be asked what is open."""
+        return self.stage is Stage.LAPSE
+
+    @property
     def opened(self) -> Opened:
         """The import as the create's answer named it; also after a restart."""
         assert self.delivery is not None

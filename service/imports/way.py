@@ -29,6 +29,16 @@ from service.settling.batches import PartitionWrite
 _INTERRUPTED = "begun before a restart or a takeover: whether it took effect is not known"
 
 
+class OpenImport(msgspec.Struct, frozen=True):
+    """An import for a person: the platform's id, empty where nobody knows it; the platform's word for its state, or
+    how far we have come; rows; how old."""
+
+    id: str
+    state: str
+    rows: int
+    age_s: float
+
+
 class WayHooks(msgspec.Struct, frozen=True):
     """What the lane has beside: the batcher of now, the view on which the assignment stands, and the settlement of
     events that have their outcome."""
@@ -101,6 +111,21 @@ class ImportWay:
     def waits_for_slot(self) -> bool:
         """Whether a batch that is due cannot be delivered for want of a slot."""
         return any(not self.slots.is_free(slot) for slot in self._hooks.batcher().slots_due(self._clock.monotonic()))
+
+    def open_imports(self) -> list[OpenImport]:
+        """What is open on the platform, or may be."""
+        now_ms = self._clock.wall_ms()
+        found = []
+        for run in self.dispatcher.runs:
+            if (delivery := run.delivery) is None:
+                continue
+            state = run.word or delivery.record.state.value
+            if run.is_lapsing:
+                state = "unknown"
+            name = delivery.record.reference or ""
+            age_s = max(0, now_ms - delivery.record.begun_at_ms) / 1000
+            found.append(OpenImport(name, state, delivery.opened.rows, age_s))
+        return found
 
     # -- what becomes of runs
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from service.app import Application
 from service.delivery.breaker import BreakerState
+from service.imports.way import ImportWay
 from service.lane import Lane
 from service.lifecycle import LaneState
 from service.status.reading import Reading
@@ -28,6 +29,8 @@ def set_gauges(app: Application, readings: Mapping[str, Sequence[Reading]]) -> N
         metrics[m.USEFUL_LAG_RECORDS].gauge(name).set(useful_lag(of_lane, slowed=slowed) if known or slowed else None)
         metrics[m.OLDEST_UNFINISHED_SECONDS].gauge(name).set(max(ages, default=0.0))
         metrics[m.IN_FLIGHT].gauge(name).set(lane.dispatcher.in_flight)
+        if isinstance(lane.bulks, ImportWay):
+            metrics[m.OPEN_IMPORTS].gauge(name, lane.account.name).set(len(lane.bulks.open_imports()))
     for name, account in app.accounts.items():
         limiter = account.limiter
         metrics[m.BREAKER_OPEN].gauge("", name).set(float(account.breaker.state is not BreakerState.CLOSED))

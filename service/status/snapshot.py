@@ -9,11 +9,20 @@ from service.app import VERSION, Application
 from service.clock import Clock
 from service.config import config_fingerprint
 from service.delivery.breaker import Breaker
+from service.imports.way import ImportWay
 from service.intake.assignment import READING_BACK
 from service.intake.item import Item
 from service.lane import Lane
 from service.lifecycle import LaneState
-from service.status.document import BreakerStatus, LaneReport, LaneStatus, PartitionStatus, StatusDocument
+from service.status.document import (
+    BreakerStatus,
+    ImportStatus,
+    LaneReport,
+    LaneStatus,
+    PartitionStatus,
+    SlotStatus,
+    StatusDocument,
+)
 from service.status.longest import longest_waiting
 from service.status.reading import Reading, Readings
 from service.status.waiting import Waits
@@ -79,12 +88,27 @@ class Status:
             in_flight=lane.dispatcher.in_flight,
             retrying=lane.dispatcher.retrying,
             breaker=_breaker(lane.account.breaker, clock),
-            slots=None,
-            open_imports=[],
+            slots=slots_of(lane),
+            open_imports=open_imports_of(lane),
             journal_open=0 if lane.bulks is None else lane.bulks.deliveries.count,
             dead_letters=dead_letters_of(self.app.telemetry, name),
             concurrency_limit=None if (limit := lane.account.limiter.concurrency_limit) == inf else int(limit),
         )
+
+
+def slots_of(lane: Lane) -> SlotStatus | None:
+    """The slots that this process has; None for a lane that needs none."""
+    if not isinstance(lane.bulks, ImportWay):
+        return None
+    slots = lane.bulks.slots
+    return SlotStatus(owned=len(slots.owned), free=slots.free)
+
+
+def open_imports_of(lane: Lane) -> list[ImportStatus]:
+    """The imports that this process has open."""
+    if not isinstance(lane.bulks, ImportWay):
+        return []
+    return [ImportStatus(one.id, one.state, one.rows, one.age_s) for one in lane.bulks.open_imports()]
 
 
 def settled_of(telemetry: Telemetry, lane: str) -> Mapping[Outcome, int]:

@@ -11,6 +11,8 @@ import msgspec
 from service.delivery.breaker import BreakerState
 from service.delivery.bulk import Bulk, Part
 from service.delivery.chain import Chain, Stage, Unit
+from service.imports.runs import ImportRun
+from service.imports.way import ImportWay
 from service.intake.item import Item
 from service.lane import Lane
 from service.transport.account import Account
@@ -54,6 +56,8 @@ class Waits:
     def _in_batcher(self, item: Item) -> str:
         """It was planned, and is in no batch that has been closed."""
         closes_in_s = self._lane.batcher.closes_in_s(item, self._now)
+        if closes_in_s == 0.0 and isinstance(self._lane.bulks, ImportWay):
+            return "in a batch that waits for a slot"
         if closes_in_s is not None:
             return f"in a batch that closes in {_seconds(closes_in_s)}"
         earlier = self._next_of_key(item.record.key)
@@ -86,11 +90,25 @@ class Waits:
         if found is not None:
             due, parked = found
             work = parked.current
+            if isinstance(parked, ImportRun):
+                return Wait(_until_told(parked, due, now), work.attempts or None, due)
             if is_of(item, work):
                 return Wait(_retrying(lane, work, due, now), work.attempts + 1, due)
             return Wait(_behind_work(item, work))
         concurrency = lane.setup.delivery.concurrency
         return Wait(gate_of(lane, None, now) or f"one of the lane's {concurrency} workers, all are busy")
+
+
+def _until_told(run: ImportRun, due: float, now: float) -> str:
+    """What an import waits for between its steps."""
+    again = f"next look in {_seconds(due - now)}"
+    if run.is_lapsing:
+        return f"until an import that may be open counts as ended; {again}"
+    name = None if run.delivery is None else run.delivery.record.reference
+    if name is None:
+        why = f" ({run.current.last})" if run.current.last else ""
+        return f"for its import to be created{why}; {again}"
+    return f"import {name} ({run.word or run.stage.value}); {again}"
 
 
 def account_waits_for(account: Account, now: float) -> str | None:

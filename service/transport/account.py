@@ -102,8 +102,10 @@ class Account:
         breaker: Breaker | None = None,
         policy: CredentialPolicy | None = None,
         weights: Mapping[str, float] | None = None,
+        kept: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """``weights`` of all lanes of the file on the account; without them this process has all of its limits."""
+        """``weights`` of all lanes of the file on the account; without them this process has all of its limits.
+        ``kept``: what is secret of the account beside its headers."""
         self.name = name
         self.limiter = limiter
         self.breaker = breaker or Breaker()
@@ -123,6 +125,7 @@ class Account:
         self._wakes_at = inf
         self._tidied_at = -inf
         self._failed_last: object = None
+        self._kept = kept
         self._shares = AccountShares(weights, self._set_share) if weights else None
 
     def open(self) -> None:
@@ -201,7 +204,7 @@ class Account:
 
     def secrets(self) -> Sequence[str]:
         """What no answer of the platform's may carry into a result, should it repeat it."""
-        return tuple(self._headers.values()) if self._headers is not None else ()
+        return (*(self._headers.values() if self._headers is not None else ()), *self._kept())
 
     def refuse(self, reason: str) -> None:
         """The platform refused our credentials: all lanes of the account hold."""

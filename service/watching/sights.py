@@ -1,9 +1,9 @@
 """What of a lane's partitions moves, and what may stand still.
 
 Of each partition the first unfinished event counts whose wait has no excuse; where nothing is unfinished, its reading.
-An excuse is a wait that ends by itself or by a person: a retry's pause, the account (breaker, credentials, rate, slot),
-the lane's own hold, an operator's pause, a drain, a full buffer, an earlier event of its key. A call that is under way
-is none: it has its time-out. What waits in a line moves for as long as the line does.
+An excuse is a wait that ends by itself or by a person: a retry's pause, a poll's, the account (breaker, credentials,
+rate, slot), the lane's own hold, an operator's pause, a drain, a full buffer, an earlier event of its key. A call that
+is under way is none: it has its time-out. What waits in a line moves for as long as the line does.
 """
 
 import itertools
@@ -13,6 +13,7 @@ import msgspec
 from aiokafka.structs import TopicPartition
 
 from service.delivery.bulk import Bulk
+from service.imports.way import ImportWay
 from service.intake.assignment import PartitionState
 from service.intake.item import Item
 from service.lane import Lane
@@ -111,6 +112,9 @@ class _Looking:
         until = self._open.get(id(item))
         if until is not None:
             return None if until > self._now else (2,)
+        if isinstance(self._lane.bulks, ImportWay):
+            # Behind an event with a row of the same key, which is looked at itself.
+            return None
         # Behind an earlier event of its key, which may be of another topic.
         waits = item.record.key in self._keys or gate_of(self._lane, None, self._now) is not None
         return None if waits else (2, self._lane.dispatcher.progress)

@@ -65,6 +65,7 @@ HANDLER_KEYS: dict[str, dict[str, Any]] = {
         "receiver": {"type": "id", "value": "data.target"},
         "data": {"event": "event.id", "label": "data.label"},
     },
+    "apsis.imports": {},
 }
 
 

@@ -25,6 +25,7 @@ def lane_of(account: Account, state: LaneState, *, assignment: Any = None, dry_r
     """A lane as the gauges see it."""
     return SimpleNamespace(
         account=account,
+        bulks=None,
         assignment=assignment,
         board=SimpleNamespace(state=state),
         dispatcher=SimpleNamespace(paused=None, in_flight=0),

@@ -1,0 +1,42 @@
+"""What an import lane is given of the configuration: its slots, and where its files may go."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from service.config import Account, Configuration
+from service.config import Lane as LaneConfig
+from service.config.accounts import ApsisAccount
+from service.config.checks import is_loopback
+from service.imports.policy import ImportPolicy
+from service.imports.slots import SlotShare, shared_slots
+from service.transport.reaching import policy_of, tls_of
+from service.uploading.sending import FileSender
+from service.uploading.upload import FormPolicy, FormUploads
+
+
+def import_policy(config: Configuration, lane: LaneConfig, max_file_bytes: int) -> ImportPolicy:
+    """The policy of a lane whose handler makes files of at most so many bytes."""
+    limits = config.accounts[lane.account].limits
+    most = getattr(limits, "max_open_imports", None)
+    # An account without such a bound has one import at a time of each lane.
+    slots = 1 if most is None else shared_slots(_sharing(config.lanes.values(), lane.account), most)[lane.name]
+    return ImportPolicy(slots, getattr(limits, "orphan_life_s", 3_600.0), max_file_bytes)
+
+
+def _sharing(lanes: Iterable[LaneConfig], account: str) -> list[SlotShare]:
+    return [
+        SlotShare(lane.name, lane.options.slots)
+        for lane in lanes
+        if lane.account == account and hasattr(lane.options, "slots")
+    ]
+
+
+def form_uploads(account: Account, max_file_bytes: int) -> FormUploads | None:
+    """What uploads files of the account; None where its platform has no such addresses. Raises StartError."""
+    if not isinstance(account, ApsisAccount):
+        return None
+    sender = FileSender(policy_of(account, max_connections=1), tls_of(account))
+    policy = FormPolicy(
+        account.upload_hosts, max_file_bytes, plain_loopback=is_loopback(urlsplit(account.base_url).hostname or "")
+    )
+    return FormUploads(sender, policy)

@@ -1,0 +1,297 @@
+"""A whole lane of imports before Apsis One's sandbox, in fake time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from handlers.base import Answer, Failure, FailureKind, Reply
+from service.lane import Lane
+from service.lifecycle import LaneState
+from tests.support import suspending
+from tests.support.fakes import FakeTime, eventually, run
+from tests.support.import_world import ACCOUNT, ImportWorld, coalesced, outcomes
+from tests.support.suspending import Cancelling, at_every_await
+
+TIMED_OUT = Failure(FailureKind.TIMED_OUT, "no answer in time")
+Look = Callable[[ImportWorld, Lane], Awaitable[None]]
+
+
+async def lived(world: ImportWorld, cancelling: Cancelling | None = None, look: Look | None = None) -> None:
+    """A lane from its start until all is settled, or it is cancelled. ``look`` goes on beside it."""
+    lane = world.lane()
+    running = asyncio.create_task(lane.run())
+    if cancelling is not None:
+        cancelling.watch(running)
+    ends = asyncio.create_task(_stop_when_settled(world, lane))
+    looking = None if look is None else asyncio.create_task(look(world, lane))  # type: ignore[arg-type]
+    await asyncio.wait({running})
+    if cancelling is not None:
+        cancelling.stop()
+    ends.cancel()
+    await asyncio.gather(ends, return_exceptions=True)
+    assert lane.died is None, world.observer.faults
+    assert not world.observer.faults
+    if not running.cancelled():
+        await running
+    if looking is not None:
+        await looking
+
+
+async def _stop_when_settled(world: ImportWorld, lane: Lane) -> None:
+    await eventually(world.settled, within_s=50_000, every_s=0.1)
+    lane.stop()
+
+
+def in_world(patch: pytest.MonkeyPatch, life: Callable[[ImportWorld], Awaitable[None]], **given: Any) -> None:
+    """Run ``life`` in a world of its own, and look at what came of it."""
+
+    async def main(time: FakeTime) -> None:
+        world = ImportWorld(time, **given)
+        world.patches(patch)
+        await life(world)
+        world.check()
+        assert not world.open_entries()
+
+    run(main, within_s=100_000)
+
+
+def once(kind: str, *replies: Reply | None) -> Callable[[int, str], Reply | None]:
+    """The first calls of a kind are answered so, all others as the platform does."""
+    return lambda number, of: replies[number] if of == kind and number < len(replies) else None
+
+
+def test_events_become_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event has its own result, also where its row was another's; the platform has each contact's newest state."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(20)
+        await lived(world)
+        results = world.results()
+        assert outcomes(results) == {"delivered": 20}
+        assert coalesced(results) > 0
+        sent = {result.coalesced_into for result in results if result.coalesced_into}
+        assert world.cities() == world.newest()
+        ids = {one.id for one in world.sandbox.imports(ACCOUNT)}
+        assert {operation.reference for result in results for operation in result.operations} <= ids
+        # Whoever has a row of his own is in nobody else's.
+        assert len(sent) <= 20 - coalesced(results)
+
+    in_world(monkeypatch, life)
+
+
+class OfImports(Cancelling):
+    """Only where an import, its journal or its calls wait: the rest of a lane has a test of its own."""
+
+    def _suspended(self, coroutine: Any) -> None:
+        if self._whole is not None and not self.done and suspending._is_ours(coroutine):
+            place = suspending._place(coroutine)
+            if place.startswith(("Import", "JournalWriter", "Account.", "Settler._commit", "rows_of")):
+                super()._suspended(coroutine)
+
+
+def test_killed_at_any_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each state of the journal, in front of each transaction and call and behind it: another process goes on, each
+    event has one result, no file is uploaded twice, and no import beyond the slots is ever asked for."""
+    monkeypatch.setattr(suspending, "Cancelling", OfImports)
+
+    async def life(time: FakeTime, cancelling: Cancelling) -> None:
+        world = ImportWorld(time)
+        world.patches(monkeypatch)
+        world.publish(5)
+        await lived(world, cancelling)
+        if cancelling.done:
+            await lived(world)
+        world.check()
+        assert outcomes(world.results()) == {"delivered": 5}
+        assert world.cities() == world.newest()
+        assert not world.open_entries()
+
+    places = {place.partition(":")[0] for place in at_every_await(life, most=500)}
+    assert places >= {
+        "Account.send",
+        "ImportDispatcher._upload",
+        "JournalWriter.enter",
+        "JournalWriter.rewrite",
+        "JournalWriter._committed",
+        "Settler._commit",
+    }
+
+
+def test_while_no_slot_is_free_the_next_import_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two slots, imports that take long: what comes meanwhile becomes two more, however often linger passes; the lane
+    says what it waits for, and lets be seen what is open."""
+
+    async def look(world: ImportWorld, lane: Lane) -> None:
+        await eventually(lambda: world.kinds.count("upload") == 2)
+        for n in range(6):
+            world.publish_more(20 + n, contact=6 + n)
+            await asyncio.sleep(2)
+        assert (lane.board.state, lane.board.reason) == (LaneState.HOLDING, "waiting for a slot")
+        assert lane.bulks is not None
+        told = lane.bulks.open_imports()  # type: ignore[union-attr] # it is the way of imports
+        assert len(told) == 2
+        assert all(one.rows and one.age_s > 5 and one.state in ("queued", "in_progress") for one in told)
+        assert world.kinds.count("create") == 2
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(4, contacts=4)
+        await lived(world, look=look)
+        assert outcomes(world.results()) == {"delivered": 10}
+        assert [one.found for one in world.sandbox.imports(ACCOUNT)] == [2, 2, 3, 3]
+
+    in_world(monkeypatch, life, rules={"takes_s": 60.0})
+
+
+def test_a_create_without_an_answer_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may be open: another one is created only when nothing of the first can be any more."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 2}
+        opened = world.sandbox.imports(ACCOUNT)
+        assert len(opened) == 2
+        # The address of the first lives as long as the platform says: two minutes.
+        assert opened[1].expires_at - opened[0].expires_at >= 119
+
+    in_world(monkeypatch, life, slots=1, replies=once("create", TIMED_OUT), rules={"upload_life_s": 120.0})
+
+
+def test_an_upload_without_an_answer_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file had arrived: it is not sent again."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 2}
+        assert world.kinds.count("upload") == 1
+
+    in_world(monkeypatch, life, replies=once("upload", TIMED_OUT))
+
+
+def test_an_upload_that_broke_is_made_again_where_the_platform_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """500 of the storage: the status says that the import waits for its file."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 2}
+        assert (world.kinds.count("create"), world.kinds.count("upload")) == (1, 2)
+
+    in_world(monkeypatch, life, replies=once("upload", Answer(500, {}, b"")))
+
+
+def test_an_address_that_has_ended_means_another_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """403 from the storage, behind the address's end."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 2}
+        assert world.kinds.count("create") >= 2
+
+    gone = [Failure(FailureKind.NOT_SENT, "no connection")] * 5
+    in_world(monkeypatch, life, replies=once("upload", *gone, Answer(403, {}, b"")), rules={"upload_life_s": 0.05})
+
+
+@pytest.mark.parametrize("fault", [429, 503])
+def test_a_refused_create_opened_nothing(fault: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made again after a pause, and its entry is gone meanwhile."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 2}
+        assert world.kinds.count("create") == 3
+
+    refused = Answer(fault, {"retry-after": "1"}, b"")
+    in_world(monkeypatch, life, replies=once("create", refused, refused))
+
+
+def test_failed_rows_without_names_are_told_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``report``: nobody knows whose they are."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(4, contacts=4)
+        await lived(world)
+        assert outcomes(world.results()) == {"unattributed": 2, "delivered": 2}
+        [detail, *_] = [result.detail for result in world.results() if result.detail]
+        assert detail == "of 2 rows the platform reports 1 failed and 0 not found"
+
+    in_world(monkeypatch, life, rules={"bad_values": ["city-1"]})
+
+
+def test_failed_rows_are_found_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``split``: all but the culprit are delivered, and it is alone at fault."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(16, contacts=16)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 15, "rejected": 1}
+        [bad] = [result for result in world.results() if result.outcome.value == "rejected"]
+        assert (bad.reason and bad.reason.value, bad.event and bad.event.id) == ("refused", "e5")
+
+    options = "partial_failures: split"
+    in_world(monkeypatch, life, options=options, rules={"bad_values": ["city-5"]})
+
+
+def test_the_budget_of_halves_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be told apart within it is unattributed."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(8, contacts=8)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 6, "unattributed": 2}
+        assert world.kinds.count("create") == 2 + 2
+
+    options = "partial_failures: split\n    split_budget: 2"
+    in_world(monkeypatch, life, options=options, rules={"bad_values": ["city-5"]})
+
+
+def test_an_import_that_never_ends_is_in_doubt_and_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ``poll.deadline``; what comes next waits until the platform calls it final."""
+
+    async def look(world: ImportWorld, lane: Lane) -> None:
+        await eventually(lambda: world.kinds.count("upload") == 1)
+        world.publish_more(7, contact=2)
+        await eventually(lambda: outcomes(world.results()) == {"in_doubt": 2}, within_s=5_000)
+        assert world.time.monotonic() > 1_000 + 300
+        await asyncio.sleep(60)
+        assert world.kinds.count("create") == 1
+        assert lane.board.reason == "waiting for a slot"
+        world.sandbox.configure(ACCOUNT, {"stuck_at": None})
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world, look=look)
+        assert outcomes(world.results()) == {"in_doubt": 2, "delivered": 1}
+
+    in_world(monkeypatch, life, slots=1, rules={"stuck_at": "in_progress"})
+
+
+def test_a_paused_lane_polls_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that changes the platform is begun; what it has ends and is settled."""
+
+    class Pause:
+        at_ms = 1
+
+        def describe(self) -> str:
+            return "paused by ops"
+
+    async def look(world: ImportWorld, lane: Lane) -> None:
+        await eventually(lambda: world.kinds.count("upload") == 1)
+        world.control.given = Pause()
+        world.publish_more(9, contact=0)
+        await eventually(lambda: outcomes(world.results()) == {"delivered": 2}, within_s=100)
+        await asyncio.sleep(30)
+        assert world.kinds.count("create") == 1
+        world.control.given = None
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world, look=look)
+        assert outcomes(world.results()) == {"delivered": 3}
+
+    in_world(monkeypatch, life)
