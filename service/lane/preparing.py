@@ -69,9 +69,11 @@ class Preparing:
         journal = await self._journal(assignment, committed)
         done("journal")
         self._troubles.narrow = None
+        if not assignment.active:
+            # Whoever has the partitions by now may have settled more than the offsets say that were read before.
+            return
         committed = assignment.committed = self._trusted(assignment, committed, journal, takeover)
-        if assignment.active:
-            self._held_times.read(journal.held_times, self._clock.wall_ms())
+        self._held_times.read(journal.held_times, self._clock.wall_ms())
         found = await begins(consumer, assignment.tps, committed, self._setup.start, names.replay, journal.starts)
         done("places")
         if not assignment.active:
