@@ -1,7 +1,6 @@
 """Deferred keys: in the commit's metadata, and in what the ledger says of its room."""
 
 import base64
-import random
 
 import pytest
 from hypothesis import given
@@ -9,8 +8,8 @@ from hypothesis import strategies as st
 
 from service.offsets import metadata
 from service.offsets.deferred import MOST_KEYS, is_deferred, key_digest
-from service.offsets.ledger import SAFE_WINDOW_OFFSETS, PartitionLedger
-from service.offsets.metadata import MAX_BYTES, MetadataFault, decode, decode_all, encode, fits
+from service.offsets.ledger import PartitionLedger
+from service.offsets.metadata import MetadataFault, decode, decode_all, encode
 
 
 @given(
@@ -61,35 +60,6 @@ def test_what_the_bytes_say(payload: bytes, expected: tuple[list[tuple[int, int]
     """A count, each key's digest and distance from the committed offset, and runs from the offset before that."""
     body = metadata._checksum(9, "r", payload) + payload
     assert decode_all(10, "fl2r" + base64.b64encode(body).decode()) == expected
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_most_keys_and_the_safe_window_fit_together(seed: int) -> None:
-    """Whatever is finished in it."""
-    chance = random.Random(seed)
-    deferred = {key_digest(str(n).encode()): 1000 + n for n in range(MOST_KEYS)}
-    finished = [n for n in range(SAFE_WINDOW_OFFSETS) if chance.random() < 0.5]
-    assert fits(encode(1000, [(1000 + n, 1001 + n) for n in finished], deferred))
-
-
-def test_ten_thousand_waiting_records_take_one_number() -> None:
-    """Every hundredth record of a million is of one contact: the others are read and settled, and it fits."""
-    hot = key_digest(b"hot")
-    ledger = PartitionLedger(0)
-    for offset in range(0, 20_000, 500):
-        for each in range(offset, offset + 500):
-            ledger.read(each)
-        if not offset:
-            ledger.defer(range(0, 500, 100), {hot: 0})
-        else:
-            ledger.defer(range(offset, offset + 500, 100), {})
-        plan = ledger.prepare([each for each in range(offset, offset + 500) if each % 100])
-        assert (plan.commit_offset, plan.called_kept_back) == (0, 0)
-        ledger.apply(plan)
-        assert ledger.room()
-    assert len(plan.metadata) < 60
-    assert ledger.unfinished == 0
-    assert ledger.oldest_unfinished == 0
 
 
 def test_what_comes_back_is_unfinished_like_any_other() -> None:
@@ -186,41 +156,6 @@ def test_a_record_without_a_key_is_never_deferred() -> None:
     deferred = {key_digest(b"k"): 5}
     assert [is_deferred(deferred, key, 5) for key in (b"k", b"other", None)] == [True, False, False]
     assert not is_deferred(deferred, b"k", 4)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_room_in_a_large_window_holds_whatever_finishes(seed: int) -> None:
-    """Few are unfinished in a window of a million; those that are read then finish in any order and pattern."""
-    chance = random.Random(seed)
-    ledger = PartitionLedger(0)
-    stuck = set(chance.sample(range(0, 100_000), 400))
-    for start in range(0, 100_000, 500):
-        for offset in range(start, start + 500):
-            ledger.read(offset)
-        ledger.apply(ledger.prepare([offset for offset in range(start, start + 500) if offset not in stuck]))
-    position, unfinished = 100_000, sorted(stuck)
-    for _ in range(60):
-        if ledger.room(500):
-            for _ in range(500):
-                ledger.read(position)
-                unfinished.append(position)
-                position += 1
-        pattern = chance.choice(("every second", "some", "most"))
-        done = [
-            offset
-            for place, offset in enumerate(unfinished)
-            if offset != min(stuck)
-            and (
-                (place % 2 == 0) if pattern == "every second" else chance.random() < (0.1 if pattern == "some" else 0.9)
-            )
-        ]
-        plan = ledger.prepare(done)
-        assert plan.called_kept_back == 0
-        assert len(plan.metadata) <= MAX_BYTES
-        ledger.apply(plan)
-        gone = set(done)
-        unfinished = [offset for offset in unfinished if offset not in gone]
-    assert position > 101_000
 
 
 def test_who_does_not_know_the_key_believes_nothing_behind_the_first() -> None:
