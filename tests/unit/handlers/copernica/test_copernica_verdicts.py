@@ -118,6 +118,13 @@ def test_a_poll_that_tells_nothing(reply: Any, expected: Any) -> None:
     assert said.detail.endswith(": no such import")
 
 
+def test_a_file_of_one_row_ends_too() -> None:
+    """One of one is an end, nothing of nothing is none."""
+    one, none = (status(status="x", totallines=count, processedlines=count) for count in ("1", "0"))
+    assert judge_poll(one, 1) == Completed(1, 0)
+    assert judge_poll(none, 0) == Pending("x", True, 0)
+
+
 def test_a_status_that_cannot_be_read() -> None:
     """Cut off, or no status at all: it is asked for again."""
     whole = status(status="running", totallines="9", processedlines="9")
