@@ -4,9 +4,11 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from random import Random
 from typing import Any, Literal
 
+import msgspec
 from aiokafka.client import AIOKafkaClient
 
 from contracts.ids import ResultIds
@@ -14,11 +16,14 @@ from contracts.results import ResultEncoder
 from handlers.apsis import client as apsis
 from handlers.apsis.imports import ApsisImportsConfig, ApsisImportsHandler
 from handlers.apsis.wire import platform_text as apsis_text
-from handlers.base import BatchHandler, Expression, Handler
+from handlers.base import BatchHandler, Expression, Handler, RowValue
 from handlers.copernica import client as copernica
+from handlers.copernica.imports import CompileRow, CopernicaImportsConfig, CopernicaImportsHandler
 from handlers.copernica.wire import platform_text as copernica_text
 from handlers.imports.rows import ImportHandler
 from handlers.np6 import client as np6
+from handlers.np6.import_definitions import Definition
+from handlers.np6.imports import Np6ImportsConfig, Np6ImportsHandler
 from handlers.np6.segments import SegmentsConfig, SegmentsHandler
 from handlers.np6.wire import platform_text as np6_text
 from handlers.np6.workflows import WorkflowsConfig, workflows_handler
@@ -29,7 +34,7 @@ from service.clock import Clock, SystemClock
 from service.config import Account as AccountConfig
 from service.config import Batch, Configuration, HandlerKind, Kinds, config_fingerprint, kinds_of
 from service.config import Lane as LaneConfig
-from service.config.expressions import compile_expression
+from service.config.expressions import compile_expression, compile_row_expression
 from service.control.control import Control, Obeyed
 from service.dedupe.deduper import DedupePolicy
 from service.delivery.guard import GuardPolicy
@@ -48,13 +53,15 @@ from service.settling.producing import TransactorPolicy
 from service.settling.settler import Committer, SettlePolicy
 from service.settling.transactor import Transactor
 from service.telemetry import AccountTelemetry, LaneTelemetry, Telemetry
-from service.transport.access import KeyAccess, access_to, secrets_of
+from service.transport.access import KeyAccess, access_to, secrets_of, version_of
 from service.transport.account import Account, Credentials, Transport
 from service.transport.http import HttpTransport
 from service.transport.proving import Kept, ProvenSecrets, ProvingTransport
 from service.transport.reaching import policy_of, tls_of
+from service.uploading.wiring import file_way
 
 VERSION = "0.1.0"
+_MAX_DEFINITION_BYTES = 1024 * 1024
 
 
 def _segments(options: SegmentsConfig, compile_: Compile) -> Handler:
@@ -100,23 +107,47 @@ PLATFORMS: Mapping[str, Platform] = {
         ),
     ]
 }
+_IMPORTS = {"batch": Batch(max_events=50_000, max_bytes=50_000_000, linger_s=30.0)}
 KINDS: Kinds = kinds_of(
     [
         HandlerKind("np6.segments", "np6", SegmentsConfig),
         HandlerKind("np6.workflows", "np6", WorkflowsConfig, {"deadline_s": 86_400.0, "dedupe_s": 600.0}),
-        HandlerKind(
-            "apsis.imports",
-            "apsis",
-            ApsisImportsConfig,
-            {"batch": Batch(max_events=50_000, max_bytes=50_000_000, linger_s=30.0)},
-        ),
+        HandlerKind("np6.imports", "np6", Np6ImportsConfig, _IMPORTS),
+        HandlerKind("apsis.imports", "apsis", ApsisImportsConfig, _IMPORTS),
+        HandlerKind("copernica.imports", "copernica", CopernicaImportsConfig, _IMPORTS),
     ]
 )
-_BUILDERS: dict[str, Callable[[Any, Compile], Handler | BatchHandler | ImportHandler]] = {
-    "apsis.imports": ApsisImportsHandler,
-    "np6.segments": _segments,
-    "np6.workflows": workflows_handler,
+
+
+class _Site(msgspec.Struct, frozen=True):
+    """What a handler is made with beside its own keys."""
+
+    compile_: Compile
+    compile_row: CompileRow
+    account: AccountConfig
+
+
+_BUILDERS: dict[str, Callable[[Any, _Site], Handler | BatchHandler | ImportHandler]] = {
+    "apsis.imports": lambda options, site: ApsisImportsHandler(options, site.compile_),
+    "copernica.imports": lambda options, site: CopernicaImportsHandler(
+        options, site.compile_, site.compile_row, api_version=version_of(site.account)
+    ),
+    "np6.imports": lambda options, site: Np6ImportsHandler(options, site.compile_, _definition(options)),
+    "np6.segments": lambda options, site: _segments(options, site.compile_),
+    "np6.workflows": lambda options, site: workflows_handler(options, site.compile_),
 }
+
+
+def _definition(options: Np6ImportsConfig) -> Definition | None:
+    """The import's definition where a file has it. Raises StartError."""
+    path = options.import_.definition
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            return Definition.of(file.read(_MAX_DEFINITION_BYTES))
+    except (OSError, ValueError) as error:
+        raise StartError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 class Application:
@@ -145,6 +176,8 @@ class Application:
             known = ", ".join(sorted(config.lanes))
             raise StartError(f"--lane {unknown[0]}: there is no such lane; the file has: {known}")
         self.accounts: dict[str, Account] = {}
+        # How each of them proves who calls, beside headers that are always the same.
+        self._proven: dict[str, Callable[[Transport], Transport]] = {}
         self.lanes: dict[str, Lane] = {}
         # Which lanes stand still although they were restarted, and why: only a new process can help.
         self.stalled: dict[str, str] = {}
@@ -218,9 +251,11 @@ class Application:
         proven: Transport = transport
         if isinstance(access, KeyAccess):
             credentials = access
+            self._proven[config.name] = lambda plain: plain
         else:
             credentials = ProvenSecrets(list(secrets_of(config, platform).values()), access)
             proven = ProvingTransport(transport, access)
+            self._proven[config.name] = partial(ProvingTransport, access=access)
         account = Account(
             config.name,
             transport=proven,
@@ -272,6 +307,13 @@ class Application:
                 uploads=form_uploads(self.config.accounts[config.account], handler.max_file_bytes)
                 if isinstance(handler, ImportHandler)
                 else None,
+                way=file_way(
+                    self.config.accounts[config.account],
+                    handler,
+                    config.options,
+                    proven=self._proven[config.account],
+                    keep_secret=self.telemetry.secrets.add,
+                ),
             ),
         )
 
@@ -284,7 +326,14 @@ class Application:
             expression.place = place  # type: ignore[attr-defined] # a function; handlers.faults reads it
             return expression
 
-        return _BUILDERS[config.handler](config.options, compile_)
+        def compile_row(text: str, key: str) -> RowValue:
+            place = self.config.place(f"lanes.{config.name}.{key}")
+            expression = compile_row_expression(text, place=place)
+            expression.place = place  # type: ignore[attr-defined] # as above
+            return expression
+
+        site = _Site(compile_, compile_row, self.config.accounts[config.account])
+        return _BUILDERS[config.handler](config.options, site)
 
     def _where(self, config: LaneConfig) -> Expression | None:
         if config.where.strip() == "true":

@@ -246,6 +246,18 @@ def slot_problems(accounts: Mapping[str, Any], lanes: Mapping[str, Any]) -> Prob
             yield f"accounts.{account}.limits.max_open_imports", problem
 
 
+def standing_problems(lanes: Mapping[str, Any]) -> Problems:
+    """Lanes that would execute one import, whose executions cannot be told apart. Yields (path, problem)."""
+    seen: dict[tuple[str, Any], str] = {}
+    for name, lane in lanes.items():
+        standing = getattr(lane.options, "import_", None) if isinstance(lane, Lane) else None
+        if standing is None:
+            continue
+        other = seen.setdefault((lane.account, standing), name)
+        if other != name:
+            yield f"lanes.{name}.import", f"lane {other} has this import already: its executions cannot be told apart"
+
+
 def own_topics(prefix: str, results: str, lanes: Mapping[str, Any]) -> frozenset[str]:
     """The names of all topics that this configuration writes."""
     shared = {f"{prefix}.{topic}" for topic in SHARED_TOPICS}

@@ -96,6 +96,8 @@ def _read(reader: Reader, root: Node, kinds: Kinds) -> dict[str, Any]:
     values["lanes"] = {name: _lane(reader, name, node, around) for name, node in lanes.items()}
     for path, problem in checks.slot_problems(values["accounts"], values["lanes"]):
         reader.fault(path, problem)
+    for path, problem in checks.standing_problems(values["lanes"]):
+        reader.fault(path, problem)
     return values
 
 

@@ -89,6 +89,7 @@ class Delivering:
             self._journal(handler.name, deliveries),
             deliveries,
             ResultIds(self._setup.name),
+            core.means.way,
         )
         hooks = WayHooks(self._import_batcher, lambda: core.group.view, self._settler.add)
         way = ImportWay(imports, self._means(), self._load_hooks(), self._bulk_hooks(), hooks)

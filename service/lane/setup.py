@@ -14,7 +14,7 @@ from service.dedupe.deduper import DedupePolicy
 from service.delivery.guard import GuardPolicy
 from service.delivery.lane_delivery import DeliveryPolicy
 from service.imports.policy import ImportPolicy
-from service.imports.seams import Uploads
+from service.imports.seams import FileWay, Uploads
 from service.intake.planner import PlanningPolicy
 from service.kafka.names import LaneNames
 from service.lane.control import LaneControl
@@ -69,3 +69,4 @@ class LaneMeans(msgspec.Struct, frozen=True):
     clock: Clock
     random: Random
     uploads: Uploads | None = None  # of import lanes whose files go another way than their creates
+    way: FileWay | None = None  # of import lanes whose calls have files as their bodies

@@ -29,6 +29,12 @@ class Access(Protocol):
         """The platform did not take these headers."""
 
 
+class Sends(Protocol):
+    """Sends one request."""
+
+    async def send(self, request: Request, credentials: Mapping[str, str]) -> Reply: ...
+
+
 class KeyAccess:
     """An account's secrets as its platform's headers, the same for every call."""
 
@@ -125,7 +131,7 @@ def token_url(account: Account) -> str:
     return named or account.base_url
 
 
-async def send_once(transport: HttpTransport, access: Access, request: Request) -> Reply:
+async def send_once(transport: Sends, access: Access, request: Request) -> Reply:
     """Send, and once more where what proves who calls had ended meanwhile: a renewed token tells a real refusal.
 
     Raises what :meth:`Access.headers` does.

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from service.config.secrets import Secret, SecretError
-from service.transport.access import Access, send_once
-from service.transport.http import HttpTransport
+from service.transport.access import Access, Sends, send_once
 from service.transport.tokens import AccountTokens, NoTokenError, TokenRefusedError
 
 # What refused secrets look like to whoever judges answers.
@@ -16,7 +15,7 @@ _REFUSED = Answer(401, {}, b"")
 class ProvingTransport:
     """Implements ``service.transport.account.Transport``."""
 
-    def __init__(self, transport: HttpTransport, access: Access) -> None:
+    def __init__(self, transport: Sends, access: Access) -> None:
         self._transport = transport
         self._access = access
 

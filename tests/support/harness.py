@@ -66,6 +66,8 @@ HANDLER_KEYS: dict[str, dict[str, Any]] = {
         "data": {"event": "event.id", "label": "data.label"},
     },
     "apsis.imports": {},
+    "copernica.imports": {},
+    "np6.imports": {},
 }
 
 

@@ -40,8 +40,10 @@ def test_each_key_of_the_page_has_a_meaning() -> None:
 def test_the_example_loads_and_fits_the_schema() -> None:
     """What users copy is right, by our reading and by a JSON Schema validator's."""
     config = load(EXAMPLE, KINDS)
-    assert list(config.lanes) == ["segments", "newsletter", "welcome", "apsis-profiles"]
-    assert {lane.account for lane in config.lanes.values()} == set(config.accounts) == {"np6-main", "apsis-eu"}
+    imports = ["apsis-profiles", "copernica-profiles", "np6-redlist"]
+    assert list(config.lanes) == ["segments", "newsletter", "welcome", *imports]
+    accounts = {"np6-main", "apsis-eu", "copernica"}
+    assert {lane.account for lane in config.lanes.values()} == set(config.accounts) == accounts
     validator(KINDS).validate(yaml.safe_load(EXAMPLE.read_text()))
 
 
