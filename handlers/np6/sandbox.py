@@ -75,6 +75,7 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
     max_executions: int | None = None  # a request with more is a 413
     import_looks: int = 2  # an import's execution has ended at this look
     imports_fail: bool = False  # and in state 2
+    import_unbegun: Literal["404", "empty"] = "404"  # the answer of its state before any execution
     items: Literal["each", "short", "long", "other"] = "each"  # of the answer to several executions: one too few,
     # one too many, or of a type that nobody knows
 
@@ -248,6 +249,8 @@ class _Account:
             return PlatformAnswer(200, {**added, **_IMPORT}, msgspec.json.encode(held.definitions[number]))
         state = held.state(number, self.rules.import_looks, fails=self.rules.imports_fail)
         if state is None:
+            if self.rules.import_unbegun == "empty":
+                return PlatformAnswer(200, {**added, **_JSON})
             return self.error(404, "No execution", added)
         return PlatformAnswer(200, {**added, **_JSON}, msgspec.json.encode({"state": state}))
 

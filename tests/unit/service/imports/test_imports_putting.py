@@ -84,9 +84,11 @@ async def lane(**rules: Any) -> AsyncIterator[tuple[World, PuttingBench]]:
 FILE = b"contact;name\r\na;A\r\nb;B\r\n"
 
 
-async def test_a_file_is_put_started_and_followed_to_its_end() -> None:
-    """The entry names the import before it is started, and goes with the results."""
-    async with lane(import_looks=3) as (given, bench):
+@pytest.mark.parametrize("unbegun", ["404", "empty"])
+async def test_a_file_is_put_started_and_followed_to_its_end(unbegun: str) -> None:
+    """The entry names the import before it is started, and goes with the results; whatever the platform answers before
+    any execution."""
+    async with lane(import_looks=3, import_unbegun=unbegun) as (given, bench):
         bench.deliver("a", "b")
         await bench.until(bench.is_over)
         assert bench.outcomes() == {"a": "delivered", "b": "delivered"}
