@@ -102,7 +102,7 @@ class SyncResult(msgspec.Struct, gc=False, kw_only=True):
     data: ResultData
 
 
-class _Written(msgspec.Struct, gc=False):
+class WrittenResult(msgspec.Struct, gc=False):
     """A :class:`SyncResult` on its way out: made by position, which is quicker."""
 
     specversion: str
@@ -184,8 +184,50 @@ class ResultEncoder:
             self._completed_at_ms, self._completed_at = completed_at_ms, rfc3339_ms(completed_at_ms)
         if received_at_ms != self._received_at_ms:
             self._received_at_ms, self._received_at = received_at_ms, rfc3339_ms(received_at_ms)
-        completed_at = self._completed_at
-        result = _Written(
+        result = self.written(
+            result_id,
+            subject,
+            envelope,
+            traceparent,
+            outcome,
+            reason,
+            None if detail is None else detail[:DETAIL_MAX],
+            _bounded(operations),
+            attempts,
+            batch_id,
+            coalesced_into,
+            Origin(topic, partition, offset, instant_text(timestamp_ms)),
+            replay,
+            dead_letter,
+            self._received_at,
+            self._completed_at,
+        )
+        try:
+            return _encode(result)
+        except UnicodeEncodeError:  # half a surrogate pair, in a text that is not of the event
+            return _encode(_without_surrogates(result))
+
+    def written(
+        self,
+        result_id: str,
+        subject: str | UnsetType,
+        envelope: ResultEvent | None,
+        traceparent: str | UnsetType,
+        outcome: Outcome,
+        reason: Reason | None,
+        detail: str | None,
+        operations: list[Operation],
+        attempts: int,
+        batch_id: str | None,
+        coalesced_into: str | None,
+        origin: Origin,
+        replay: Replay | None,
+        dead_letter: bool,
+        received_at: str,
+        completed_at: str,
+    ) -> WrittenResult:
+        """The result of which these are the texts and the numbers, as they stand."""
+        return WrittenResult(
             "1.0",
             result_id,
             self._source,
@@ -203,23 +245,19 @@ class ResultEncoder:
                 self._config,
                 outcome,
                 reason,
-                None if detail is None else detail[:DETAIL_MAX],
-                _bounded(operations),
+                detail,
+                operations,
                 attempts,
                 batch_id,
                 coalesced_into,
-                Origin(topic, partition, offset, instant_text(timestamp_ms)),
+                origin,
                 replay,
                 dead_letter,
                 self._dry_run,
-                self._received_at,
+                received_at,
                 completed_at,
             ),
         )
-        try:
-            return _encode(result)
-        except UnicodeEncodeError:  # half a surrogate pair, in a text that is not of the event
-            return _encode(_without_surrogates(result))
 
 
 def _described(
@@ -259,7 +297,7 @@ def _cut(operation: Operation) -> Operation:
     )
 
 
-def _without_surrogates(result: _Written) -> SyncResult:
+def _without_surrogates(result: WrittenResult) -> SyncResult:
     """The same result with each lone surrogate replaced by a question mark."""
 
     def clean(value: object) -> object:

@@ -20,6 +20,7 @@ _TAILS = {"Z": 0} | {text: ms for ms, text in enumerate(_MILLIS)}
 _MINUTES = frozenset(f"T{minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60))
 _SECONDS = frozenset(f":{second:02d}" for second in range(60))
 _days: set[str] = set()  # "2026-11-22", each of them a day of the calendar
+_strict: set[str] = set()  # "2026-11-22T02:03:04", each of them a second of a day
 _read: dict[str, int] = {}  # "2026-11-22T02:03:04" in UTC -> its milliseconds
 _written: dict[int, str] = {}  # seconds -> "2026-11-22T02:03:04"
 
@@ -39,7 +40,12 @@ def rfc3339_ms(ms: int) -> str:
 
 def instant_text(ms: int | None) -> str | None:
     """Like :func:`rfc3339_ms`, and None for what is no instant: absent, -1 of Kafka, beyond the year 9999."""
-    return None if ms is None or not 0 <= ms < _END_MS else rfc3339_ms(ms)
+    if ms is None:
+        return None
+    prefix = _written.get(ms // 1000)
+    if prefix is not None:
+        return prefix + _MILLIS[ms % 1000]
+    return rfc3339_ms(ms) if 0 <= ms < _END_MS else None
 
 
 def parse_rfc3339_ms(text: str) -> int | None:
@@ -63,8 +69,14 @@ def parse_rfc3339_ms(text: str) -> int | None:
 
 def is_strict_rfc3339(text: str) -> bool:
     """Whether the text is an RFC 3339 instant written with ``T``."""
+    tail = text[19:]
+    if text[:19] in _strict and tail in _TAILS:
+        return True
     # Four looks into sets where the day was seen before: a tenth of what it takes to read the instant.
-    if text[:10] in _days and text[10:16] in _MINUTES and text[16:19] in _SECONDS and text[19:] in _TAILS:
+    if text[:10] in _days and text[10:16] in _MINUTES and text[16:19] in _SECONDS and tail in _TAILS:
+        if len(_strict) >= _REMEMBERED:
+            _strict.clear()
+        _strict.add(text[:19])
         return True
     if text[10:11] != "T" or parse_rfc3339_ms(text) is None:
         return False

@@ -8,6 +8,7 @@ from contracts.deadletters import Position, dead_letter_headers
 from contracts.ids import ResultIds, hashed_key
 from contracts.outcomes import DEAD, Outcome
 from contracts.results import ResultEncoder
+from contracts.usual_results import UsualResults
 from service.intake.item import Item, name_items
 from service.settling.batches import PartitionWrite, Record
 from service.settling.partitioner import partitions
@@ -32,6 +33,7 @@ class Documents:
     def __init__(self, policy: DocumentPolicy, encoder: ResultEncoder, ids: ResultIds) -> None:
         self._policy = policy
         self._encoder = encoder
+        self._usual = UsualResults(encoder)
         self._ids = ids
 
     def writes(self, items: Sequence[Item], now_ms: int) -> list[PartitionWrite]:
@@ -56,31 +58,35 @@ class Documents:
         if self._policy.hash_keys:
             keys = [None if key is None else hashed_key(key) for key in keys]
         by_partition: dict[int, list[Record]] = {}
-        encode = self._encoder.encode
+        usual = self._usual.encode
         for item, number, key in zip(items, numbers, keys, strict=True):
-            tp = item.partition.tp
-            timestamp = item.record.timestamp
-            assert item.outcome is not None
-            assert item.result_id is not None
-            value = encode(
-                item.result_id,
-                item.event if item.event is not None else item.undecodable,
-                item.outcome,
-                item.reason,
-                item.detail,
-                item.operations,
-                attempts_of(item),
-                item.batch_id,
-                item.coalesced_into,
-                tp.topic,
-                tp.partition,
-                item.offset,
-                timestamp,
-                None if item.replay is None else item.replay.result_replay(),
-                item.outcome in DEAD,
-                item.received_ms,
-                now_ms,
-            )
+            value = None
+            event, operations, result_id = item.event, item.operations, item.result_id
+            if (
+                event is not None
+                and result_id is not None
+                and len(operations) == 1
+                and item.replay is None
+                and item.coalesced_into is None
+                and item.outcome is operations[0].outcome
+                and item.reason is operations[0].reason
+                and item.detail is None
+            ):
+                read = item.record
+                value = usual(
+                    result_id,
+                    event,
+                    operations[0],
+                    item.batch_id,
+                    read.topic,
+                    read.partition,
+                    item.offset,
+                    read.timestamp,
+                    item.received_ms,
+                    now_ms,
+                )
+            if value is None:
+                value = self._result(item, now_ms)
             record: Record = (now_ms, key, value, RESULT_HEADERS)
             group = by_partition.get(number)
             if group is None:
@@ -91,6 +97,30 @@ class Documents:
             PartitionWrite(self._policy.results_topic, partition, records)
             for partition, records in by_partition.items()
         ]
+
+    def _result(self, item: Item, now_ms: int) -> bytes:
+        tp = item.partition.tp
+        assert item.outcome is not None
+        assert item.result_id is not None
+        return self._encoder.encode(
+            item.result_id,
+            item.event if item.event is not None else item.undecodable,
+            item.outcome,
+            item.reason,
+            item.detail,
+            item.operations,
+            attempts_of(item),
+            item.batch_id,
+            item.coalesced_into,
+            tp.topic,
+            tp.partition,
+            item.offset,
+            item.record.timestamp,
+            None if item.replay is None else item.replay.result_replay(),
+            item.outcome in DEAD,
+            item.received_ms,
+            now_ms,
+        )
 
     def _dead_letter_partition(self, item: Item) -> int:
         """The partition of the first source record: partition n of the replay topic is that of the source too."""

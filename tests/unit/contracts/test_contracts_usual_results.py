@@ -1,0 +1,127 @@
+"""The usual results, written into templates, are what the exact way writes: to the byte."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.events import CONTACT_CHANGED, NOTIFICATION_OCCURRED, ContactChanged, Event
+from contracts.outcomes import DEAD, PAIRS, Outcome, Reason
+from contracts.results import Operation, ResultEncoder
+from contracts.usual_results import UsualResults
+
+ENCODER = ResultEncoder(lane="vip", handler="np6.workflows", platform="np6", account="np6-main", config="9f3c2a10")
+DATA = ContactChanged("c", "created")
+PLACE = ("b-1", "contacts.changed", 3, 1207, 1_795_341_600_123, 1_795_341_600_200, 1_795_341_601_000)
+
+
+def exact(event: Event, operation: Operation, place: tuple[Any, ...] = PLACE) -> bytes:
+    batch_id, topic, partition, offset, timestamp_ms, received_at_ms, completed_at_ms = place
+    assert operation.outcome is not None
+    return ENCODER.encode(
+        "r-1",
+        event,
+        operation.outcome,
+        operation.reason,
+        None,
+        [operation],
+        operation.attempts,
+        batch_id,
+        None,
+        topic,
+        partition,
+        offset,
+        timestamp_ms,
+        None,
+        operation.outcome in DEAD,
+        received_at_ms,
+        completed_at_ms,
+    )
+
+
+def operation(**changes: Any) -> Operation:
+    made = Operation("workflow.execute", "000PKXK4", "42", Outcome.DELIVERED, None, None, 200, "x-1", 1)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+# With all that JSON escapes, and all that only looks as if.
+TEXT = st.text(st.sampled_from('ab1-:/{}%é"\\\0\n\x7f\u2028𝄞'), min_size=1, max_size=12) | st.text(max_size=300)
+NULLABLE = st.none() | TEXT
+MS = st.integers(0, 2**41)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.builds(
+        Event, TEXT, TEXT, st.sampled_from([CONTACT_CHANGED, NOTIFICATION_OCCURRED]), st.just(DATA), NULLABLE, NULLABLE
+    ),
+    NULLABLE,
+    st.sampled_from([(outcome, reason) for outcome, reasons in PAIRS.items() for reason in reasons]),
+    st.tuples(NULLABLE, NULLABLE, NULLABLE, NULLABLE, st.none() | st.integers(100, 599), st.integers(0, 99)),
+    st.tuples(st.none() | st.just("b-2"), st.just("t"), st.integers(0, 99), st.integers(0, 2**63 - 1), MS, MS, MS),
+)
+def test_both_ways_write_the_same_bytes(
+    event: Event,
+    trace: str | None,
+    pair: tuple[Outcome, Reason | None],
+    parts: tuple[Any, ...],
+    place: tuple[Any, ...],
+) -> None:
+    """Whatever the texts are; or it is not usual, and the exact way writes it."""
+    event.traceparent = trace
+    target, entity, reference, detail, status, attempts = parts
+    made = Operation("segment.join", target, entity, *pair, detail, status, reference, attempts)
+    usual = UsualResults(ENCODER)
+    first = usual.encode("r-1", event, made, *place)
+    assert first is None or first == exact(event, made, place)
+    # From a template that other texts were written into before.
+    other = Event("other", "s", event.type, DATA, tenant=event.tenant and "t", traceparent=event.traceparent and "w")
+    usual.encode("r-2", other, operation(outcome=pair[0], reason=pair[1], status=status, attempts=attempts), *PLACE)
+    assert usual.encode("r-1", event, made, *place) == first
+
+
+@pytest.mark.parametrize(
+    ("tenant", "trace", "reference"),
+    [(None, None, None), ("acme", None, "x"), (None, "00-ab-cd-01", ""), ("", "", "x")],
+)
+def test_what_is_usual(tenant: str | None, trace: str | None, reference: str | None) -> None:
+    """With and without a tenant, a trace and a reference, which are not null where they are empty."""
+    event = Event("e-1", "/crm", CONTACT_CHANGED, DATA, None, tenant, trace)
+    made = operation(reference=reference)
+    value = UsualResults(ENCODER).encode("r-1", event, made, *PLACE)
+    assert value is not None
+    assert value == exact(event, made)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"detail": "x"},
+        {"target": None},
+        {"entity": None},
+        {"target": 'a"b'},
+        {"target": "a\\b"},
+        {"reference": "a\nb"},
+        {"reference": "a\0b"},
+        {"reference": "é"},
+        {"reference": "\ud800"},
+        {"target": "x" * 256},
+    ],
+)
+def test_what_is_not_usual(changes: dict[str, Any]) -> None:
+    """What JSON writes in another way, what is cut, and what a template has no place for."""
+    event = Event("e-1", "/crm", CONTACT_CHANGED, DATA)
+    assert UsualResults(ENCODER).encode("r-1", event, operation(**changes), *PLACE) is None
+
+
+def test_templates_are_bounded() -> None:
+    """However many different statuses come."""
+    usual = UsualResults(ENCODER)
+    event = Event("e-1", "/crm", CONTACT_CHANGED, DATA)
+    for status in range(600):
+        made = operation(status=status)
+        assert usual.encode("r-1", event, made, *PLACE) == exact(event, made)
+        assert 0 < len(usual._templates) <= 256
