@@ -56,6 +56,8 @@ class Undecodable(Struct, gc=False):
 
 def decode(value: bytes | None, headers: Headers) -> Event | Undecodable:
     """What the record is. Never raises, whatever the bytes are."""
+    if value and not headers:
+        return _fast.structured(value) or _exact_structured(value)
     content_type: bytes | None = None
     is_binary = False
     for name, content in headers:

@@ -139,7 +139,8 @@ def _formatted(text: str) -> str:
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
-_SHA1_BYTES, _UUID_CHARS = 20, 36
+_SHA1_BYTES = 20
+_BLANK = b"-" * 36 + b" "
 # Where each digit of a UUID stands in its text: behind the dashes that come before it.
 _PLACES = [place for place, char in enumerate("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") if char == "x"]
 _VERSION_BITS = bytes(byte & 0x0F | 0x50 for byte in range(256))
@@ -153,8 +154,7 @@ def _uuids_of(hashed: Sequence[bytes]) -> list[str]:
     raw[6::_SHA1_BYTES] = raw[6::_SHA1_BYTES].translate(_VERSION_BITS)
     raw[8::_SHA1_BYTES] = raw[8::_SHA1_BYTES].translate(_VARIANT_BITS)
     digits = raw.hex().encode()
-    text = bytearray(b"-" * (_UUID_CHARS * len(hashed)))
+    text = bytearray(_BLANK * len(hashed))
     for digit, place in enumerate(_PLACES):
-        text[place::_UUID_CHARS] = digits[digit :: 2 * _SHA1_BYTES]
-    joined = text.decode()
-    return [joined[begin : begin + _UUID_CHARS] for begin in range(0, len(joined), _UUID_CHARS)]
+        text[place :: len(_BLANK)] = digits[digit :: 2 * _SHA1_BYTES]
+    return text.decode().split()

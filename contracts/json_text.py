@@ -59,7 +59,9 @@ def parse(value: bytes) -> Any:
 
 def is_too_deep(value: bytes) -> bool:
     """Whether objects and arrays nest over 64 levels. Right for a valid text; for others it may be either."""
-    if value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
+    # To leave a byte out takes half as long as to count it, or less: it is looked for with all the machine has.
+    rest = value.replace(b"{", b"")
+    if len(value) - len(rest.replace(b"[", b"") if b"[" in rest else rest) <= MAX_DEPTH:
         return False
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(value):

@@ -149,16 +149,19 @@ class WorkflowsHandler:
 
     def batch_request(self, members: Sequence[Member], batch_id: str) -> Request:
         """The executions of the members, in order, each with its deterministic id and stamp."""
+        workflow = _workflow_of(members)
         set_ = f'","set":"{batch_id}"}},'
-        named = executions_stamps_and_threads((one.result_id, one.event.source, one.event.id) for one in members)
+        named = executions_stamps_and_threads([(one.result_id, one.event.source, one.event.id) for one in members])
         parts = []
         for member, execution, stamp, thread in zip(members, *named, strict=True):
             member.name = execution
             time_ms = member.timestamp_ms
             time = f'"time":{time_ms},' if time_ms >= 0 else ""
-            ids = f'{{"id":"{execution}","stamp":{{{time}"id":"{stamp}","thread":"{thread}{set_}'
-            parts.append(ids.encode() + member.payload[1:])
-        return client.execute_workflow(_workflow_of(members), b"[" + b",".join(parts) + b"]")
+            parts.append(f'{{"id":"{execution}","stamp":{{{time}"id":"{stamp}","thread":"{thread}{set_}'.encode())
+            parts.append(member.payload[1:])
+            parts.append(b",")
+        parts[-1] = b"]"
+        return client.execute_workflow(workflow, b"[" + b"".join(parts))
 
     def judge_batch(self, members: Sequence[Member], reply: Reply) -> BatchVerdict:
         """What the answer to :meth:`batch_request` means."""

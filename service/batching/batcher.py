@@ -85,11 +85,12 @@ class Batcher:
         batch = self._open.get(group)
         if batch is None:
             batch = self._open[group] = OpenBatch(group, now)
-        batch.items.append(item)
+        items, policy = batch.items, self._policy
+        items.append(item)
         batch.bytes += item.bytes
-        if len(batch.items) >= self._policy.max_events:
+        if len(items) >= policy.max_events:
             self._close(batch, Cause.SIZE)
-        elif batch.bytes >= self._policy.max_bytes:
+        elif batch.bytes >= policy.max_bytes:
             self._close(batch, Cause.BYTES)
 
     def release(self, key: bytes | None, now: float) -> None:

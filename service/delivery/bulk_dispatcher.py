@@ -163,14 +163,12 @@ class BulkDispatcher(LaneDelivery[Bulk]):
         return assignment.may_start() and self._gate.paused is None
 
     def _members(self, part: Part) -> list[Member]:
-        unnamed = [item for item in part.items if item.result_id is None]
-        name_items(unnamed, self._ids)
-        members = []
-        for item in part.items:
-            assert item.event is not None
-            assert item.result_id is not None
-            members.append(Member(item.operations[0], item.payload, item.event, item.result_id, item.record.timestamp))
-        return members
+        name_items([item for item in part.items if item.result_id is None], self._ids)
+        # Whatever has a payload has an event, and its id is known by now.
+        return [
+            Member(item.operations[0], item.payload, item.event, item.result_id, item.record.timestamp)  # type: ignore[arg-type]
+            for item in part.items
+        ]
 
     def _request(self, bulk: Bulk, members: Sequence[Member]) -> Request | None:
         """The request; None where the handler errs: halves of it find the event that it cannot write."""
@@ -344,6 +342,9 @@ class BulkDispatcher(LaneDelivery[Bulk]):
         bulk.keep(left)
         if not items:
             return
+        if self._end_delivered(items, ends, status):
+            self._tell(bulk, items, Counter({Outcome.DELIVERED: len(items)}))
+            return
         whole = len(ends) > 1 and all(end is ends[0] for end in ends)
         detail = self._masked(ends[0].detail, (item.event for item in items)) if whole and ends[0].detail else None
         outcomes: list[Outcome] = []
@@ -362,6 +363,21 @@ class BulkDispatcher(LaneDelivery[Bulk]):
             item.remaining = 0
             outcomes.append(outcome)
         self._tell(bulk, items, Counter(outcomes))
+
+    @staticmethod
+    def _end_delivered(items: Sequence[Item], ends: Sequence[End], status: int | None) -> bool:
+        """Write the ends if all are deliveries of which the platform said nothing, as nearly always; whether they
+        were."""
+        delivered = Outcome.DELIVERED
+        for end in ends:
+            if type(end) is not Settle or end.outcome is not delivered or end.detail is not None:
+                return False
+        for item, end in zip(items, ends, strict=True):
+            operation = item.operations[0]
+            item.outcome = operation.outcome = delivered
+            operation.status, operation.reference = status, end.reference
+            item.remaining = 0
+        return True
 
     def _tell(self, bulk: Bulk, items: Sequence[Item], outcomes: Counter[Outcome]) -> None:
         for outcome, count in outcomes.items():

@@ -9,6 +9,7 @@ from aiokafka.structs import ConsumerRecord
 
 from contracts.deadletters import read_replay
 from contracts.envelope import Undecodable, UndecodableKind, decode
+from contracts.events import Event
 from contracts.outcomes import Outcome, Reason
 from handlers.base import BatchHandler, Expression, ExpressionError, Handler, Piece, Refusal
 from handlers.imports.rows import ImportHandler, Row
@@ -54,14 +55,15 @@ class Planner:
         """Set ``operations``, or ``outcome`` with reason and detail. Never raises for what a record holds."""
         record = item.record
         event = decode(record.value, record.headers)
-        if item.partition.is_replay:
+        state = item.partition
+        if state.is_replay:
             item.replay = read_replay(record.headers)
-        window = item.partition.window
+        window = state.window
         if window is not None and repeats(window, event, record.timestamp, record.offset):
             # Whatever became of the earlier one, and would become of this one.
             item.outcome, item.reason = Outcome.SKIPPED, Reason.DUPLICATE
-        if isinstance(event, Undecodable):
-            self._undecodable(item, event)
+        if type(event) is not Event:
+            self._undecodable(item, event)  # type: ignore[arg-type] # it is the one or the other
             return
         item.event = event
         event.record_ms = record.timestamp
@@ -72,6 +74,11 @@ class Planner:
                 item.outcome, item.reason = Outcome.SKIPPED, Reason.WHERE
                 return
             planned = self._handler.plan(event, record.key)
+            if type(planned) is Piece:
+                item.operations, item.remaining = [planned.operation], 1
+                item.payload = payload = planned.payload
+                item.size += len(payload)
+                return
             if not planned:
                 raise ValueError("a plan without operations and without a reason for it")
         except ExpressionError as error:
@@ -84,11 +91,6 @@ class Planner:
             return
         if type(planned) is Refusal:
             item.outcome, item.reason, item.detail = planned.outcome, planned.reason, planned.detail
-            return
-        if type(planned) is Piece:
-            item.operations, item.remaining = [planned.operation], 1
-            item.payload = planned.payload
-            item.size += len(planned.payload)
             return
         if type(planned[0]) is Row:  # type: ignore[index] # a Sequence by contract, and neither of the others here
             item.rows = planned  # type: ignore[assignment] # all are rows, or none is

@@ -9,7 +9,7 @@ from contracts.results import Operation
 from handlers.imports.rows import ImportHandler
 from service.imports.way import ImportWay
 from service.intake.assignment import PartitionState
-from service.intake.item import Item
+from service.intake.item import item_of
 from service.intake.planner import unparsable_record
 from service.lane.bulks import BulkWay
 from service.lane.core import Core
@@ -31,6 +31,32 @@ class Taking:
 
     def take(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Records as they are read."""
+        first, count = records[0].offset, len(records)
+        unusual = state.interrupted or state.ledger.deferred or records[-1].offset - first != count - 1
+        if not unusual and state.ledger.read_run(first, count):
+            self._take_new(state, records)
+        else:
+            self._take_each(state, records)
+
+    def _take_new(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Records of which none was begun, finished or deferred before."""
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        new = [item_of(state, record, record.offset, now_ms) for record in records]
+        state.items.update(zip(range(new[0].offset, new[-1].offset + 1), new, strict=True))
+        plan, batch_of, batcher = self._planner.plan, self._batch_of, self._buffer.batcher
+        add = batcher.add
+        held = 0
+        for item in new:
+            plan(item)
+            held += item.size
+            if item.outcome is None:
+                add(item, batch_of(item.operations[0]), now)
+            else:
+                self._settler.add(item)
+                batcher.ended_early(item.record.key)
+        self._buffer.held_bytes += held
+
+    def _take_each(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
         read, items = state.ledger.read, state.items
         plan, batcher = self._planner.plan, self._buffer.batcher
@@ -53,7 +79,7 @@ class Taking:
             ):
                 passed.append(offset)
                 continue
-            item = Item(state, record, offset, now_ms)
+            item = item_of(state, record, offset, now_ms)
             items[offset] = item
             plan(item)
             held += item.size
@@ -74,7 +100,7 @@ class Taking:
         """Records that were deferred, read again."""
         now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
         for record in records:
-            item = state.items[record.offset] = Item(state, record, record.offset, now_ms)
+            item = state.items[record.offset] = item_of(state, record, record.offset, now_ms)
             self._planner.plan(item)
             self._buffer.held_bytes += item.size
             if record.offset in state.interrupted and self._bulks is not None and self._bulks.take_interrupted(item):
@@ -88,7 +114,7 @@ class Taking:
     def take_unparsable(self, state: PartitionState, offset: int) -> None:
         """A record that the Kafka client cannot parse: it is at its end."""
         tp = state.tp
-        item = Item(state, unparsable_record(tp.topic, tp.partition, offset), offset, self._clock.wall_ms())
+        item = item_of(state, unparsable_record(tp.topic, tp.partition, offset), offset, self._clock.wall_ms())
         if state.ledger.read(offset):
             item.outcome, item.reason = Outcome.INVALID, Reason.MALFORMED
             item.detail = "the Kafka client cannot parse this record: a header key is not UTF-8"

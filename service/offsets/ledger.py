@@ -130,6 +130,15 @@ class PartitionLedger:
         self._read_end = self._position = offset + 1
         return True
 
+    def read_run(self, first: int, count: int) -> bool:
+        """:meth:`read` of so many records one behind the other, which is what nearly always comes. False, and nothing
+        has changed: a hole or what an earlier commit knew is among them."""
+        if first != self._read_end or first < self._restored_end:
+            return False
+        self._read_end = self._position = first + count
+        self._unfinished.update(range(first, first + count))
+        return True
+
     def advance(self, position: int) -> None:
         """The consumer passed holes up to ``position`` without a record; less than known changes nothing."""
         if position <= self._position:

@@ -34,8 +34,14 @@ class LedgerModel(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 40), to_the_end=st.booleans())
     def read(self, most: int, to_the_end: bool) -> None:
-        """The consumer returns some records; the position may pass the holes behind them."""
-        for offset in sorted(offset for offset in self.log if offset >= self.position)[:most]:
+        """The consumer returns some records, at once or one by one; the position may pass the holes behind them."""
+        offsets = sorted(offset for offset in self.log if offset >= self.position)[:most]
+        in_a_row = bool(offsets) and offsets[-1] - offsets[0] == len(offsets) - 1
+        if in_a_row and self.ledger.read_run(offsets[0], len(offsets)):
+            assert self.finished.isdisjoint(offsets)
+            self.unfinished.update(offsets)
+            self.position, offsets = offsets[-1] + 1, []
+        for offset in offsets:
             assert self.ledger.read(offset) == (offset not in self.finished)
             if offset not in self.finished:
                 self.unfinished.add(offset)

@@ -6,7 +6,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from service.intake.item import Item
+from service.intake.item import Item, item_of
 from service.intake.starts import Begin
 from service.journal.deliveries import OpenDeliveries, OpenDelivery, OpenEntry
 from service.journal.reading import Journal
@@ -83,7 +83,7 @@ class RecoveryModel(RuleBasedStateMachine):
             if not state.ledger.read(offset):
                 assert offset not in interrupted
                 continue
-            item = Item(state, record(tp, offset, b"k", b""), offset, START_WALL_MS)
+            item = item_of(state, record(tp, offset, b"k", b""), offset, START_WALL_MS)
             item.entry = interrupted.pop(offset, None)
             state.items[offset] = item
             self.items.append(item)

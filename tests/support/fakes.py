@@ -19,7 +19,7 @@ from handlers.base import Answer, Reply, Request
 from service.config.secrets import SecretError
 from service.errors import FencedError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
-from service.intake.item import Item
+from service.intake.item import Item, item_of
 from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import PartitionLedger
@@ -142,7 +142,7 @@ class Source:
         state = self.state(tp)
         offset = state.ledger.position
         state.ledger.read(offset)
-        item = Item(state, record(state.tp, offset, key, value, headers, timestamp), offset, START_WALL_MS)
+        item = item_of(state, record(state.tp, offset, key, value, headers, timestamp), offset, START_WALL_MS)
         item.operations = list(operations)
         item.remaining = len(operations)
         state.items[offset] = item
@@ -153,7 +153,7 @@ class Source:
         state = self.state(tp)
         for offset in range(state.ledger.position, end):
             if state.ledger.read(offset):
-                state.items[offset] = Item(state, record(tp, offset, b"k", b""), offset, START_WALL_MS)
+                state.items[offset] = item_of(state, record(tp, offset, b"k", b""), offset, START_WALL_MS)
         return list(state.items.values())
 
     def ended(self, key: bytes | None = b"k", outcome: Outcome = Outcome.DELIVERED, **options: Any) -> Item:

@@ -324,6 +324,11 @@ def test_depth_of_open_content() -> None:
         assert isinstance(read, Event) is is_read
     deepest = dumped(changed_notification(context={"x": 7})).replace(b"7", b"[" * 5000 + b"]" * 5000)
     assert fault_of(deepest).kind is MALFORMED
+    # Also where a later one of the same name is flat.
+    repeated = dumped(changed_notification(context={})).replace(
+        b"{}", b'{"x":%b1%b},"context":{}' % (b"[" * 62, b"]" * 62)
+    )
+    assert fault_of(repeated).kind is MALFORMED
 
 
 def test_of_a_repeated_key_the_last_value_wins() -> None:

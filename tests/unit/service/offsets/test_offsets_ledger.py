@@ -102,6 +102,20 @@ def test_records_compacted_away_after_a_restart_hold_nothing() -> None:
     assert settle(ledger, 30) == (31, "")
 
 
+def test_records_in_a_row_are_read_at_once() -> None:
+    """As one by one; where a hole or what finished before a restart is among them nothing has changed."""
+    ledger = PartitionLedger(3)
+    assert ledger.read_run(3, 4)
+    assert (ledger.unfinished, ledger.position, ledger.low) == (4, 7, 3)
+    assert not ledger.read_run(8, 2)
+    assert not ledger.read_run(6, 2)
+    assert (ledger.unfinished, ledger.position) == (4, 7)
+    assert settle(ledger, 4, 6) == (3, encode(3, [(4, 5), (6, 7)]))
+    restored = PartitionLedger(3, [(6, 8)])
+    assert not restored.read_run(3, 4)
+    assert (restored.unfinished, restored.position) == (0, 3)
+
+
 def test_the_position_may_pass_into_a_restored_range() -> None:
     """All its records were compacted away up to there: the rest of it is finished none the less."""
     ledger = PartitionLedger(5, [(7, 10)])

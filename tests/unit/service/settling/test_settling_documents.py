@@ -12,7 +12,7 @@ from contracts.envelope import decode
 from contracts.ids import result_id
 from contracts.outcomes import DEAD, PAIRS, Outcome, Reason
 from contracts.results import SyncResult, decode_result
-from service.intake.item import Item
+from service.intake.item import Item, item_of
 from service.intake.planner import unparsable_record
 from service.settling.batches import PartitionWrite, Record
 from service.settling.documents import attempts_of, status_of
@@ -206,7 +206,7 @@ def test_a_record_that_could_not_be_parsed_has_a_result_and_a_dead_letter() -> N
     source = Source(TP3)
     state = source.state()
     state.ledger.read(0)
-    item = Item(state, unparsable_record("contacts", 3, 0), 0, START_WALL_MS)
+    item = item_of(state, unparsable_record("contacts", 3, 0), 0, START_WALL_MS)
     item.outcome, item.reason, item.detail = Outcome.INVALID, Reason.MALFORMED, "a header key is not UTF-8"
     writes = documents_for().writes([item], NOW_MS)
     told = result(writes)

@@ -11,7 +11,7 @@ from contracts.outcomes import DEAD, PAIRS, Outcome, Reason
 from contracts.results import Operation
 from service.batching.batcher import Cause
 from service.delivery.chain import Unit
-from service.intake.item import Item
+from service.intake.item import Item, item_of
 from service.lane.observer import BatchLine, LaneObserver
 from service.lifecycle import LaneState
 from service.telemetry import AccountTelemetry, LaneTelemetry, Telemetry
@@ -48,7 +48,7 @@ def item(outcome: Outcome | None, reason: Reason | None = None, *, age_s: float 
         headers=(),
     )
     partition: Any = TopicPartition("contacts.changed", 0)
-    made = Item(partition, record, 0, NOW_MS)
+    made = item_of(partition, record, 0, NOW_MS)
     made.outcome, made.reason = outcome, reason
     if replay:
         anything: Any = object()
