@@ -1,6 +1,7 @@
 """Record batches of a settling transaction, split at the broker's limit, with their sequence numbers in order."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import msgspec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -54,8 +55,7 @@ def build(
         )
         append = builder.append
         count = 0
-        while position + count < total:
-            timestamp, key, value, headers = records[position + count]
+        for timestamp, key, value, headers in islice(records, position, None):
             if append(count, timestamp, key, value, headers) is None:
                 break
             count += 1

@@ -1,6 +1,6 @@
 """What a settled item leaves behind: its result and, where it is dead, the whole record on the dead-letter topic."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -36,13 +36,25 @@ class Documents:
         self._usual = UsualResults(encoder)
         self._ids = ids
 
-    def writes(self, items: Sequence[Item], now_ms: int) -> list[PartitionWrite]:
-        """Results and dead letters of ``items``, by partition, in the order of ``items``."""
+    def partitions_of(self, items: Sequence[Item]) -> list[int]:
+        """The results partition of each: quicker for thousands than for hundreds."""
+        records = [item.record for item in items]
+        return partitions(
+            [record.key for record in records],
+            [record.partition for record in records],
+            self._policy.results_partitions(),
+        )
+
+    def writes(self, items: Sequence[Item], now_ms: int, numbers: Sequence[int] | None = None) -> list[PartitionWrite]:
+        """Results and dead letters of ``items``, by partition, in the order of ``items``; ``numbers`` are what
+        :meth:`partitions_of` says of them, where it has been asked already."""
         name_items([item for item in items if item.result_id is None], self._ids)
-        published = items
+        numbers = self.partitions_of(items) if numbers is None else numbers
+        published = zip(items, numbers, strict=True)
         if not self._policy.publish_skipped:
-            published = [item for item in items if item.outcome is not Outcome.SKIPPED]
-        writes = self._results(published, now_ms)
+            writes = self._results([pair for pair in published if pair[0].outcome is not Outcome.SKIPPED], now_ms)
+        else:
+            writes = self._results(published, now_ms)
         dead: dict[int, list[Record]] = {}
         for item in items:
             if item.outcome in DEAD:
@@ -52,15 +64,12 @@ class Documents:
         )
         return writes
 
-    def _results(self, items: Sequence[Item], now_ms: int) -> list[PartitionWrite]:
-        keys = [item.record.key for item in items]
-        numbers = partitions(keys, [item.partition.tp.partition for item in items], self._policy.results_partitions())
-        if self._policy.hash_keys:
-            keys = [None if key is None else hashed_key(key) for key in keys]
+    def _results(self, placed: Iterable[tuple[Item, int]], now_ms: int) -> list[PartitionWrite]:
+        hash_keys = self._policy.hash_keys
         by_partition: dict[int, list[Record]] = {}
         usual = self._usual.encode
-        for item, number, key in zip(items, numbers, keys, strict=True):
-            value = None
+        for item, number in placed:
+            value, read = None, item.record
             event, operations, result_id = item.event, item.operations, item.result_id
             if (
                 event is not None
@@ -72,7 +81,6 @@ class Documents:
                 and item.reason is operations[0].reason
                 and item.detail is None
             ):
-                read = item.record
                 value = usual(
                     result_id,
                     event,
@@ -87,6 +95,9 @@ class Documents:
                 )
             if value is None:
                 value = self._result(item, now_ms)
+            key = read.key
+            if hash_keys and key is not None:
+                key = hashed_key(key)
             record: Record = (now_ms, key, value, RESULT_HEADERS)
             group = by_partition.get(number)
             if group is None:
