@@ -50,7 +50,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "handlers/imports/csv_rows.py": (f"{IMPORTS}cells.py",),
     "handlers/imports/form.py": (f"{IMPORTS}form.py", f"{IMPORTS}form_rules.py"),
     "handlers/imports/verdicts.py": (f"{IMPORTS}verdicts.py",),
-    "handlers/np6/client.py": (f"{NP6}client.py", f"{NP6}segments.py", f"{NP6}workflows.py"),
+    "handlers/np6/client.py": (f"{NP6}client.py",),
     "handlers/np6/notifications.py": (f"{NP6}notifications.py",),
     "handlers/np6/segments.py": (f"{NP6}segments.py",),
     "handlers/np6/verdicts.py": (f"{NP6}verdicts.py", f"{NP6}segments.py"),
