@@ -34,6 +34,16 @@ def keys_of(item: Item) -> set[Hashable]:
     return keys
 
 
+class GrowingBatch(OpenBatch):
+    """An open batch with the keys that it holds."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, group: Hashable, opened: float) -> None:
+        super().__init__(group, opened)
+        self.keys: set[Hashable] = set()
+
+
 class ImportBatcher(Batcher):
     """In the place of the lane's ``Batcher``: it closes a batch only where a slot is free."""
 
@@ -41,7 +51,7 @@ class ImportBatcher(Batcher):
         super().__init__(policy, dispatch)
         self._means = means
         self._max_bytes = min(policy.max_bytes, means.max_file_bytes)
-        self._batches: dict[_Group, OpenBatch] = {}
+        self._batches: dict[_Group, GrowingBatch] = {}
         self._places: dict[Hashable, _Group] = {}
         self._busy: set[Hashable] = set()
         self._queue: list[tuple[Item, set[Hashable]]] = []
@@ -164,11 +174,12 @@ class ImportBatcher(Batcher):
             return False
         batch = self._batches.get(group)
         if batch is None:
-            batch = self._batches[group] = OpenBatch(group, now)
+            batch = self._batches[group] = GrowingBatch(group, now)
         batch.items.append(item)
         batch.bytes += bytes_of(item)
         for key in keys:
             self._places[key] = group
+        batch.keys |= keys
         return True
 
     def _cause(self, batch: OpenBatch, now: float) -> Cause | None:
@@ -181,19 +192,18 @@ class ImportBatcher(Batcher):
     def _is_full(self, batch: OpenBatch) -> bool:
         return len(batch.items) >= self._policy.max_events or batch.bytes >= self._max_bytes
 
-    def _close_import(self, batch: OpenBatch, cause: Cause, now: float) -> None:
+    def _close_import(self, batch: GrowingBatch, cause: Cause, now: float) -> None:
         """Dispatch what one import may hold; the rest opens the next batch."""
         items, rest = self._fitting(batch)
         del self._batches[_group(batch)]
-        for item in batch.items:
-            for key in keys_of(item):
-                self._places.pop(key, None)
-        closed = OpenBatch(batch.group, batch.opened)
-        closed.items, closed.bytes = items, sum(map(bytes_of, items))
-        for item in items:
-            self._busy |= keys_of(item)
+        for key in batch.keys:
+            del self._places[key]
+        if rest:
+            batch.items, batch.keys = items, {key for item in items for key in keys_of(item)}
+            batch.bytes = sum(map(bytes_of, items))
+        self._busy |= batch.keys
         self._put_rest(rest, now)
-        self._dispatch(closed, cause)
+        self._dispatch(batch, cause)
 
     def _put_rest(self, rest: Sequence[Item], now: float) -> None:
         """What a batch held beyond one import: in front of whatever waits, which came later."""
@@ -209,6 +219,8 @@ class ImportBatcher(Batcher):
             self._queued.update(keys)
 
     def _fitting(self, batch: OpenBatch) -> tuple[list[Item], list[Item]]:
+        if len(batch.items) <= self._policy.max_events and batch.bytes <= self._max_bytes:
+            return batch.items, []
         size = 0
         for place, item in enumerate(batch.items):
             size += bytes_of(item)

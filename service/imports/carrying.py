@@ -1,6 +1,6 @@
 """What an import's steps have in common: its file, its lapse, the ends of its events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import msgspec
 
@@ -10,6 +10,7 @@ from handlers.imports.rows import ImportHandler
 from service.delivery.bulk import Part
 from service.delivery.bulk_dispatcher import BulkHooks
 from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks
+from service.imports.batching import keys_of
 from service.imports.ending import Ending
 from service.imports.files import halves, parts_of, rows_of
 from service.imports.policy import ImportPolicy
@@ -26,14 +27,15 @@ from service.uploading.spool import Spools
 _REREAD_WITHIN_S = 60.0
 _LOOK_AGAIN_S = 0.2
 _LAPSE_LOOK_S = 60.0
+_ENDED_AT_ONCE = 250
 _EXPIRED = Ends(Outcome.EXPIRED, Reason.DEADLINE)
 
 
 class ImportHooks(msgspec.Struct, frozen=True):
-    """What the lane does: ``released``: events have ended, others with their keys may go on; ``again``: nothing of a
+    """What the lane does: ``released``: events with these keys have ended, others may go on; ``again``: nothing of a
     run took effect, and its events are delivered anew; ``finished``: nothing of a run is open any more."""
 
-    released: Callable[[Sequence[Item]], None]
+    released: Callable[[set[Hashable]], None]
     again: Callable[[ImportRun], None]
     finished: Callable[[ImportRun], None]
 
@@ -172,7 +174,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
 
     # -- ends
 
-    def _has_unexpired(self, run: ImportRun) -> bool:
+    async def _has_unexpired(self, run: ImportRun) -> bool:
         """End the events whose deadline has passed; whether any is left."""
         if self._expires_at_ms is None:
             return True
@@ -185,7 +187,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         if expired:
             run.close_file()
             run.current.items = left
-            self._end_items(run, expired, _EXPIRED)
+            await self._end_items(run, expired, _EXPIRED)
         return bool(left)
 
     async def _end(self, run: ImportRun, ends: Ends) -> bool:
@@ -199,7 +201,8 @@ class ImportCarrying(LaneDelivery[ImportRun]):
             if not run.assignment.active:
                 return False
         delivery = run.delivery
-        self._end_items(run, items, ends)
+        if not await self._end_items(run, items, ends):
+            return False
         if delivery is not None:
             if run.detached or not delivery.items:
                 if not await self._journal.take_out(delivery):
@@ -211,29 +214,51 @@ class ImportCarrying(LaneDelivery[ImportRun]):
             run.ends = None
         return self._next_part(run)
 
-    def _end_items(self, run: ImportRun, items: Sequence[Item], ends: Ends) -> None:
+    async def _end_items(self, run: ImportRun, items: Sequence[Item], ends: Ends) -> bool:
+        """End these events, in turns. False if the assignment has ended over it."""
         if not items:
-            return
+            return True
         reference = None if run.delivery is None else run.delivery.record.reference
-        self.ending.end(items, ends, reference, run.rows)
+        if run.rows is not None:
+            self.ending.name_those_sent(run.rows)
+        ends = self.ending.masked(ends, items)
+        keys: set[Hashable] = set()
+        for start in range(0, len(items), _ENDED_AT_ONCE):
+            if not run.assignment.active:
+                return False
+            some = items[start : start + _ENDED_AT_ONCE]
+            self.ending.end(some, ends, reference)
+            for item in some:
+                keys |= keys_of(item)
+            await self._turns.rest()
+        self._tell_guard(items, ends)
+        self._hooks.released(keys)
+        return True
+
+    def _tell_guard(self, items: Sequence[Item], ends: Ends) -> None:
         if ends.outcome is Outcome.DELIVERED:
             self._successes.record(ends, self._clock.monotonic())
-        if self._guard is not None and ends.outcome is not Outcome.EXPIRED:
-            tripped = [self._guard.record(item.reason) for item in items]
-            if any(tripped):
-                self._gate.shut(self._guard.describe(), forever=True)
-        self._hooks.released(items)
+        guard = self._guard
+        if guard is None or ends.outcome is Outcome.EXPIRED:
+            return
+        if ends.outcome is Outcome.DELIVERED:
+            tripped = guard.record_delivered(len(items))
+        else:
+            # All of them are told, whatever the first one does.
+            tripped = [guard.record(item.reason) for item in items][-1]
+        if tripped:
+            self._gate.shut(guard.describe(), forever=True)
 
-    def _end_detached(self, run: ImportRun, ends: Ends) -> None:
+    async def _end_detached(self, run: ImportRun, ends: Ends) -> None:
         """The events end, and what is open on the platform stays so: its entry too."""
         items = run.items
         self._deliveries.detach(items)
-        self._end_items(run, items, ends)
+        await self._end_items(run, items, ends)
         run.parts[0] = Part([])
         run.detached = True
 
-    def _doubt(self, run: ImportRun, detail: str | None, status: int | None) -> None:
-        self._end_detached(run, Ends(Outcome.IN_DOUBT, Reason.INTERRUPTED, detail, status))
+    async def _doubt(self, run: ImportRun, detail: str | None, status: int | None) -> None:
+        await self._end_detached(run, Ends(Outcome.IN_DOUBT, Reason.INTERRUPTED, detail, status))
 
     async def _divide(self, run: ImportRun, alone: Ends) -> bool:
         """Halves, each an import of its own; what cannot be divided has that end. Nothing of it is open."""

@@ -109,7 +109,7 @@ class ImportDispatcher(ImportCarrying):
     # -- create
 
     async def _create(self, run: ImportRun, trial: LaneHold | None) -> bool:
-        if not self._has_unexpired(run):
+        if not await self._has_unexpired(run):
             return self._next_part(run)
         if run.file is None and not await self._build(run):
             # Divided, or at its end; a run that has ended is no more among the others.
@@ -191,7 +191,7 @@ class ImportDispatcher(ImportCarrying):
             case Completed():
                 return await self._end(run, msgspec.structs.replace(DELIVERED, status=status_of(reply)))
             case MayBeOpen() if self._handler.carries_rows and not self._handler.repeatable:
-                self._doubt(run, verdict.detail, status_of(reply))
+                await self._doubt(run, verdict.detail, status_of(reply))
                 return self._lapse(run, None)
             case MayBeOpen():
                 return self._lapse(run, None)
@@ -279,7 +279,7 @@ class ImportDispatcher(ImportCarrying):
                 if (found := halves(run.items)) is not None:
                     run.divide(*found)
                 else:
-                    self._end_detached(run, alone(verdict, reply))
+                    await self._end_detached(run, alone(verdict, reply))
                 return True
             case Retry():
                 return await self._again_later(run, verdict, reply, True)
@@ -350,7 +350,9 @@ class ImportDispatcher(ImportCarrying):
         since_ms = delivery.opened.uploaded_at_ms or delivery.record.begun_at_ms
         late = self._clock.wall_ms() - since_ms > self._handler.poll_settings.deadline_s * 1000
         if late and not run.asks and run.items and not run.unread:
-            self._doubt(run, f"the import has not ended within {self._handler.poll_settings.deadline_s:g} s", None)
+            await self._doubt(
+                run, f"the import has not ended within {self._handler.poll_settings.deadline_s:g} s", None
+            )
         return self._poll_later(run)
 
     async def _told_end(self, run: ImportRun, verdict: Completed | Failed, reply: Reply) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from contracts.ids import ResultIds
 from contracts.outcomes import Outcome
 from service.delivery.bulk_dispatcher import BulkHooks
@@ -18,13 +20,15 @@ class Ending:
         self._ids = ids
         self._masked = masked
 
-    def end(self, items: Sequence[Item], ends: Ends, reference: str | None, rows: FileRows | None) -> None:
-        """End these events. ``rows``: those of the file that they were in, where they are known."""
-        if not items:
-            return
-        if rows is not None:
-            self._name_those_sent(rows)
-        detail = None if ends.detail is None else self._masked(ends.detail, items)
+    def masked(self, ends: Ends, items: Sequence[Item]) -> Ends:
+        """The same end without what is personal in these events."""
+        if ends.detail is None:
+            return ends
+        return msgspec.structs.replace(ends, detail=self._masked(ends.detail, items))
+
+    def end(self, items: Sequence[Item], ends: Ends, reference: str | None) -> None:
+        """End these events; the detail is masked."""
+        detail = ends.detail
         for item in items:
             item.outcome, item.reason, item.detail = ends.outcome, ends.reason, detail
             for operation in item.operations:
@@ -35,7 +39,8 @@ class Ending:
                 self._hooks.operations_ended(item.operations[0].kind, ends.outcome, len(item.operations))
         self._hooks.ended(items)
 
-    def _name_those_sent(self, rows: FileRows) -> None:
+    def name_those_sent(self, rows: FileRows) -> None:
+        """Events without a row of their own say whose was sent."""
         sent = list({id(item): item for item in rows.sent_for.values()}.values())
         name_items([item for item in sent if item.result_id is None], self._ids)
         for place, item in rows.sent_for.items():

@@ -1,6 +1,6 @@
 """The way of delivery of an import lane: slots, journal, dispatcher, and what an earlier owner left open."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 
 import msgspec
 from aiokafka.structs import TopicPartition
@@ -129,8 +129,8 @@ class ImportWay:
 
     # -- what becomes of runs
 
-    def _released(self, items: Sequence[Item]) -> None:
-        self._hooks.batcher().release_items(items, self._clock.monotonic())
+    def _released(self, keys: set[Hashable]) -> None:
+        self._hooks.batcher().release_all(keys, self._clock.monotonic())
 
     def _again(self, run: ImportRun) -> None:
         """Events of an import that was found go back to where they would be if it had never been."""
@@ -205,7 +205,8 @@ class ImportWay:
         if run.ends is not None and run not in self.dispatcher.runs:
             assert run.delivery is not None
             run.parts[0].items.clear()
-            self.dispatcher.ending.end([item], run.ends, run.delivery.record.reference, None)
+            ends = self.dispatcher.ending.masked(run.ends, [item])
+            self.dispatcher.ending.end([item], ends, run.delivery.record.reference)
         elif not run.planned[id(item)][0]:
             self._hooks.batcher().claim(item)
         return True
