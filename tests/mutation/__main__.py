@@ -96,9 +96,14 @@ def _mutate(module: str, processes: int, earlier: Score | None) -> Score | None:
     source = (WORK / module).read_text()
     mutated = mutate_file_contents(module, source)
     names = {get_mutant_name(Path(module), name): name for name in mutated.mutant_names}
-    changed = {name: _changed(mutated, within) for name, within in names.items()}
-    if earlier is None or earlier.all != len(names) or not earlier.survivors.items() <= changed.items():
-        earlier = Score(module, 0, 0, changed, 0.0, 0.0)  # unknown, or of another state of the module: all are tried
+    if (
+        earlier is None
+        or earlier.all != len(names)
+        or any(
+            name not in names or _changed(mutated, names[name]) != lines for name, lines in earlier.survivors.items()
+        )
+    ):  # unknown, or of another state of the module: all are tried
+        earlier = Score(module, 0, 0, {name: [] for name in names}, 0.0, 0.0)
     (WORK / module).write_text(mutated.code)
     try:
         ends = _try(module, list(earlier.survivors), processes)
@@ -106,7 +111,7 @@ def _mutate(module: str, processes: int, earlier: Score | None) -> Score | None:
         (WORK / module).write_text(source)
     if ends is None:
         return None
-    survivors = {name: changed[name] for name, end in ends.items() if end == 0}
+    survivors = {name: _changed(mutated, names[name]) for name, end in ends.items() if end == 0}
     # Out of time; of memory too, if the kernel had to see to it.
     timed_out = sum(end < 0 for end in ends.values())
     killed, timed_out = earlier.killed + len(ends) - timed_out - len(survivors), earlier.timed_out + timed_out
