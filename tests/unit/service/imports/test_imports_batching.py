@@ -1,0 +1,114 @@
+"""Batches that grow while no slot is free: what goes together, what waits, and where an import is full."""
+
+from aiokafka.structs import TopicPartition
+
+from contracts.results import Operation
+from handlers.imports.rows import Row
+from service.batching.batcher import BatchPolicy, Cause, OpenBatch
+from service.imports.batching import BatchingMeans, ImportBatcher, keys_of
+from service.intake.item import Item, item_of
+from tests.support.fakes import Source, record
+
+TP = TopicPartition("source", 0)
+
+
+class Bench:
+    """One slot; ``free`` says whether it is. ``closed`` are the batches that were dispatched."""
+
+    def __init__(self, max_events: int = 10, max_bytes: int = 1_000) -> None:
+        self.free = True
+        self.closed: list[OpenBatch] = []
+        self._state = Source().state()
+        self._count = 0
+        self.batcher = ImportBatcher(
+            BatchPolicy(max_events, max_bytes, 1.0),
+            lambda batch, cause: self._dispatched(batch, cause),
+            BatchingMeans(lambda partition: 0, lambda slot: self.free, 1_000),
+        )
+
+    def _dispatched(self, batch: OpenBatch, cause: Cause) -> None:
+        self.closed.append(batch)
+        self.free = False
+
+    def add(self, key: str, email: str, group: str = "") -> Item:
+        """An event of a contact with a row for this address."""
+        item = item_of(self._state, record(TP, self._count, key.encode(), b"{}"), self._count, 0)
+        self._count += 1
+        item.rows = [Row(Operation("import.row", key, "e"), (email,), b"x" * 9, group)]
+        self.batcher.add(item, None, 0.0)
+        return item
+
+    def ended(self) -> None:
+        """The import that is under way has."""
+        keys = {key for item in self.closed[-1].items for key in keys_of(item)}
+        self.free = True
+        self.batcher.release_all(keys, 5.0)
+
+    def took(self) -> list[list[Item]]:
+        return [batch.items for batch in self.closed]
+
+
+def test_a_rows_key_is_in_one_import_at_a_time() -> None:
+    """Another contact with the same address waits for the import that has it, and so does what is behind that one."""
+    bench = Bench()
+    first = bench.add("a", "one@example.org")
+    bench.batcher.due(1.0)
+    bench.free = True
+    other, behind, free = bench.add("b", "one@example.org"), bench.add("b", "two@example.org"), bench.add("c", "three")
+    bench.batcher.due(2.0)
+    assert bench.took() == [[first], [free]]
+    assert bench.batcher.waiting == 2
+    bench.closed.pop()
+    bench.ended()
+    bench.batcher.due(7.0)
+    assert bench.took() == [[first], [other, behind]]
+
+
+def test_what_may_not_go_together_waits_for_its_elder() -> None:
+    """A contact whose set of tags has changed: the older event's import ends first."""
+    bench = Bench()
+    older, newer = bench.add("a", "one", "vip"), bench.add("a", "one", "")
+    bench.batcher.due(1.0)
+    bench.free = True
+    bench.batcher.due(1.0)
+    assert bench.took() == [[older]]
+    bench.ended()
+    bench.batcher.due(6.0)
+    assert bench.took() == [[older], [newer]]
+
+
+def test_a_batch_grows_and_an_import_takes_what_it_may_hold() -> None:
+    """While no slot is free nothing is closed, reading stops where an import would be full, and the rest is next."""
+    bench = Bench(max_events=3)
+    bench.free = False
+    items = [bench.add(f"k{n}", f"address-{n}") for n in range(5)]
+    assert bench.batcher.due(50.0) is None
+    assert bench.batcher.crowded(0)
+    assert bench.batcher.slots_due(50.0) == {0}
+    bench.free = True
+    bench.batcher.due(50.0)
+    assert bench.took() == [items[:3]]
+    assert not bench.batcher.crowded(0)
+    bench.ended()
+    bench.batcher.due(60.0)
+    assert bench.took() == [items[:3], items[3:]]
+
+
+def test_a_file_is_bounded_in_bytes() -> None:
+    """Each row takes its line and a byte."""
+    bench = Bench(max_bytes=25)
+    items = [bench.add(f"k{n}", f"address-{n}") for n in range(3)]
+    bench.batcher.due(0.1)
+    assert bench.took() == [items[:2]]
+
+
+def test_what_came_to_nothing_goes_in_front() -> None:
+    """Events of an import that lapsed are delivered before what waited for them."""
+    bench = Bench()
+    first = bench.add("a", "one")
+    bench.batcher.due(1.0)
+    second = bench.add("a", "one")
+    bench.free = True
+    bench.batcher.take_back([first], 2.0)
+    bench.batcher.due(9.0)
+    assert bench.took()[1] == [first, second]
