@@ -102,7 +102,8 @@ class Judge:
                 done = performed(self._sandbox, *accounts)
                 findings.counts["executions performed"] = len(done)
                 check_executions(findings, lane, events, settled, done, known, offset_s)
-        check_commits(findings, watch.commits, every, watch.settled)
+        restarts_s = [trouble.from_s for trouble in self._troubles if trouble.kind == "broker"]
+        check_commits(findings, watch.commits, every, watch.settled, restarts_s)
         await self._look_everywhere()
         for leak, count in watch.leaks.items():
             findings.wrong["leak"] += count
