@@ -101,14 +101,23 @@ def _journal_after_the_call() -> None:
 
 
 def _journal_removed_outside() -> None:
+    from service.settling.batches import PartitionWrite
     from service.settling.transactor import Transactor
 
     right = Transactor.commit
 
     async def commit(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
-        if after:
-            await right(self, after, {}, membership)
-        await right(self, writes, offsets, membership)
+        # What the journal says of settled offsets goes with these: else it would tell of the bug.
+        removals, rest = (
+            [
+                PartitionWrite(one.topic, one.partition, [r for r in one.records if (r[2] is None) is gone])
+                for one in after
+            ]
+            for gone in (True, False)
+        )
+        if any(one.records for one in removals):
+            await right(self, (), {}, membership, after=[one for one in removals if one.records])
+        await right(self, writes, offsets, membership, after=[one for one in rest if one.records])
 
     Transactor.commit = commit  # type: ignore[method-assign] # the bug
 
