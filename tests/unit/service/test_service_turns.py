@@ -134,7 +134,12 @@ class SlowDocuments:
         self.others = Others()
         self.turns: set[int] = set()
 
-    def writes(self, items: Sequence[object], now_ms: int) -> list[PartitionWrite]:
+    def partitions_of(self, items: Sequence[object]) -> list[int]:
+        """All in one."""
+        return [0] * len(items)
+
+    def writes(self, items: Sequence[object], now_ms: int, partitions: Sequence[int]) -> list[PartitionWrite]:
+        assert len(partitions) == len(items)
         self.counts.append(len(items))
         self.turns.add(self.others.turns)
         self.time.advance(len(items) * 0.00002)
@@ -165,6 +170,7 @@ def test_a_large_settlement_lets_others_go_on(operations: int, most: int) -> Non
         async with beside() as documents.others:
             task = asyncio.create_task(settler.run())
             while not broker.busy:  # noqa: ASYNC110 - fake time stands still while others have turns
+                assert not task.done(), "it died"
                 await asyncio.sleep(0)
         await eventually(lambda: bool(settled))
         task.cancel()
