@@ -39,8 +39,10 @@ class LogEvent(StrEnum):
     """The outcome of a settling transaction is unknown; the lane learns it from the offsets and goes on."""
 
     RECORDS_LOST = "records_lost"
-    OFFSET_BEHIND = "committed_offset_behind"
     """Offsets that were not read are gone from the source topic."""
+
+    OFFSET_BEHIND = "committed_offset_behind"
+    """The group's offset lies behind what the lane's journal says is settled: the lane goes on from the journal's."""
 
     DEDUPE_SHORTENED = "dedupe_window_shortened"
     """The dedupe windows would take more memory than the lane's ``buffer``: the oldest ids were forgotten early."""

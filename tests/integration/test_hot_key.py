@@ -145,9 +145,10 @@ async def test_what_retention_took_of_what_was_put_off(bootstrap_servers: str, p
             await _told(stage, "holds", range(1_200, 1_305))
         audited = await asyncio.to_thread(run, "audit", "--config", file, "--json")
         assert audited.exit_code == 0, audited.output
-        for lane in json.loads(audited.stdout)["lanes"].values():
+        for name, lane in json.loads(audited.stdout)["lanes"].items():
             assert (lane["missing"], lane["duplicate"], lane["pending"], lane["events"]) == (0, 0, 0, 105)
-            assert lane["lost"] > 100
+            # Who goes on by itself may have read again all that it had put off before it was deleted.
+            assert lane["lost"] > 100 or name == "goes"
 
 
 async def _told(stage: Stage, lane: str, offsets: range) -> None:
