@@ -169,7 +169,7 @@ def test_a_large_settlement_lets_others_go_on(operations: int, most: int) -> Non
         settler.add_all(items)
         async with beside() as documents.others:
             task = asyncio.create_task(settler.run())
-            while not broker.busy:  # noqa: ASYNC110 - fake time stands still while others have turns
+            while not broker.busy:
                 assert not task.done(), "it died"
                 await asyncio.sleep(0)
         await eventually(lambda: bool(settled))
