@@ -36,15 +36,19 @@ class Stretch(msgspec.Struct):
 
 
 class ReadBack:
-    """One reading consumer; an async context manager. Raises KafkaError."""
+    """One reading consumer; an async context manager. Raises KafkaError.
 
-    def __init__(self, connection: Mapping[str, Any], client: AIOKafkaClient) -> None:
+    Where retention is faster than the reading, it goes on at what is left, for what is no more need not be known; with
+    ``all_or_none`` it raises OffsetOutOfRangeError instead.
+    """
+
+    def __init__(self, connection: Mapping[str, Any], client: AIOKafkaClient, *, all_or_none: bool = False) -> None:
         self._client = client
         self._consumer = AIOKafkaConsumer(
             **connection,
             group_id=None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none" if all_or_none else "earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=1024 * 1024,
             fetch_max_bytes=16 * 1024 * 1024,
@@ -86,9 +90,8 @@ class ReadBack:
 
     async def first_offsets(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Where each partition begins by now."""
-        wanted = list(tps)
-        self._consumer.assign(wanted)
-        found: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets(wanted)
+        # Not assigned for this: without a position of ours the client would look for one of its own.
+        found: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets(list(tps))
         return found
 
     async def read(

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from service.batching.batcher import Batcher
@@ -161,7 +161,7 @@ class Deferring:
             if assignment is None or not self._may_read(assignment) or not self._wanting(assignment):
                 continue
             try:
-                async with ReadBack(self._connection, self._client) as reading:
+                async with ReadBack(self._connection, self._client, all_or_none=True) as reading:
                     while self._may_read(assignment) and _any_deferred(assignment):
                         wanting = self._wanting(assignment)
                         if wanting:
@@ -169,6 +169,9 @@ class Deferring:
                         await asyncio.sleep(_LOOK_S)
             except _EndedError:
                 continue
+            except OffsetOutOfRangeError:
+                # Deleted between the look at where the partition begins and the reading.
+                self._hooks.gone()
             except (KafkaError, IllegalStateError) as error:
                 self._hooks.kafka_error(type(error).__name__)
                 await asyncio.sleep(_RETRY_S)

@@ -4,12 +4,15 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from random import Random
 
+import pytest
 from aiokafka import TopicPartition
 
 from handlers.sandbox import Match, Prescription, Step
+from service.dedupe.readback import ReadBack
 from service.offsets.metadata import MAX_BYTES
 from tests.support.cli import run
 from tests.support.events import ContactEvent, Feed, contact_event
@@ -20,6 +23,7 @@ from tests.support.patience import patiently
 
 HOT = 0
 OTHERS = {"where": 'data.change != "deleted"'}
+SMALL = {"buffer": "512KiB", "batch": {"linger": "20ms", "max_events": 20, "max_bytes": "256KiB"}}
 ONE = {"contacts": 1}
 FAST = {"limits": {"requests_per_second": None, "max_in_flight": 32}}
 # A static member that comes back in time is taken for the same one: nobody waits for a session to end.
@@ -87,9 +91,7 @@ async def _settled(stage: Stage, wanted: set[str], *, within_s: float) -> None:
 async def test_what_was_deferred_comes_to_its_end(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
     """A buffer for a hundred records, a contact with 1,500 among others, two deaths on the way: each event has one
     result, in order."""
-    lane = {
-        "lane": {"buffer": "512KiB", "batch": {"linger": "20ms", "max_events": 20, "max_bytes": "256KiB"}, **OTHERS}
-    }
+    lane = {"lane": {**SMALL, **OTHERS}}
     async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lane, sources=ONE, account=FAST, kafka=STATIC) as stage:
         feed = Feed(0, seed=32)
         events = _mixed(feed, 1_500, 300, 0, seed=32)
@@ -112,7 +114,7 @@ async def test_what_retention_took_of_what_was_put_off(bootstrap_servers: str, p
     """Records of a hot contact are deleted before their turn comes. One lane holds and names the offsets until somebody
     gives them up, the other one (`on_gap: continue`) goes on by itself. All that was left has one result, and an audit
     tells the rest as lost."""
-    small = {"buffer": "512KiB", "batch": {"linger": "20ms", "max_events": 20, "max_bytes": "256KiB"}, **OTHERS}
+    small = {**SMALL, **OTHERS}
     lanes = {"holds": small, "goes": {**small, "on_gap": "continue"}}
     async with Stage(
         bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=ONE, account=FAST, kafka=STATIC
@@ -149,6 +151,33 @@ async def test_what_retention_took_of_what_was_put_off(bootstrap_servers: str, p
             assert (lane["missing"], lane["duplicate"], lane["pending"], lane["events"]) == (0, 0, 0, 105)
             # Who goes on by itself may have read again all that it had put off before it was deleted.
             assert lane["lost"] > 100 or name == "goes"
+
+
+async def test_what_retention_takes_in_the_middle_of_reading_again(
+    bootstrap_servers: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was put off is deleted after the lane has looked where its partition begins, and before it reads there: it
+    is not passed over without a word."""
+    lanes = {"holds": {**SMALL, **OTHERS}}
+    async with Stage(
+        bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=ONE, account=FAST, kafka=STATIC
+    ) as stage:
+        feed, tp = Feed(0, seed=34), TopicPartition(stage.topic(), 0)
+        look, deleted = ReadBack.first_offsets, asyncio.Event()
+
+        async def look_and_delete(reading: ReadBack, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+            found = await look(reading, tps)
+            if not deleted.is_set():
+                await delete_before(bootstrap_servers, {tp: 1_200})
+                deleted.set()
+            return found
+
+        monkeypatch.setattr(ReadBack, "first_offsets", look_and_delete)
+        await stage.publish(_mixed(feed, 1_200, 100, 0, seed=34))
+        async with stage.application() as application:
+            reason = await until_state(application.lanes["holds"], "holding", "lost: ", within_s=40)
+            assert deleted.is_set()
+            assert re.fullmatch(rf"lost: {tp.topic}-0 offsets \d+ to 1199", reason), reason
 
 
 async def _told(stage: Stage, lane: str, offsets: range) -> None:
