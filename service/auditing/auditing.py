@@ -139,11 +139,12 @@ class _Audit:
             name: await self._visible(await self._partitions([lane.names.dead_letters]))
             for name, lane in self._lanes.items()
         }
-        results_left = await self._left(results)
         await self._read_results(results)
+        # What is left is asked for behind the reading: what was deleted during it may have told of something too.
+        results_left = await self._left(list(results))
         for name, lane in self._lanes.items():
-            dead_left = await self._left(dead[name])
             await self._read_dead_letters(lane, dead[name])
+            dead_left = await self._left(list(dead[name]))
             await self._read_sources(lane, lane.window_spans(windows[name]), results_left, dead_left)
         return {name: lane.tally.verdict() for name, lane in self._lanes.items()}
 
@@ -238,14 +239,25 @@ class _Audit:
 
     # -- reading
 
-    async def _left(self, spans: Spans) -> Left:
+    async def _left(self, partitions: Sequence[TopicPartition]) -> Left:
         """What retention has left of a topic, all of whose partitions are given."""
-        cut = {tp: Span(span.first, min(span.end, span.first + _FIRST_WITHIN)) for tp, span in spans.items()}
+        while (left := await self._first_left(await self._reader.spans(partitions))) is None:
+            pass
+        return left
+
+    async def _first_left(self, spans: Spans) -> Left | None:
+        """None if something of what was looked at went meanwhile: nothing has been seen of what comes behind it."""
         firsts: dict[int, int | None] = {tp.partition: None for tp, span in spans.items() if span.first > 0}
-        async for tp, records in self._reader.scan({tp: cut[tp] for tp in spans if tp.partition in firsts}):
+        wanted = {
+            tp: Span(span.first, min(span.end, span.first + _FIRST_WITHIN))
+            for tp, span in spans.items()
+            if tp.partition in firsts
+        }
+        deleted: list[TopicPartition] = []
+        async for tp, records in self._reader.scan(wanted, deleted=lambda tp, _: deleted.append(tp)):
             if firsts[tp.partition] is None:
                 firsts[tp.partition] = records[0].timestamp
-        return Left(len(spans), firsts)
+        return None if deleted else Left(len(spans), firsts)
 
     async def _read_results(self, spans: Spans) -> None:
         self._progress.begin("reading results", _total(spans))
@@ -281,7 +293,10 @@ class _Audit:
                 old_dead=dead_letters.may_lack(tp.partition, _NO_TIMESTAMP),
             )
 
-        async for (topic, partition), records in self._reader.scan(spans, self._progress.advance, unparsable):
+        def deleted(tp: TopicPartition, gone: Span) -> None:
+            lane.tally.deleted(tp.topic, tp.partition, gone.first, gone.end)
+
+        async for (topic, partition), records in self._reader.scan(spans, self._progress.advance, unparsable, deleted):
             is_replay = topic == lane.names.replay
             lies_in = _result_partitions(records, partition, results)
             for record, result_partition in zip(records, lies_in, strict=True):

@@ -87,6 +87,7 @@ class LaneTally:
         self._windows = windows
         self._terms = terms
         self._marks = {place: Marks() for place in windows}
+        self._deleted: dict[Place, list[tuple[int, int]]] = {}
         # Dead letters of replays name their first origin: they are joined by the id of the result.
         self._replays: set[str] = set()
         self._promised: Counter[str] = Counter()
@@ -104,6 +105,12 @@ class LaneTally:
         window = self._windows[topic, partition]
         if window.is_replay and not old and not old_dead and window.finished.holds(offset):
             self._replays.add(result_id)
+
+    def deleted(self, topic: str, partition: int, first: int, end: int) -> None:
+        """Records that the audit wanted to read, and that were deleted before: they are past, whatever they were. In
+        order, and none twice."""
+        window = self._windows[topic, partition]
+        self._deleted.setdefault((topic, partition), []).append((max(first, window.first), min(end, window.end)))
 
     def result(self, topic: str, partition: int, offset: int, outcome: Outcome, result_id: str) -> None:
         """A result names the record."""
@@ -126,8 +133,12 @@ class LaneTally:
             window = self._windows[topic, partition]
             found.past += max(0, window.first - window.started) - window.lost.count(window.started, window.first)
             found.lost += window.lost.count(window.started, window.end)
+            deleted = self._deleted.get((topic, partition), [])
+            found.past += sum(end - first - window.lost.count(first, end) for first, end in deleted)
             for first, page in marks.pages():
                 self._judge(found, f"{topic}-{partition}", window, first, page)
+                told = (page & CODE_MASK != 0) & (page & EXISTS == 0)
+                found.of_no_record += int((told & ~Ranges(tuple(deleted)).over(first, len(page))).sum())
         self._judge_replays(found)
         found.results = {name: count for name, count in found.results.items() if count}
         return found
@@ -149,7 +160,6 @@ class LaneTally:
         for code, count in enumerate(np.bincount(codes[exists])):
             if code:
                 found.results[OUTCOMES[code - 1].value] += int(count)
-        found.of_no_record += int((told & ~exists).sum())
         found.pending += int((exists & ~told & ~finished & ~lost).sum())
         silent = exists & ~told & finished & ~lost
         old = (page & OLD) != 0

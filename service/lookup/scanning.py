@@ -2,6 +2,9 @@
 
 A bounded number of partitions is read at once, and nothing is kept of what was handed out: memory does not grow with
 the topics. Records that the Kafka client cannot parse are passed by.
+
+The client is not left to choose where to go on if retention passes us while we read: it would say nothing of what is
+passed over. It refuses, and what was deleted unread is told to whoever wants to know.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from aiokafka.structs import ConsumerRecord, OffsetAndTimestamp, TopicPartition
 
 from service.errors import FanlineError
@@ -31,6 +34,7 @@ _FETCH_MAX_BYTES = 16 * 1024 * 1024
 # So long nothing may come of partitions that have records: brokers are away, or a partition has no leader.
 _STALLED_AFTER_S = 30.0
 _AGAIN_S = 0.05
+_ENDLESS = 2**63 - 1
 
 
 class ReadingError(FanlineError):
@@ -60,6 +64,10 @@ def _passed_by(tp: TopicPartition, offset: int) -> None:
     pass
 
 
+def _nobody_misses(tp: TopicPartition, span: Span) -> None:
+    pass
+
+
 @asynccontextmanager
 async def reading(connection: Mapping[str, Any]) -> AsyncIterator["TopicReader"]:
     """A reader of topics. ``connection`` are a client's arguments. Raises NoBrokerError, ReadingError."""
@@ -69,7 +77,7 @@ async def reading(connection: Mapping[str, Any]) -> AsyncIterator["TopicReader"]
         **connection,
         group_id=None,
         enable_auto_commit=False,
-        auto_offset_reset="earliest",  # retention may pass us while we read
+        auto_offset_reset="none",
         isolation_level="read_committed",
         fetch_max_bytes=_FETCH_MAX_BYTES,
         fetch_max_wait_ms=100,
@@ -96,9 +104,12 @@ class TopicReader:
         self._consumer = consumer
         self._client = client
         self._next: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._short_since: float | None = None
         self._moved_at = time.monotonic()
         self._bootstrapped = False
         self._unparsable: Callable[[TopicPartition, int], None] = _passed_by
+        self._deleted: Callable[[TopicPartition, Span], None] = _nobody_misses
         self.passed = 0
 
     async def partitions(self, topics: Collection[str]) -> dict[str, int]:
@@ -132,10 +143,12 @@ class TopicReader:
         spans: Spans,
         advanced: Callable[[int], None] = ignored,
         unparsable: Callable[[TopicPartition, int], None] = _passed_by,
+        deleted: Callable[[TopicPartition, Span], None] = _nobody_misses,
     ) -> AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]:
         """All records of the spans, some partitions at a time, each partition in order. ``advanced`` is told by how
-        many offsets; ``unparsable`` where a record lies that is passed by. Raises ReadingError."""
-        self._unparsable = unparsable
+        many offsets; ``unparsable`` where a record lies that is passed by; ``deleted`` what was deleted before it was
+        read. Raises ReadingError."""
+        self._unparsable, self._deleted = unparsable, deleted
         parts = [tp for tp, span in sorted(spans.items()) if span.size]
         for begin in range(0, len(parts), _PARTITIONS_AT_ONCE):
             some = {tp: spans[tp] for tp in parts[begin : begin + _PARTITIONS_AT_ONCE]}
@@ -172,7 +185,7 @@ class TopicReader:
 
     async def follow(self, partitions: Mapping[TopicPartition, int]) -> AsyncGenerator[Record, None]:
         """Records from the given offsets on, as they come, until cancelled."""
-        self._begin({tp: Span(offset, offset) for tp, offset in partitions.items()})
+        self._begin({tp: Span(offset, _ENDLESS) for tp, offset in partitions.items()})
         while True:
             found = await self._take(partitions, ignored, patient=True)
             for record in sorted((r for records in found.values() for r in records), key=lambda r: r.timestamp):
@@ -191,6 +204,7 @@ class TopicReader:
     def _begin(self, spans: Spans) -> None:
         self._consumer.assign(sorted(spans))
         self._next = {tp: span.first for tp, span in spans.items()}
+        self._ends = {tp: span.end for tp, span in spans.items()}
         for tp, offset in self._next.items():
             self._consumer.seek(tp, offset)
         self._moved_at = time.monotonic()
@@ -204,6 +218,10 @@ class TopicReader:
         except UnicodeDecodeError:
             async with asyncio.timeout(_STALLED_AFTER_S):
                 found = await self._pass_unparsable(wanted, advanced)
+        except OffsetOutOfRangeError:
+            async with asyncio.timeout(_STALLED_AFTER_S):
+                await self._pass_deleted(wanted, advanced)
+            found = {}
         for tp, records in found.items():
             if records:
                 self._advance(tp, records[-1].offset + 1, advanced)
@@ -220,16 +238,17 @@ class TopicReader:
         left = set()
         for tp in unread:
             position = await self._consumer.position(tp)
-            self._advance(tp, min(position, spans[tp].end), advanced)
+            self._advance(tp, position, advanced)
             if position < spans[tp].end:
                 left.add(tp)
         return left
 
     def _advance(self, tp: TopicPartition, offset: int, advanced: Callable[[int], None]) -> None:
         if offset > self._next[tp]:
-            advanced(offset - self._next[tp])
+            advanced(max(0, min(offset, self._ends[tp]) - self._next[tp]))
             self._next[tp] = offset
             self._moved_at = time.monotonic()
+            self._short_since = None
 
     async def _pass_unparsable(
         self, wanted: Collection[TopicPartition], advanced: Callable[[int], None]
@@ -255,6 +274,30 @@ class TopicReader:
                 self._unparsable(tp, offset)
         await asyncio.sleep(_AGAIN_S)
         return found
+
+    async def _pass_deleted(self, wanted: Collection[TopicPartition], advanced: Callable[[int], None]) -> None:
+        """Go on where the partitions begin by now. Raises ReadingError where one stays shorter than what was read.
+
+        Whatever the failed call had taken from other partitions is lost with it: all are read again.
+        """
+        first = await self._consumer.beginning_offsets(list(wanted))
+        ends = await self._consumer.end_offsets(list(wanted))
+        for tp in wanted:
+            at = self._next[tp]
+            if at > max(first[tp], ends[tp]):
+                self._refuse_short(tp, at, ends[tp])
+            if (gone := Span(at, min(first[tp], self._ends[tp]))).size:
+                self._deleted(tp, gone)
+                self._advance(tp, gone.end, advanced)
+            self._consumer.seek(tp, max(at, first[tp]))
+        await asyncio.sleep(_AGAIN_S)
+
+    def _refuse_short(self, tp: TopicPartition, at: int, end: int) -> None:
+        """A new leader may lack some of it for a moment."""
+        now = time.monotonic()
+        self._short_since = now if self._short_since is None else self._short_since
+        if now - self._short_since > _STALLED_AFTER_S:
+            raise ReadingError(f"{_names([tp])}: ends at {end}, and {at} has been read; was it made anew? Try again")
 
     async def _up_to(self, tp: TopicPartition, offset: int) -> list[Record]:
         """The good records in front of the one at ``offset``, one by one: more at a time would fail again."""

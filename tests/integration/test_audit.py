@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from handlers.sandbox import Prescription
 from handlers.sandbox.prescriptions import Match
+from service.auditing.auditing import _Audit
 from service.status import settled_of
 from tests.support.cli import run
 from tests.support.events import Feed
@@ -78,6 +80,37 @@ async def test_a_run_is_proven_also_while_it_runs(bootstrap_servers: str, prefix
         dead = await end_offsets(bootstrap_servers, [stage.dead_letter_topic("first")])
         await delete_before(bootstrap_servers, dead)
         assert (await audited(file, "--lane", "first"))["first"]["contradictory"] == 0
+
+
+async def test_what_is_deleted_during_an_audit(
+    bootstrap_servers: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events whose results retention takes while they are read are unknown, not missing; events that it takes before
+    they are read are past: neither is passed over without a word."""
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes={"lane": {}}, sources={"contacts": 2}) as stage:
+        file = tmp_path / "fanline.yaml"
+        file.write_bytes(stage.configuration())
+        async with stage.application():
+            await stage.publish(Feed(20).take(30))
+            await stage.results.until({"lane": 30}, within_s=30)
+        sources = await end_offsets(bootstrap_servers, [stage.topic()])
+        results = await end_offsets(bootstrap_servers, [stage.results_topic])
+
+        def before(step: str, deleted: dict[TopicPartition, int]) -> None:
+            right = getattr(_Audit, step)
+
+            async def delete_first(*given: Any) -> None:
+                await delete_before(bootstrap_servers, deleted)
+                await right(*given)
+
+            monkeypatch.setattr(_Audit, step, delete_first)
+
+        before("_read_results", results)
+        found = (await audited(file))["lane"]
+        assert (found["events"], found["missing"], found["unknown"]) == (30, 0, 30)
+        before("_read_sources", dict.fromkeys(sources, 10))
+        found = (await audited(file))["lane"]
+        assert (found["events"], found["past"], found["of_no_record"]) == (10, 20, 0)
 
 
 async def test_what_an_open_transaction_hides_is_waited_for(

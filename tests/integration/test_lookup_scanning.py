@@ -9,8 +9,8 @@ from service.app import KINDS
 from service.config import loads
 from service.errors import FanlineError
 from service.kafka.connection import connection_arguments
-from service.lookup.scanning import reading
-from tests.support.kafka import Message, create_topics, produce, produce_raw_record
+from service.lookup.scanning import Span, reading
+from tests.support.kafka import Message, create_topics, delete_before, produce, produce_raw_record
 
 PARTITIONS = 20  # more than are read at once
 EACH = 30
@@ -88,6 +88,27 @@ async def test_what_cannot_be_parsed_is_passed(bootstrap_servers: str, prefix: s
             found += [(tp.partition, record.value) for record in records]
         assert sorted(found) == [(partition, b"%d" % n) for partition in range(2) for n in range(5)]
         assert reader.passed == 6
+
+
+async def test_what_is_deleted_before_it_is_read_is_told(bootstrap_servers: str, prefix: str) -> None:
+    """Retention is faster than the reading, up to the middle of one partition and beyond what is wanted of another: all
+    that is left is read, once, and what is not is named."""
+    parts = [TopicPartition(prefix, n) for n in range(3)]
+    await create_topics(bootstrap_servers, {prefix: len(parts)})
+    await produce(bootstrap_servers, prefix, [Message(b"%d" % n, partition=n % 3) for n in range(90)])
+    async with reading(connection(bootstrap_servers)) as reader:
+        spans = {tp: Span(0, 25) for tp in parts}
+        await delete_before(bootstrap_servers, {parts[0]: 10, parts[1]: 28})
+        gone: list[tuple[TopicPartition, Span]] = []
+        steps: list[int] = []
+        found: dict[TopicPartition, list[int]] = {tp: [] for tp in parts}
+        async for tp, records in reader.scan(spans, steps.append, deleted=lambda tp, span: gone.append((tp, span))):
+            found[tp] += [record.offset for record in records]
+        assert found == {parts[0]: list(range(10, 25)), parts[1]: [], parts[2]: list(range(25))}
+        assert sorted(gone, key=lambda one: one[0]) == [(parts[0], Span(0, 10)), (parts[1], Span(0, 25))]
+        assert sum(steps) == 75
+        merged = [(record.partition, record.offset) async for record in reader.merge(spans)]
+        assert sorted(merged) == [(0, n) for n in range(10, 25)] + [(2, n) for n in range(25)]
 
 
 async def test_a_kafka_that_is_not_there_is_named() -> None:

@@ -143,6 +143,20 @@ def test_past_and_lost_are_counted_as_offsets() -> None:
     assert counts(told(tally, 5, 6, 7).verdict()) == {"past": 2, "lost": 2}
 
 
+def test_what_was_deleted_before_it_was_read_is_past() -> None:
+    """From where the lane began on, but for what was given up as lost; its results are not those of no record."""
+    tally = LaneTally({(TOPIC, 0): window(100, first=10, lost=Ranges(((40, 45),)))}, Terms())
+    tally.deleted(TOPIC, 0, 0, 30)
+    tally.deleted(TOPIC, 0, 38, 50)
+    tally.deleted(TOPIC, 0, 90, 120)
+    for offset in (10, 29, 40, 95):
+        tally.result(TOPIC, 0, offset, Outcome.DELIVERED, "")
+    tally.result(TOPIC, 0, 30, Outcome.DELIVERED, "")
+    found = tally.verdict()
+    assert counts(found) == {"past": 10 + 20 + 7 + 10, "lost": 5, "of_no_record": 1}
+    assert found.events == 0
+
+
 def test_an_unpublished_skip_leaves_an_event_unproven() -> None:
     """Where skipped events have no result, silence proves nothing."""
     found = told(tally_of(3, terms=Terms(skipped_published=False)), 0).verdict()
