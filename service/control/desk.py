@@ -197,7 +197,14 @@ async def desk(arguments: dict[str, Any], *, transactions: bool = True) -> Async
     async with connected(arguments):
         pass  # tells by name what keeps us from it
     client = client_for(arguments)
-    consumer = AIOKafkaConsumer(**arguments, group_id=None, enable_auto_commit=False, isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(
+        **arguments,
+        group_id=None,
+        enable_auto_commit=False,
+        # Where retention is faster than we are, what is left counts; by default the client would go to the end.
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
     try:
         async with asyncio.timeout(_WITHIN_S):
             await client.bootstrap()

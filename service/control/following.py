@@ -33,6 +33,7 @@ class Follower:
         self._consumer: AIOKafkaConsumer | None = None
         self._position: int | None = None
         self._caught_up = False
+        self._old_before: int | None = None
         self._moved = asyncio.Event()
         self._error: KafkaError | None = None  # why nothing can be read at this moment
 
@@ -89,6 +90,7 @@ class Follower:
         try:
             if self.missing is not None:
                 await self._find_topic(consumer)
+                await self._begin_anew(consumer)
             consumer.assign([self._tp])
             if self._position is not None:
                 consumer.seek(self._tp, self._position)
@@ -107,6 +109,12 @@ class Follower:
         it hundreds of times a second, and never say so."""
         if self._tp.topic not in await consumer.topics():
             raise UnknownTopicOrPartitionError(self._tp.topic)
+
+    async def _begin_anew(self, consumer: AIOKafkaConsumer) -> None:
+        """A topic that was gone may be another by now, whose first orders lie before where we were in the old one. What
+        stands in it counts as ordered before: some of it may have been carried out."""
+        self._position, self._caught_up = None, False
+        self._old_before = (await consumer.end_offsets([self._tp]))[self._tp]
 
     async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
         try:
@@ -132,5 +140,7 @@ class Follower:
 
     async def _note_position(self, consumer: AIOKafkaConsumer) -> None:
         self._position = await consumer.position(self._tp)
+        if self._old_before is not None and self._position >= self._old_before:
+            self._caught_up, self._old_before = True, None
         self._error = None
         self._moved.set()

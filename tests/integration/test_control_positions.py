@@ -24,7 +24,7 @@ from service.telemetry import metrics as m
 from tests.support.cli import run
 from tests.support.events import Feed, messages
 from tests.support.harness import DRAIN_S, Stage, until_state
-from tests.support.kafka import delete_before, produce
+from tests.support.kafka import Message, create_topics, delete_before, produce
 from tests.support.oracle import until
 
 WITHIN_S = 40.0
@@ -221,6 +221,23 @@ async def test_a_lane_is_moved_and_copied_only_while_nobody_runs_it(
         async with running(stage, ["renamed"]):
             await stage.results.until({"renamed": 7}, within_s=WITHIN_S)
         assert "has begun already" in await command(file, "copy", "lane", "renamed", code=1)
+
+
+async def test_of_replays_that_retention_passes_the_rest_is_counted(
+    bootstrap_servers: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a copy would leave replays behind is asked of what is there, also if some is deleted meanwhile."""
+    tp = TopicPartition(prefix, 0)
+    await create_topics(bootstrap_servers, {prefix: 1})
+    await produce(bootstrap_servers, prefix, [Message(b"{}") for _ in range(10)])
+    async with desk.desk({"bootstrap_servers": [bootstrap_servers], "security_protocol": "PLAINTEXT"}) as clerk:
+
+        async def looked_too_early(tps: object) -> dict[TopicPartition, int]:
+            await delete_before(bootstrap_servers, {tp: 4})
+            return {tp: 0}
+
+        monkeypatch.setattr(clerk, "first", looked_too_early)
+        assert await clerk.unfinished(f"{prefix}.lane", prefix) == 6
 
 
 async def test_a_lane_that_never_ran_is_moved_too(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
