@@ -357,8 +357,11 @@ class Run:
         await asyncio.gather(*(self._stopped(replica) for replica in running))
         with suppress(TimeoutError, KafkaError):
             await self._watch.caught_up(self.options.transaction_s + 30)
-        for task in self._watching:
-            task.cancel()
+        # aiokafka suppresses a cancellation that meets it while a client ends: one may not be enough.
+        while going := [task for task in self._watching if not task.done()]:
+            for task in going:
+                task.cancel()
+            await asyncio.wait(going, timeout=1.0)
         for ended in await asyncio.gather(*self._watching, return_exceptions=True):
             if isinstance(ended, Exception):
                 self.findings.blame("the watch failed", repr(ended))
