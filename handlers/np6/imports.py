@@ -1,6 +1,7 @@
 """``np6.imports``: each contact's state as a row of a file for an import that stands at NP6."""
 
 from collections.abc import Hashable, Sequence
+from hashlib import blake2s
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
@@ -222,7 +223,8 @@ class Np6ImportsHandler:
     def put(self, name: str) -> Request:
         """The file as the import's source, or in the folder under a name of its own."""
         if self._ftp is not None:
-            return Request("PUT", self._place(_part(name)))
+            # What a crash has left of an earlier file is taken away with it.
+            return Request("PUT", self._place(self._part(name)), (("Clears", self._part("")),))
         return client.put_source(self._standing.id, f"{name}.csv")
 
     def judge_put(self, reply: Reply) -> PutVerdict:
@@ -232,7 +234,7 @@ class Np6ImportsHandler:
     def start(self, name: str) -> Request:
         """Executes the import, or gives the file the name that the platform waits for."""
         if self._ftp is not None:
-            return Request("MOVE", self._place(_part(name)), (("Destination", self._place()),))
+            return Request("MOVE", self._place(self._part(name)), (("Destination", self._place()),))
         return client.execute_import(self._standing.id, self._standing.binding)
 
     def judge_create(self, reply: Reply) -> CreateVerdict:
@@ -273,6 +275,12 @@ class Np6ImportsHandler:
         folder = (self._folder(self._standing) or "").rstrip("/")
         return f"/{quote(folder)}/{quote(name or self._standing.file_name or '', safe='')}"
 
+    def _part(self, name: str) -> str:
+        """A file's name until it is whole: hidden, none that a template would mean, and told apart from those of other
+        imports in the same folder."""
+        own = blake2s((self._standing.file_name or "").encode(), digest_size=6).hexdigest()
+        return f".fanline-part-{own}-{name}"
+
     def _unencodable(self, cells: Sequence[str], encoding: str) -> tuple[Expression, str]:
         """The expression and the place of the first cell that the encoding has not."""
         for cell, column in zip(cells, self._columns, strict=True):
@@ -281,8 +289,3 @@ class Np6ImportsHandler:
             except UnicodeEncodeError:
                 return column
         return self._columns[0]
-
-
-def _part(name: str) -> str:
-    """A file's name until it is whole: hidden, and none that a template would mean."""
-    return f".{name}.fanline-part"

@@ -1,8 +1,9 @@
 """FTP and explicit FTPS (RFC 959, RFC 4217), by the standard library's ``ftplib`` in a thread, one connection for each
 request.
 
-A transport of the same shape as that of HTTP: the requests of an FTP lane are ``PUT`` (a file), ``MOVE`` (with a
-header ``Destination``), ``HEAD`` (is it there) and ``DELETE``. A path is a slash and, percent-encoded, folder and name
+A transport of the same shape as that of HTTP: the requests of an FTP lane are ``PUT`` (a file; with a header ``Clears``
+what else lies there under names that begin so is taken away behind it), ``MOVE`` (with a header ``Destination``),
+``HEAD`` (is it there) and ``DELETE``. A path is a slash and, percent-encoded, folder and name
 as the server takes them: relative to where one arrives, or behind a second slash from its root. The answers' statuses
 are HTTP's, the body is the server's own line. So pace, breaker, credentials and the table of faults are the same.
 
@@ -27,6 +28,7 @@ from service.uploading.spool import SpoolError
 
 BLOCK_BYTES = 256 * 1024
 _MAX_LINE = 300
+_MAX_LIST_BYTES = 16 * 1024 * 1024
 # What a server's reply says, as a status of HTTP: see ``handlers.statuses``.
 _TRY_LATER, _WRONG_REQUEST, _FORBIDDEN, _UNKNOWN, _UNAUTHORIZED = 503, 405, 403, 404, 401
 _STATUSES = {
@@ -141,7 +143,11 @@ class _Visit:
                 return _DONE if self._is_there(name) else Answer(_UNKNOWN, {}, b"")
             case "PUT":
                 assert file is not None, "with_file() comes first"
-                return self._put(name, file)
+                reply = self._put(name, file)
+                clears = dict(request.headers).get("Clears")
+                if reply is _DONE and clears:
+                    self._clear(clears.encode(), name.encode())
+                return reply
             case "MOVE":
                 _, destination = _place(dict(request.headers)["Destination"])
                 if self._is_there(destination):
@@ -166,12 +172,46 @@ class _Visit:
         else:
             return True
         try:
-            names = self._ftp.nlst()
+            names = self._listed("NLST")
         except ftplib.error_perm as error:
             if _code(str(error)) == "550":  # how some servers say that a folder is empty
                 return False
             raise
-        return any(one.replace("\\", "/").rpartition("/")[2] == name for one in names)
+        return name.encode() in names
+
+    def _listed(self, command: str) -> list[bytes]:
+        """The names that the server lists. As bytes: others' files may be named in any encoding."""
+        self._ftp.voidcmd("TYPE A")
+        content = bytearray()
+        with self._ftp.transfercmd(command) as data:
+            self._data = data
+            while len(content) < _MAX_LIST_BYTES and (block := data.recv(BLOCK_BYTES)):
+                content += block
+            _say_end(data)
+        self._ftp.voidresp()
+        self._ftp.voidcmd("TYPE I")
+        lines = bytes(content).splitlines()
+        if command == "MLSD":
+            lines = [line.partition(b" ")[2] for line in lines]
+        return [line.replace(b"\\", b"/").rpartition(b"/")[2] for line in lines]
+
+    def _clear(self, beginning: bytes, but: bytes) -> None:
+        """Take away what earlier puts left, as far as the server shows it; whatever happens, the file has been put.
+
+        Hidden files are shown by a server that knows MLSD, or ``-a`` as programs for lists do; by others not always.
+        """
+        with contextlib.suppress(OSError, EOFError, ftplib.Error):
+            for name in self._all_names():
+                if name.startswith(beginning) and name != but:
+                    with contextlib.suppress(ftplib.error_perm, UnicodeDecodeError):
+                        self._ftp.delete(name.decode())
+
+    def _all_names(self) -> list[bytes]:
+        for command in ("MLSD", "NLST -a", "NLST"):
+            with contextlib.suppress(ftplib.error_perm, ftplib.error_temp):
+                if names := self._listed(command):
+                    return names
+        return []
 
     def _put(self, name: str, file: ReadableAt) -> Reply:
         self._begun = True
@@ -182,10 +222,7 @@ class _Visit:
                 block = file.read_at(at)
                 data.sendall(block)
                 at += len(block)
-            if isinstance(data, ssl.SSLSocket):
-                # Says that the file has ended and was not cut; whether the server answers that is its affair.
-                with contextlib.suppress(OSError):
-                    data.unwrap()
+            _say_end(data)
         self._ftp.voidresp()
         if self._unwanted:
             raise ConnectionAbortedError
@@ -226,6 +263,13 @@ class _Secured(ftplib.FTP_TLS):
             data.close()
             raise
         return secured, size
+
+
+def _say_end(data: socket.socket) -> None:
+    """Says that a transfer has ended and was not cut; whether the server answers that is its affair."""
+    if isinstance(data, ssl.SSLSocket):
+        with contextlib.suppress(OSError):
+            data.unwrap()
 
 
 _DONE = Answer(204, {}, b"")

@@ -233,7 +233,10 @@ def test_a_file_for_ftp_lies_under_another_name_first() -> None:
     made = found(via=FTP)
     assert made.elsewhere
     assert made.look().path == "/23%20-%20Import/a%20b.csv"
-    assert made.put("d-1").path == "/23%20-%20Import/.d-1.fanline-part"
+    put = made.put("d-1")
+    [(header, part)] = put.headers
+    assert (header, put.path) == ("Clears", f"/23%20-%20Import/{part}d-1")
+    assert part.startswith(".fanline-part-")
     move = made.start("d-1")
     assert (move.method, move.path) == ("MOVE", made.put("d-1").path)
     assert dict(move.headers) == {"Destination": made.look().path}

