@@ -222,6 +222,13 @@ class ImportWay:
                 self._bulk.operations_ended(operation.kind, item.outcome, 1)
         return False
 
+    def unread_slots(self, assignment: Assignment) -> frozenset[int]:
+        """The slots of which an import is open whose records are not all read again. Read beside those, other records
+        could fill the next batch, and the import would wait for its own in vain."""
+        return frozenset(
+            self.slots.of_partition(tp.partition) for tp, state in assignment.partitions.items() if state.interrupted
+        )
+
     def finished_before(self, state: PartitionState, offset: int) -> None:
         """The record was settled in front of the restart."""
         self._passed(state, offset)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import IllegalStateError
 
+from service.imports.way import ImportWay
 from service.intake.assignment import Assignment
 from service.lane.core import Core
 from service.lane.deferring import Deferring
@@ -56,10 +57,16 @@ class Regulating:
             return
 
     def _pause_crowded(self, assignment: Assignment, consumer: AIOKafkaConsumer, now: float) -> None:
+        bulks = self._delivering.bulks
+        unread = bulks.unread_slots(assignment) if isinstance(bulks, ImportWay) else frozenset()
         for tp, state in assignment.partitions.items():
             room = state.ledger.room(MAX_RECORDS) or self._deferring.make_room(assignment, state, MAX_RECORDS, now)
-            # The next import of its slot may hold no more.
-            room = room and not self._buffer.batcher.crowded(tp.partition)
+            if unread and isinstance(bulks, ImportWay) and bulks.slots.of_partition(tp.partition) in unread:
+                # The records of what is open come first, however much waits already: the slot waits for them.
+                room = room and bool(state.interrupted)
+            else:
+                # The next import of its slot may hold no more.
+                room = room and not self._buffer.batcher.crowded(tp.partition)
             if room == state.crowded:
                 state.crowded = not room
                 if room and not state.reading_back:

@@ -105,6 +105,8 @@ def _until_told(run: ImportRun, due: float, now: float) -> str:
     if run.is_lapsing:
         return f"until an import that may be open counts as ended; {again}"
     name = None if run.delivery is None else run.delivery.record.reference
+    if run.waits_since is not None:
+        return f"import {name}: until {run.unread} more of its records have been read again; {again}"
     if name is None:
         why = f" ({run.current.last})" if run.current.last else ""
         return f"for its import to be created{why}; {again}"

@@ -194,7 +194,8 @@ class FakeConsumer:
     def _at_hand(self, most: int) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
         found = {}
         for tp, position in self._positions.items():
-            records = [] if tp in self._paused else self._world.log[tp][position : position + most]
+            stopped = tp in self._paused or tp in self._world.withheld
+            records = [] if stopped else self._world.log[tp][position : position + most]
             if records:
                 found[tp] = records
                 self._positions[tp] = records[-1].offset + 1
@@ -268,6 +269,8 @@ class World:
         self.order: defaultdict[str, list[int]] = defaultdict(list)
         self.calls = 0
         self.consumer: FakeConsumer | None = None
+        # Partitions that the brokers do not hand anything out of for now.
+        self.withheld: set[TopicPartition] = set()
         self.control = Control()
 
     def publish(self, events: int) -> None:

@@ -12,6 +12,7 @@ from service.lifecycle import LaneState
 from tests.support import suspending
 from tests.support.fakes import FakeTime, eventually, run
 from tests.support.import_world import ACCOUNT, ImportWorld, coalesced, outcomes
+from tests.support.lane_world import SOURCES
 from tests.support.suspending import Cancelling, at_every_await
 
 TIMED_OUT = Failure(FailureKind.TIMED_OUT, "no answer in time")
@@ -295,3 +296,29 @@ def test_a_paused_lane_polls_on(monkeypatch: pytest.MonkeyPatch) -> None:
         assert outcomes(world.results()) == {"delivered": 3}
 
     in_world(monkeypatch, life)
+
+
+def test_what_is_open_is_read_again_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill one partition comes late, and the other one has more than the next import may hold: the records of
+    the import that was open are read all the same, and nobody waits a minute for them."""
+
+    async def look(world: ImportWorld, lane: Lane) -> None:
+        await eventually(lambda: world.sandbox.imports(ACCOUNT)[0].ended == "completed")
+        await asyncio.sleep(5)
+        world.withheld.clear()
+        await eventually(lambda: len(world.results()) >= 4, within_s=10)
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(4, contacts=4)
+        killed = world.lane()
+        running = asyncio.create_task(killed.run())
+        await eventually(lambda: world.kinds.count("upload") == 1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        for number in range(12):
+            world.publish_more(4 + number, contact=4 + 2 * number)
+        world.withheld.add(SOURCES[1])
+        await lived(world, look=look)
+        assert outcomes(world.results()) == {"delivered": 16}
+
+    in_world(monkeypatch, life, slots=1)
