@@ -1,150 +1,152 @@
-"""Imports of NP6 and Copernica through a real broker, and SIGKILL in each state of their journal: nothing missing,
-nothing twice, and nothing begun again that may have begun."""
+"""Imports through a real broker, and SIGKILL in each state of their journal and between each two steps: nothing
+missing, nothing twice, nothing begun again that may have begun, and no slot taken for free that may be in use.
 
-import json
-from collections.abc import Callable
+All points of a platform share a process, a lane each: every lane stands still at its own point when it is killed.
+"""
+
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import pytest
+from tests.support.import_halts import Point
+from tests.support.import_kills import Killed, Scene, in_doubt
+from tests.support.import_stage import APSIS, COPERNICA, NP6, ORPHANS_LIVE_S, ImportStage, contacts_of, newest_of
 
-from handlers.copernica.sandbox import CopernicaSandbox
-from handlers.np6.sandbox import Np6Sandbox
-from handlers.sandbox import Match, Prescription, SandboxServer, Step
-from tests.support.events import Feed
-from tests.support.harness import KEY_VARIABLE, ServiceProcess, Stage
-from tests.support.oracle import Place, Source, until
-from tests.support.vendor import vendor_example
-
-# A static member that comes back in time is taken for the same one: nobody waits for a session to end.
-STATIC = {"instance_id": "pod-0", "session_timeout": "30s", "transaction_timeout": "1s"}
-COLUMNS = {"contact": "data.contact_id", "target": "data.identifiers.np6"}
-COMMON = {"batch": {"max_events": 1000, "linger": "300ms"}, "poll": {"every": "100ms", "deadline": "10m"}}
-NP6 = {**COMMON, "handler": "np6.imports", "import": {"id": 23}, "columns": COLUMNS}
-COPERNICA = {
-    **COMMON,
-    "slots": 1,
-    "handler": "copernica.imports",
-    "database": 1,
-    "fields": COLUMNS,
-    "key_fields": ["contact"],
+APSIS_SCENES = {
+    "before-the-entry": Scene(Point.ENTERING),
+    "intended": Scene(Point.INTENDED, lapses=True),
+    "create-unanswered": Scene(call="create", effect=True, lapses=True),
+    "create-lost": Scene(call="create", lapses=True),
+    "create-answered": Scene(Point.CREATED_UNWRITTEN, lapses=True),
+    "created": Scene(Point.CREATED),
+    "created-another-file": Scene(Point.CREATED, lapses=True, again={"delimiter": ";"}),
+    "upload-begun": Scene(call="upload"),
+    "upload-unanswered": Scene(call="upload", effect=True),
+    "upload-answered": Scene(Point.UPLOADED_UNWRITTEN),
+    "uploaded": Scene(Point.UPLOADED),
+    "polled": Scene(looks=3),
+    "told-its-end": Scene(Point.ENDED),
 }
-EVENTS = 40
+# One was opened before the kill of which the next process knows the id.
+KNOWN = [lane for lane in list(APSIS_SCENES)[5:] if not APSIS_SCENES[lane].lapses]
+OPENED = [lane for lane in APSIS_SCENES if lane not in ("before-the-entry", "intended", "create-lost")]
 
 
-class ImportStage(Stage):
-    """A stage with one import lane on its platform's sandbox."""
-
-    def __init__(self, bootstrap_servers: str, prefix: str, directory: Path, lane: dict[str, Any]) -> None:
-        super().__init__(
-            bootstrap_servers, prefix, directory, lanes={"lane": lane}, kafka=STATIC, sources={"contacts": 3}
+async def test_apsis_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """What has an id is asked about, and its file is uploaded once; what has none keeps its slot until it lapses."""
+    lanes = dict.fromkeys(APSIS_SCENES, APSIS)
+    async with ImportStage(bootstrap_servers, prefix, tmp_path, lanes) as stage:
+        stage.apsis.configure("polled", {"stuck_at": "in_progress"})
+        killed = Killed(stage, APSIS_SCENES)
+        told = stage.apsis.imports
+        await killed.up_to_the_points(
+            "status", lambda lane: told(lane) and (lane != "upload-unanswered" or told(lane)[0].uploads)
         )
-        self.np6, self.copernica = Np6Sandbox(), CopernicaSandbox()
-        self.sandbox = SandboxServer(np6=self.np6, copernica=self.copernica)
-        self.platform = lane["handler"].partition(".")[0]
-        document = {**vendor_example("np6-import-request.json"), "source": {"type": "file", "filename": "a.csv"}}
-        self.np6._account("lane").imports.create(msgspec.json.encode(document))
-
-    def configuration(self, **given: Any) -> bytes:
-        document = json.loads(super().configuration(**given))
-        if self.platform == "copernica":
-            base = self.sandbox.base_url("copernica", "lane")
-            document["accounts"]["lane"] = {
-                "platform": "copernica",
-                "base_url": base,
-                "token_url": f"{base}/token",
-                "access_token": {"env": KEY_VARIABLE},
-                "limits": {"requests_per_second": None, "orphan_life": "1s"},
-            }
-        return json.dumps(document).encode()
-
-    def kinds(self) -> list[str]:
-        """What the platform was asked for, in order."""
-        return [call.kind for call in self.sandbox.log.calls()]
-
-    async def until_asked(self, kind: str, times: int = 1) -> None:
-        await until(lambda: self.kinds().count(kind) >= times, within_s=30, what=f"{times} times {kind}")
-
-    def executed(self) -> list[str]:
-        """The contacts of the rows that NP6 has carried out."""
-        files = [one.file.decode() for one in self.np6.imported("lane")]
-        return [line.partition(";")[0] for file in files for line in file.split("\r\n")[1:] if line]
-
-    async def all_have_results(self, count: int, service: ServiceProcess) -> None:
-        await self.results.until({"lane": count}, within_s=60, alive=service.must_live)
+        first = {lane: stage.apsis.imports(lane) for lane in APSIS_SCENES}
+        assert [lane for lane, opened in first.items() if len(opened) == 1] == OPENED
+        stage.apsis.configure("polled", {"stuck_at": None})
+        killed.come_back()
+        await killed.all_have_results(but=True)
+        lapsing = [lane for lane, scene in APSIS_SCENES.items() if scene.lapses]
+        assert {lane: stage.apsis.imports(lane) for lane in lapsing} == {lane: first[lane] for lane in lapsing}
+        for lane in lapsing:
+            # The platform's time goes on too.
+            stage.apsis.configure(lane, {"upload_life_s": 3 * ORPHANS_LIVE_S})
+            for one in stage.apsis.imports(lane):
+                one.expires_at = 0.0
+        killed.let_time_pass()
+        await killed.all_have_results(but=False)
+        for lane in APSIS_SCENES:
+            results = await killed.check(lane)
+            references = {operation["reference"] for result in results for operation in result.data["operations"]}
+            opened = told(lane)
+            assert references <= {one.id for one in opened if one.ended == "completed"}, lane
+            assert all(one.uploads <= 1 for one in opened), f"{lane}: a file was uploaded twice"
+            assert stage.apsis.state(lane)["refused_open"] == 0, f"{lane}: one import too many was asked for"
+            if lane in KNOWN:
+                assert first[lane][0].id in references, f"{lane}: the import that was open was given up"
+            cells = {key[0]: profile["cells"]["newest"] for key, profile in stage.apsis.profiles(lane).items()}
+            assert cells == newest_of(killed.feed), lane
 
 
-def in_doubt(_place: Place, _source: Source) -> tuple[str, str | None]:
-    return "in_doubt", "interrupted"
-
-
-def contacts_of(feed: Feed) -> list[str]:
-    return [json.loads(event.message.value or b"")["data"]["contact_id"] for event in feed.events]
-
-
-# Where the process is when it is killed: what the platform's answers are, and what it must have been asked for.
-NP6_STATES: dict[str, tuple[list[Prescription], str]] = {
-    "before anything has begun": ([Prescription([Step(hang=True)], Match(kind="put_source"))], "put_source"),
-    "intended": ([Prescription([Step(hang=True, effect=True)], Match(kind="execute_import"))], "execute_import"),
-    "uploaded": ([], "import_state"),
+ADD = {"action": "add", "key_fields": []}
+COPERNICA_SCENES = {
+    "before-the-entry": Scene(Point.ENTERING),
+    "intended": Scene(Point.INTENDED, lapses=True),
+    "create-unanswered": Scene(call="create", effect=True, lapses=True),
+    "create-answered": Scene(Point.UPLOADED_UNWRITTEN, lapses=True),
+    "uploaded": Scene(Point.UPLOADED),
+    "polled": Scene(looks=3),
+    "told-its-end": Scene(Point.ENDED),
+    "add-before-the-entry": Scene(Point.ENTERING, keys=ADD),
+    "add-intended": Scene(Point.INTENDED, keys=ADD, lapses=True, expect=in_doubt),
+    "add-create-lost": Scene(call="create", keys=ADD, lapses=True, expect=in_doubt),
+    "add-create-unanswered": Scene(call="create", effect=True, keys=ADD, lapses=True, expect=in_doubt),
+    "add-create-answered": Scene(Point.UPLOADED_UNWRITTEN, keys=ADD, lapses=True, expect=in_doubt),
+    "add-uploaded": Scene(Point.UPLOADED, keys=ADD),
+    "add-told-its-end": Scene(Point.ENDED, keys=ADD),
 }
 
 
-@pytest.mark.parametrize("state", NP6_STATES)
-async def test_np6_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path, state: str) -> None:
-    """Whenever it is: each row is carried out once, and what runs is followed to its end."""
-    prescribed, asked = NP6_STATES[state]
-    async with ImportStage(bootstrap_servers, prefix, tmp_path, NP6) as stage:
-        # It ends only once the new process looks.
-        stage.np6.configure("lane", {"import_looks": 1_000_000})
-        stage.sandbox.prescriptions.add(prescribed)
-        feed = Feed(EVENTS, seed=1)
-        await stage.publish(feed.take(EVENTS))
-        service = stage.process()
-        service.start()
-        await stage.until_asked(asked, 3 if asked == "import_state" else 1)
-        if asked == "execute_import":
-            await until(lambda: bool(stage.executed()), within_s=30, what="the execution")
-        await stage.kill(service)
-        stage.sandbox.prescriptions.clear()
-        seen = len(stage.kinds())
-        service.start()
-        await until(lambda: "import_state" in stage.kinds()[seen:], within_s=30, what="a look at the state")
-        stage.np6.configure("lane", {"import_looks": 1})
-        await stage.all_have_results(EVENTS, service)
-        await stage.check("lane")
-        assert sorted(stage.executed()) == sorted(set(contacts_of(feed)))
+async def test_copernica_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """Rows that may not be sent twice are in doubt where nobody can ask; those that may are sent once more when the
+    slot is free; what has a number is asked about."""
+    lanes = {lane: {**COPERNICA, **scene.keys} for lane, scene in COPERNICA_SCENES.items()}
+    async with ImportStage(bootstrap_servers, prefix, tmp_path, lanes) as stage:
+        stage.copernica.configure("polled", {"stuck": True})
+        killed = Killed(stage, COPERNICA_SCENES)
+        await killed.up_to_the_points("status", stage.copernica.imports)
+        first = {lane: len(stage.copernica.imports(lane)) for lane in COPERNICA_SCENES}
+        stage.copernica.configure("polled", {"stuck": False})
+        killed.come_back()
+        await killed.all_have_results(but=True)
+        lapsing = [lane for lane, scene in COPERNICA_SCENES.items() if scene.lapses]
+        assert {lane: len(stage.copernica.imports(lane)) for lane in lapsing} == {lane: first[lane] for lane in lapsing}
+        killed.let_time_pass()
+        await killed.all_have_results(but=False)
+        for lane, scene in COPERNICA_SCENES.items():
+            await killed.check(lane)
+            there = [profile["contact"] for profile in stage.copernica.profiles(lane)]
+            rows = contacts_of(killed.feed)
+            if not scene.keys:
+                rows = list(set(rows))
+            elif scene.expect is in_doubt and not first[lane]:
+                rows = []
+            assert sorted(there) == sorted(rows), lane
+            begun = first[lane] + ((scene.lapses and scene.expect is not in_doubt) or scene.point is Point.ENTERING)
+            assert len(stage.copernica.imports(lane)) == begun, lane
 
 
-COPERNICA_STATES: dict[str, tuple[str, dict[str, Any], Callable[[Place, Source], tuple[str, str | None]] | None]] = {
-    "intended, may be repeated": ("create", {}, None),
-    "intended, may not": ("create", {"action": "add", "key_fields": []}, in_doubt),
-    "uploaded": ("status", {"action": "add", "key_fields": []}, None),
+NP6_SCENES = {
+    "before-the-put": Scene(call="import_state"),
+    "put-begun": Scene(call="put_source"),
+    "put-unanswered": Scene(call="put_source", effect=True),
+    "put-answered": Scene(Point.ENTERING),
+    "intended": Scene(Point.INTENDED, expect=in_doubt),
+    "start-lost": Scene(call="execute_import", expect=in_doubt),
+    "start-unanswered": Scene(call="execute_import", effect=True),
+    "start-answered": Scene(Point.UPLOADED_UNWRITTEN),
+    "uploaded": Scene(Point.UPLOADED),
+    "polled": Scene(looks=3),
+    "told-its-end": Scene(Point.ENDED),
 }
 
 
-@pytest.mark.parametrize("state", COPERNICA_STATES)
-async def test_copernica_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path, state: str) -> None:
-    """Rows that may not be sent twice are in doubt where nobody can ask; else they are there once."""
-    asked, keys, expected = COPERNICA_STATES[state]
-    async with ImportStage(bootstrap_servers, prefix, tmp_path, {**COPERNICA, **keys}) as stage:
-        stage.copernica.configure("lane", {"stuck": True})
-        if asked == "create":
-            stage.sandbox.prescriptions.add([Prescription([Step(hang=True, effect=True)], Match(kind="create"))])
-        feed = Feed(EVENTS, seed=1)
-        await stage.publish(feed.take(EVENTS))
-        service = stage.process()
-        service.start()
-        await stage.until_asked(asked, 2 if asked == "status" else 1)
-        await until(lambda: bool(stage.copernica.profiles("lane")), within_s=30, what="the rows")
-        await stage.kill(service)
-        stage.sandbox.prescriptions.clear()
-        stage.copernica.configure("lane", {"stuck": False})
-        service.start()
-        await stage.all_have_results(EVENTS, service)
-        await stage.check("lane", *([expected] if expected else []))
-        there = [profile["contact"] for profile in stage.copernica.profiles("lane")]
-        # Without key fields each event is a row of its own; with them a contact is.
-        rows = contacts_of(feed) if "key_fields" in keys else set(contacts_of(feed))
-        assert sorted(there) == sorted(rows)
+async def test_np6_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """Each row is carried out once; what runs is followed to its end; a start that nobody knows of is in doubt."""
+    async with ImportStage(bootstrap_servers, prefix, tmp_path, dict.fromkeys(NP6_SCENES, NP6)) as stage:
+        running = ["start-unanswered", "start-answered", "uploaded", "polled"]
+        for lane in running:
+            # It ends only once the new process has looked.
+            stage.np6.configure(lane, {"import_looks": 1_000_000})
+        killed = Killed(stage, NP6_SCENES)
+        held = {lane: stage.np6._account(lane).imports for lane in NP6_SCENES}
+        await killed.up_to_the_points("import_state", lambda lane: held[lane]._sources or held[lane].executed)
+        looks = {lane: stage.asked(lane).count("import_state") for lane in running}
+        killed.come_back()
+        for lane in running:
+            await stage.until_asked(lane, "import_state", looks[lane] + 1)
+            stage.np6.configure(lane, {"import_looks": 1})
+        await killed.all_have_results(but=False)
+        for lane, scene in NP6_SCENES.items():
+            await killed.check(lane)
+            rows = [] if scene.expect is in_doubt else sorted(set(contacts_of(killed.feed)))
+            assert sorted(stage.sent(lane)) == rows, lane
