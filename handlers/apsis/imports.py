@@ -1,6 +1,6 @@
 """``apsis.imports``: each contact's state as a row of a profile import."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -146,12 +146,8 @@ class ApsisImportsConfig(Struct, frozen=True, forbid_unknown_fields=True):
         distinct([tag.discriminator for tag in self.tags], "tag")
 
 
-class _Column(Struct, frozen=True, gc=False):
-    """A column behind those of the keyspaces: how its cell comes of an event."""
-
-    value: Expression
-    key: str  # where it stands in the lane
-    cell: Any  # value -> text; raises CellError
+# A column behind those of the keyspaces: its value, where that stands in the lane, and its cell; raises CellError.
+_Column = tuple[Expression, str, Callable[[Any], str]]
 
 
 class ApsisImportsHandler:
@@ -175,8 +171,8 @@ class ApsisImportsHandler:
             (compile_(one.value, f"keyspaces[{n}].value"), f"keyspaces[{n}].value")
             for n, one in enumerate(options.keyspaces)
         ]
-        self._columns = list(_columns(options, compile_))
-        self._tags = [compile_(tag.when, f"tags[{n}].when", "bool") for n, tag in enumerate(options.tags)]
+        self._columns = _columns(options, compile_)
+        self._tags = [(n, compile_(tag.when, f"tags[{n}].when", "bool")) for n, tag in enumerate(options.tags)]
         self._line = row_writer(options.delimiter)
         self._head = self._line(_column_names(options))
         self._entity = ",".join(keyspace.discriminator for keyspace in options.keyspaces)
@@ -193,16 +189,16 @@ class ApsisImportsHandler:
             if isinstance(value, list | dict | bool):
                 raise wrong_value(expression, place, "must give a text, a number or null")
             try:
-                cells.append(text_cell(value, max_characters=MAX_TEXT_CHARACTERS))
+                cells.append(_text(value))
             except CellError as error:
                 return beyond_the_contract(expression, place, error)
         keys = tuple(cells)
-        for column in self._columns:
+        for read, place, cell in self._columns:
             try:
-                cells.append(column.cell(column.value(event, key)))
+                cells.append(cell(read(event, key)))
             except CellError as error:
-                return beyond_the_contract(column.value, column.key, error)
-        tags = tuple(n for n, when in enumerate(self._tags) if when(event, key) is True)
+                return beyond_the_contract(read, place, error)
+        tags = tuple([n for n, when in self._tags if when(event, key) is True])
         return [Row(Operation(IMPORT_ROW, contact_of(event), self._entity), keys, self._line(cells), tags)]
 
     def head(self, group: Hashable) -> bytes:
@@ -242,16 +238,16 @@ class ApsisImportsHandler:
 
 def _columns(options: ApsisImportsConfig, compile_: Compile) -> Sequence[_Column]:
     """The columns behind those of the keyspaces, in the order of :func:`_column_names`."""
-    columns = []
+    columns: list[_Column] = []
     for n, attribute in enumerate(options.attributes):
         place = f"attributes[{n}].value"
         cell = phone_cell if attribute.form == "phone" else _text
-        columns.append(_Column(compile_(attribute.value, place), place, cell))
+        columns.append((compile_(attribute.value, place), place, cell))
     for n, consent in enumerate(options.consents):
         place = f"consents[{n}].value"
-        columns.append(_Column(compile_(consent.value, place, "bool"), place, flag_cell))
+        columns.append((compile_(consent.value, place, "bool"), place, flag_cell))
     for value, place in _addresses(options).values():
-        columns.append(_Column(compile_(value, place), place, _text))
+        columns.append((compile_(value, place), place, _text))
     return columns
 
 
@@ -274,6 +270,8 @@ def _addresses(options: ApsisImportsConfig) -> dict[str, tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
+    if type(value) is str and len(value) <= MAX_TEXT_CHARACTERS:
+        return value
     return text_cell(value, max_characters=MAX_TEXT_CHARACTERS)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from contracts.events import INT64_MAX, INT64_MIN, Event
 from contracts.timestamps import instant_text
+from service.config.expressions.consents import Test, consent_test
 from service.config.expressions.contract import ROOTS, Anything, Closed, ListOf, Open, Scalar, Shape
 from service.config.expressions.syntax import Call, Const, Index, Items, Name, Operation, Select, Tree
 
@@ -33,6 +34,8 @@ UNUSUAL: Final = Mark("UNUSUAL")
 
 Accessor = Callable[[Event, bytes | None], Any]
 
+_CONSENTS = ("data", "consents")
+
 
 def accessor(tree: Tree) -> Accessor | None:
     """The accessor of an expression, or None where only the library can evaluate it."""
@@ -41,6 +44,8 @@ def accessor(tree: Tree) -> Accessor | None:
             return _path(tree)
         case Call("has", None, (Select(of, field),)):
             return _has(of, field)
+        case Call("exists", target, (variable, condition)) if target is not None and steps(target) == _CONSENTS:
+            return _any_consent(consent_test(variable, condition))
         case Operation("==" | "!=" as operator, (left, right)):
             if isinstance(left, Const):
                 left, right = right, left
@@ -192,6 +197,17 @@ def _has(of: Tree, field: str) -> Accessor | None:
         if parent is None:
             return MISSING
         return field in parent if is_open else getattr(parent, field, None) is not None
+
+    return read
+
+
+def _any_consent(test: Test | None) -> Accessor | None:
+    if test is None:
+        return None
+
+    def read(event: Event, key: bytes | None) -> Any:
+        consents = getattr(event.data, "consents", None)
+        return MISSING if consents is None else test(consents)
 
     return read
 

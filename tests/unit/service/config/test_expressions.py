@@ -373,6 +373,8 @@ others = st.sampled_from(
         "has(data.context.x)", "has(data.context.x.y)", "'vip' in data.tags", '"x" in data.identifiers',
         'data.change in ["created", "x"]', 'data.attributes.x in ["x", ""]', "data.context.x in ['x']",
         "data.attributes.x in []", "true", "false",
+        'data.consents.exists(c, c.topic == "x")', 'data.consents.exists(c, c.topic == "" && "x" == c.channel)',
+        'data.consents.exists(c, c.status == "opt-in" && c.topic == "x" && c.topic == "vip")',
     ]
 )  # fmt: skip
 conditions = st.recursive(
@@ -431,5 +433,6 @@ def test_plain_paths_do_not_go_through_the_library() -> None:
             best = min(best, time.process_time() - start)
         return best
 
-    for text in ("data.identifiers.np6", "data.segments.join", 'data.change != "deleted"', "event.type"):
+    consent = 'data.consents.exists(c, c.topic == "shoes" && c.status == "opt-in")'
+    for text in ("data.identifiers.np6", "data.segments.join", 'data.change != "deleted"', "event.type", consent):
         assert cost(compile_expression(text, place="p")) * 4 < cost(interpret_expression(text, place="p"))

@@ -1,0 +1,35 @@
+"""Accessors for what import lanes ask of each event: whether there is a consent of this channel, topic and status."""
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from contracts.events import Consent
+from service.config.expressions.syntax import Const, Name, Operation, Select, Tree
+
+Test = Callable[[Sequence[Consent]], bool]
+
+
+def consent_test(variable: Tree, condition: Tree) -> Test | None:
+    """The test of ``data.consents.exists(variable, condition)``; None unless the condition compares fields of the
+    consent with constant texts, and asks for all of these to be equal."""
+    chained = isinstance(condition, Operation) and condition.operator == "&&"
+    parts = condition.operands if isinstance(condition, Operation) and chained else (condition,)
+    found = [_field_and_text(variable, part) for part in parts]
+    equal = [one for one in found if one is not None]
+    if len(equal) != len(found):
+        return None
+    # Of one field the value, of several a tuple: what is wanted is made alike.
+    read: Callable[[Consent], Any] = attrgetter(*(field for field, _ in equal))
+    wanted = equal[0][1] if len(equal) == 1 else tuple(text for _, text in equal)
+    return lambda consents: any([read(consent) == wanted for consent in consents])
+
+
+def _field_and_text(variable: Tree, part: Tree) -> tuple[str, str] | None:
+    """Of ``variable.field == "text"``, in whatever order."""
+    match part:
+        case Operation("==", (Select(Name() as of, field), Const(str() as text))) if of == variable:
+            return field, text
+        case Operation("==", (Const(str() as text), Select(Name() as of, field))) if of == variable:
+            return field, text
+    return None
