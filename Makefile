@@ -2,6 +2,7 @@
 #   make demo   see it work          make test   all tests      make lint   what must be clean
 #   make bench  speed beside peers   make memory peak memory over two backlogs
 #   make turns  the event loop's longest turns
+#   make imports 1,000,000 profiles as imports: memory, CPU, time for each stage (a quarter of an hour)
 #   make soak   a quarter of an hour of load (MINUTES=15): nothing may grow
 #   make chaos  a seeded run of faults: SEED=7 MINUTES=30 ARGS="--replicas 5 --brokers 3 --report DIR"
 #   make chaos-bugs   bugs put back one after the other: each has to be found
@@ -22,10 +23,10 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench memory turns soak chaos rolling chaos-bugs mutants fuzz lock clean
+.PHONY: help setup demo test lint format bench memory turns imports soak chaos rolling chaos-bugs mutants fuzz lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -11
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -12
 
 setup: $(READY)
 
@@ -64,6 +65,9 @@ memory: $(READY)
 
 turns: $(READY)
 	$(BIN)/python -m tests.benchmarks.turns $(ARGS)
+
+imports: $(READY)
+	$(BIN)/python -m tests.benchmarks.imports --spine $(ARGS)
 
 SEED ?= 1
 MINUTES ?= 3

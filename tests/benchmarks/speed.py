@@ -105,10 +105,10 @@ def _command(name: str, bootstrap: str, url: str, events: int, folder: Path) -> 
     return [str(CONTENDERS / f"{name}.py"), bootstrap, url, str(events)]
 
 
-def measure(command: list[str]) -> dict[str, float]:
+def measure(command: list[str], *, within_s: float = 900) -> dict[str, float]:
     environment = {**os.environ, "BENCH_KEY": "bench", "PYTHONPATH": str(Path(__file__).parents[2])}
     run = subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=within_s, check=False
     )
     if run.returncode:
         raise RuntimeError(f"{command[0]} failed:\n{run.stderr[-4000:]}")

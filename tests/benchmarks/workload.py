@@ -5,6 +5,7 @@ import random
 
 TOPIC = "bench.contacts"
 NOTIFICATIONS = "bench.notifications"
+PROFILES = "bench.profiles"
 WORKFLOW = 42
 MEDIA_TYPE = "application/vnd.np6.cm.workflow-v4"
 RESULTS = "bench.results"
@@ -42,6 +43,38 @@ def event(n: int, contacts: int, seed: int = 7) -> tuple[bytes, bytes]:
         "data": data,
     }
     return f"c-{contact:07d}".encode(), json.dumps(value, separators=(",", ":")).encode()
+
+
+def profile(n: int, _: int, seed: int = 7) -> tuple[bytes, bytes]:
+    """Key and value of the change of contact number ``n``: of each contact one, of about 700 bytes."""
+    rng = random.Random(seed * 1_000_003 + n)
+    data = {
+        "contact_id": f"c-{n:07d}",
+        "change": "updated",
+        "identifiers": {"np6": f"{n:06d}AB", "email": f"contact{n}@example.org", "phone": f"+33 6 {n:08d}"},
+        "attributes": {
+            "first_name": "Jeanne",
+            "last_name": "Dupont-Moretti",
+            "city": rng.choice(_CITIES),
+            "points": rng.randrange(100_000),
+            "newsletter": rng.random() < 0.5,
+            "score": round(rng.random(), 4),
+            "note": "x" * 90,
+        },
+        "consents": [{"channel": "email", "topic": "shoes", "status": rng.choice(("opt-in", "opt-out"))}],
+        "tags": ["app"],
+        "version": n,
+    }
+    value = {
+        "specversion": "1.0",
+        "id": f"evt-{n:09d}",
+        "source": "urn:example:crm",
+        "type": "contact.changed.v1",
+        "time": f"2026-11-22T{n // 3600 % 24:02d}:{n // 60 % 60:02d}:{n % 60:02d}.{n % 1000:03d}Z",
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return f"c-{n:07d}".encode(), json.dumps(value, separators=(",", ":")).encode()
 
 
 def notification(n: int, targets: int, seed: int = 7) -> tuple[bytes, bytes]:
