@@ -6,8 +6,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-
-_USUAL_PHONE = re.compile(r"[0-9+ ()./-]*[0-9][0-9+ ()./-]*")
+_USUAL_PHONE = re.compile(r"[0-9+ ()./-]+")
 _NO_DIGITS = str.maketrans("", "", "+ ()./-")
 
 
@@ -42,8 +41,8 @@ def phone_cell(value: Any) -> str:
         return str(value)
     if not isinstance(value, str):
         raise CellError("gives no phone number: expected a text or null")
-    if _USUAL_PHONE.fullmatch(value):
-        return value.translate(_NO_DIGITS)
+    if _USUAL_PHONE.fullmatch(value) and (digits := value.translate(_NO_DIGITS)):
+        return digits
     digits = "".join(letter for letter in value if letter in "0123456789")
     if not digits or any(letter.isalpha() for letter in value):
         raise CellError("gives no phone number: expected digits, with blanks and signs between them at most")

@@ -22,7 +22,8 @@ def consent_test(variable: Tree, condition: Tree) -> Test | None:
     # Of one field the value, of several a tuple: what is wanted is made alike.
     read: Callable[[Consent], Any] = attrgetter(*(field for field, _ in equal))
     wanted = equal[0][1] if len(equal) == 1 else tuple(text for _, text in equal)
-    return lambda consents: any([read(consent) == wanted for consent in consents])
+    # A list, not a generator: there are few of them, and a generator costs as much as three.
+    return lambda consents: wanted in [read(consent) for consent in consents]
 
 
 def _field_and_text(variable: Tree, part: Tree) -> tuple[str, str] | None:
