@@ -45,6 +45,7 @@ def _object(parts: list[tuple[str, Expression]]) -> Expression:
                 filled[name] = value
         return filled
 
+    fill.parts = dict(parts)  # type: ignore[attr-defined] # a function; who writes JSON of it at once asks
     return fill
 
 

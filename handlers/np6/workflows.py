@@ -14,6 +14,7 @@ from handlers.deletions import DELETED, Deleted, is_deletion
 from handlers.expressions import Expr, ListTemplate, ObjectTemplate, Template
 from handlers.faults import unresolved, wrong_value
 from handlers.np6 import client
+from handlers.np6.usual_executions import usual_executions
 from handlers.np6.workflow_verdicts import judge_executions
 from handlers.templates import Compile, compile_template
 
@@ -119,6 +120,7 @@ class WorkflowsHandler:
         self._receiver = receiver
         self._receiver_type = receiver_type
         self._fields = list(fields)
+        self._usual = usual_executions(receiver_type, receiver, self._fields)
         self._deliver_deleted = deliver_deleted
 
     def plan(self, event: Event, key: bytes | None) -> Piece | Refusal:
@@ -128,6 +130,10 @@ class WorkflowsHandler:
         workflow = self._only if self._chosen is None else _workflow_id(self._chosen, event, key)
         if isinstance(workflow, Refusal):
             return workflow
+        if self._usual is not None and (usual := self._usual.encode(event.data)) is not None:
+            receiver, payload = usual
+            target = receiver if self._receiver_type == TARGET_ID else None
+            return Piece(Operation(EXECUTE, target, workflow), payload)
         receiver = self._receiver(event, key)
         if type(receiver) is not str:
             if receiver is not None:

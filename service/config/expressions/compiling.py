@@ -157,6 +157,7 @@ def _short(field: str, value: Expression) -> Expression:
         text = getattr(event.data, field, None)
         return text if text is None or (type(text) is str and len(text) <= _SHORT) else value(event, key)
 
+    read.field = field  # type: ignore[attr-defined] # a function; who reads many fields of the data at once asks
     return read
 
 
