@@ -190,13 +190,11 @@ class ImportDispatcher(ImportCarrying):
                 return await self._opened(run, delivery, verdict)
             case Completed():
                 return await self._end(run, msgspec.structs.replace(DELIVERED, status=status_of(reply)))
-            case MayBeOpen() if self._handler.carries_rows and not self._handler.repeatable:
-                await self._doubt(run, verdict.detail, status_of(reply))
-                return self._lapse(run, None)
-            case MayBeOpen():
-                return self._lapse(run, None)
-            case Unnamed():
-                self._gate.shut(verdict.detail, run.current, forever=self._handler.carries_rows)
+            case MayBeOpen() | Unnamed():
+                if isinstance(verdict, Unnamed):
+                    self._gate.shut(verdict.detail, run.current, forever=self._handler.carries_rows)
+                if self._handler.carries_rows and not self._handler.repeatable:
+                    await self._doubt(run, verdict.detail, status_of(reply))
                 return self._lapse(run, None)
             case Divide():
                 return await self._journal.take_out(delivery) and await self._divide(run, alone(verdict, reply))
