@@ -98,7 +98,7 @@ async def test_an_add_without_an_answer_is_never_repeated(step: Step) -> None:
 async def test_an_add_without_a_number_is_never_repeated_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lane holds, its events are in doubt, and no resuming sends them again when their slot is free."""
     monkeypatch.setattr("service.imports.carrying._LAPSE_LOOK_S", 0.05)
-    async with lane(handler(action="add", key_fields=[])) as (platform, server, bench):
+    async with lane(handler(action="add", key_fields=[])) as (platform, _, bench):
         platform.configure("main", {"id_in": ""})
         run = bench.deliver("a", "b")
         await bench.until(lambda: bench.dispatcher.hold is not None and len(bench.settled) == 2)
