@@ -108,7 +108,7 @@ def _matches(host: str, port: int, pattern: str) -> bool:
     if port != (int(given) if colon else 443):
         return False
     name = name.lower()
-    return host.endswith(name[1:]) and host != name[2:] if name.startswith("*.") else host == name
+    return host.endswith(name[1:]) if name.startswith("*.") else host == name
 
 
 def _is_loopback(host: str) -> bool:

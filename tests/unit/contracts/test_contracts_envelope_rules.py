@@ -78,6 +78,7 @@ def raw_version(number: bytes) -> bytes:
     [
         b"application/cloudevents+json",
         b"application/cloudevents+json; charset=UTF-8",
+        b"application/cloudevents+json; charset=UTF-8; profile=" + b"x" * 64,
         b"Application/CloudEvents+JSON;x=y",
         b"text/plain",
         b"application/json",
@@ -112,7 +113,9 @@ def test_a_null_specversion_header_is_absent() -> None:
     assert event_of(contact_event(id="inner"), [*BINARY, ("ce_specversion", None)]).id == "inner"
 
 
-@pytest.mark.parametrize("content_type", [b"application/json", b"application/json; charset=utf-8", b"x/y+json", None])
+@pytest.mark.parametrize(
+    "content_type", [b"application/json", b"application/json; charset=utf-8; a=b", b"\tx/y+json ;a=b", None]
+)
 def test_binary_mode_takes_json(content_type: bytes | None) -> None:
     """Binary mode: attributes in the ce_ headers, the data in the value."""
     headers = [
@@ -146,7 +149,8 @@ def test_binary_values_are_not_percent_decoded() -> None:
 
 def test_binary_values_that_are_not_utf_8() -> None:
     """A required one is malformed, an optional one absent."""
-    assert fault_of(contact_event()["data"], [*BINARY, ("ce_source", b"\xff")]).kind is MALFORMED
+    fault = fault_of(contact_event()["data"], [*BINARY, ("ce_source", b"\xff")])
+    assert (fault.kind, fault.detail) == (MALFORMED, "source: expected a text that is not empty")
     assert event_of(contact_event()["data"], [*BINARY, ("ce_subject", b"\xff")]).subject is None
 
 
@@ -256,6 +260,7 @@ def test_tombstones_and_empty_values() -> None:
     assert fault_of(None, []).kind is UndecodableKind.TOMBSTONE
     assert fault_of(None, STRUCTURED).kind is UndecodableKind.TOMBSTONE
     assert fault_of(None, BINARY).id == "e-1"
+    assert fault_of(None, BINARY[1:]).id is None, "headers without ce_specversion are no envelope"
     assert (fault_of(b"", STRUCTURED).kind, fault_of(b"").detail) == (MALFORMED, "the value is empty")
     assert fault_of(b"", BINARY).kind is MALFORMED
 

@@ -123,6 +123,8 @@ USUAL = [
     contact_event(),
     contact_event(tenant=None, traceparent=None, time=None, subject=None),
     contact_event(**TRACED, tenant="é"[:0]),
+    contact_event(tenant=None, traceparent=None),
+    *(contact_event(**{"tenant": None, "traceparent": None, name: "a"}) for name in ("tenant", *TRACED)),
     notification_event(),
     notification_event(**TRACED),
     notification_event(data={key: item for key, item in notification_event()["data"].items() if key != "context"}),
@@ -190,6 +192,13 @@ def test_attributes_that_are_no_ascii_are_left_to_the_exact_way(name: str) -> No
     event = decode(value, STRUCTURED)
     assert isinstance(event, Event)
     assert getattr(event, name) is None
+
+
+def test_a_time_of_another_form_is_left_to_the_exact_way() -> None:
+    """It says what is wrong with it, in both modes."""
+    data = notification_event()["data"] | {"occurred_at": "2026-11-22 02:03:04Z"}
+    assert fast_data(dumped(data), "notification.occurred.v1") is None
+    assert fast_answers(dumped(notification_event(data=data))) == []
 
 
 def test_data_twice_is_left_to_the_exact_way() -> None:

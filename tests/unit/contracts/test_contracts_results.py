@@ -172,6 +172,19 @@ def test_results_of_records_that_are_no_events() -> None:
     assert nothing["data"]["origin"]["timestamp"] is None
 
 
+@pytest.mark.parametrize("missing", ["id", "source", "type"])
+def test_without_one_of_its_names_an_event_is_not_described(missing: str) -> None:
+    """All of it or nothing; the id alone is the subject, and the trace goes on whatever else is broken."""
+    read = {"id": "e-1", "source": "/crm", "type": "t", "tenant": "acme", "traceparent": "trace"}
+    document = encoded(event=Undecodable(UndecodableKind.MALFORMED, "x", **read))
+    assert document["data"]["event"] == {"id": "e-1", "source": "/crm", "type": "t", "tenant": "acme"}
+    assert (document["subject"], document["traceparent"]) == ("e-1", "trace")
+    document = encoded(event=Undecodable(UndecodableKind.MALFORMED, "x", **read | {missing: None}))
+    assert document["data"]["event"] is None
+    assert document.get("subject") == (None if missing == "id" else "e-1")
+    assert document["traceparent"] == "trace"
+
+
 def test_a_timestamp_that_is_no_instant() -> None:
     """A producer may write any 64 bits there."""
     assert encoded(timestamp_ms=2**63 - 1)["data"]["origin"]["timestamp"] is None
@@ -204,6 +217,24 @@ def test_texts_of_others_are_cut() -> None:
     assert operation.target == long
     partial = encoded(event=Undecodable(UndecodableKind.MALFORMED, "x", id=long))
     assert len(partial["subject"]) == 1024
+
+
+@pytest.mark.parametrize("name", ["id", "source", "type"])
+def test_each_name_of_an_event_is_cut_by_itself(name: str) -> None:
+    """Also where all others are short; tenant and trace stay."""
+    read = {"id": "i", "source": "s", "type": "t"} | {name: "x" * 1025}
+    document = encoded(event=Event(**read, data=EVENT.data, tenant="acme", traceparent="trace"))
+    assert document["data"]["event"] == read | {name: "x" * 1024, "tenant": "acme"}
+    assert (document["subject"], document["traceparent"]) == (read["id"][:1024], "trace")
+
+
+@pytest.mark.parametrize("at_ms", [0, 1])
+def test_the_first_result_has_its_own_times(at_ms: int) -> None:
+    """What a lane's encoder remembers of times is that of its last result, and of none at first."""
+    encoder = ResultEncoder(lane="vip", handler="h", platform="p", account="a", config="c")
+    document = json.loads(encoder.encode(**DEFAULTS | {"received_at_ms": at_ms, "completed_at_ms": at_ms}))
+    times = {document["time"], document["data"]["received_at"], document["data"]["completed_at"]}
+    assert times == {f"1970-01-01T00:00:00.00{at_ms}Z"}
 
 
 @pytest.mark.parametrize("name", ["target", "entity", "reference", "detail"])

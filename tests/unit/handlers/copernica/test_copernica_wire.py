@@ -21,7 +21,9 @@ def test_a_body_of_any_kind_is_read_or_is_none(read: Any, body: bytes) -> None:
     assert read(b'{"error":' * 5_000 + b"1" + b"}" * 5_000) is None
 
 
-@pytest.mark.parametrize(("body", "text"), [(b"a.b.c", "a.b.c"), (b'"a.b.c"\n', "a.b.c"), (b" opaque \r\n", "opaque")])
+@pytest.mark.parametrize(
+    ("body", "text"), [(b"a.b.c", "a.b.c"), (b'"a.b.c"\n', "a.b.c"), (b" opaque \r\n", "opaque"), (b"XyzX", "XyzX")]
+)
 def test_a_token_is_the_whole_body(body: bytes, text: str) -> None:
     """As text or as a JSON text."""
     token = wire.token_in(body)
@@ -74,6 +76,9 @@ def test_where_the_id_of_an_import_stands(headers: dict[str, str], found: str | 
         ({"status": "x", "lastrun": "2026-11-22 02:03:04"}, ImportStatus("x", None, None, True, None)),
         ({"status": "x", "lastrun": "0000-00-00 00:00:00"}, ImportStatus("x", None, None, False, None)),
         ({"status": "x", "lastrun": "0"}, ImportStatus("x", None, None, False, None)),
+        ({"status": "x", "lastrun": ""}, ImportStatus("x", None, None, False, None)),
+        ({"status": "x", "lastrun": 0}, ImportStatus("x", None, None, False, None)),
+        ({"status": "x", "lastrun": True}, ImportStatus("x", None, None, True, None)),
         ({"status": "x", "lastrun": 1_700_000_000}, ImportStatus("x", None, None, True, None)),
         ({"status": "x", "totallines": True}, ImportStatus("x", None, None, False, None)),
         ({"status": "x", "totallines": -1}, ImportStatus("x", None, None, False, None)),

@@ -43,6 +43,10 @@ def test_a_policy_that_cannot_be_read_says_nothing() -> None:
     """No base64, no JSON, no object, or conditions that are none."""
     for value in ("", "%", "e30", base64.b64encode(b"{").decode(), base64.b64encode(b"[" * 9000).decode()):
         assert length_range([("policy", value)], MOST) == UNSAID
+    said = policy(["content-length-range", 5, 6])[1][1]
+    assert length_range([("policy", f"{said[:4]}*{said[4:]}")], MOST) == UNSAID
+    for none in (5, None, "content-length-range"):
+        assert length_range(policy(conditions=none), MOST) == UNSAID
     assert length_range(policy(conditions={"content-length-range": 1}), MOST) == UNSAID
     assert length_range([("policy", base64.b64encode(b"{}").decode())], MOST) == UNSAID
 
@@ -75,6 +79,8 @@ def test_where_a_file_may_go(url: str, hosts: list[str], plain_loopback: bool) -
         (f"https://evil{S3}/", f"at evil{S3}, which"),
         (f"https://{S3}.evil.example/", f"at {S3}.evil.example, which"),
         (f"https://{S3}:8443/", f"at {S3}:8443, which"),
+        (f"https://{S3}:444/", f"at {S3}:444, which"),
+        ("https://evil.example:443/", "at evil.example, which"),
         ("https://wild.example/", "at wild.example, which"),
         ("https://a.wild.example:8443/", "at a.wild.example:8443, which"),
         ("https://ported.example/", "at ported.example, which"),
