@@ -70,11 +70,8 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "service/dedupe/events.py": ("tests/unit/service/dedupe/test_dedupe_window.py",),
     "service/imports/slots.py": ("tests/unit/service/imports/test_imports_slot_rules.py",),
-    "service/imports/judging.py": ("tests/unit/service/imports/test_imports_lane.py",),
-    "service/imports/recovery.py": (
-        "tests/unit/service/imports/test_imports_putting.py",
-        "tests/unit/service/imports/test_imports_lane.py",
-    ),
+    "service/imports/judging.py": ("tests/unit/service/imports/test_imports_judging.py",),
+    "service/imports/recovery.py": ("tests/unit/service/imports/test_imports_recovery.py",),
     "service/intake/assignor.py": (f"{INTAKE}assignor.py", "tests/unit/service/imports/test_imports_slot_rules.py"),
     "service/intake/losses.py": (f"{INTAKE}losses.py",),
     "service/intake/starts.py": (f"{INTAKE}starts.py",),
