@@ -138,7 +138,12 @@ async def send_once(transport: Sends, access: Access, request: Request) -> Reply
     """
     headers = await access.headers()
     reply = await transport.send(access.addressed(request), headers)
-    if isinstance(reply, Failure) or not isinstance(access, AccountTokens) or not access.has_ended(reply):
+    if isinstance(reply, Failure) or not isinstance(access, AccountTokens):
+        return reply
+    if not access.has_ended(reply):
+        access.taken()
         return reply
     access.dismiss(headers)
+    if access.is_refusal:
+        return reply
     return await transport.send(request, await access.headers())

@@ -64,6 +64,8 @@ class AccountTokens:
         self._keep_secret = keep_secret
         self._lock = asyncio.Lock()
         self._held: _Held | None = None
+        # So many tokens in a row were given and not taken by the platform.
+        self._refused = 0
         self._trouble: FanlineError | None = None
         self._again_at = float("-inf")
         self._pause_s = _LEAST_PAUSE_S
@@ -102,6 +104,18 @@ class AccountTokens:
         """The platform takes the token of these headers for ended: the next call gets another one."""
         if self._held is not None and self._held.headers == headers:
             self._held = None
+            self._refused += 1
+
+    def taken(self) -> None:
+        """The platform has taken the token."""
+        self._refused = 0
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the token that was dismissed last had come in the place of another one that was not taken either:
+        then the tokens are not at fault, and a third one would tell nothing. Matters where they were given so shortly
+        before that there is no other yet: whoever is refused so would take it for an outage for ever."""
+        return self._refused > 1
 
     def try_now(self) -> None:
         """The secrets may be others, or others' minds: the next call asks for a token whatever came of the last."""

@@ -19,7 +19,7 @@ from tests.support.oracle import until
 from tests.support.vendor import vendor_example
 
 # A static member that comes back in time is taken for the same one: nobody waits for a session to end.
-STATIC = {"instance_id": "pod-0", "session_timeout": "30s", "transaction_timeout": "1s"}
+STATIC = {"instance_id": "pod-0", "session_timeout": "30s", "transaction_timeout": "15s"}
 COLUMNS = {"contact": "data.contact_id", "newest": "event.id"}
 KEYSPACE = "com.apsis1.keyspaces.email"
 COMMON: dict[str, Any] = {

@@ -12,6 +12,7 @@ from handlers.apsis import client
 from handlers.apsis.sandbox import ApsisSandbox, Rules
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from service.config.secrets import Secret, SecretError
+from service.transport.access import send_once
 from service.transport.tokens import AccountTokens, NoTokenError, TokenRefusedError
 from tests.support.clock import FakeClock
 
@@ -95,6 +96,44 @@ async def test_a_token_that_the_platform_takes_for_ended_is_renewed_once(bench: 
     assert bench.asked == 2
     bench.clock.advance(caught.value.wait_s)
     await bench.headers()
+
+
+class Refusing:
+    """A platform that answers 403 to every call, whatever its token; ``sent`` counts them."""
+
+    def __init__(self, *answers: Reply) -> None:
+        self.sent = 0
+        self._answers = list(answers)
+
+    async def send(self, request: Request, credentials: Mapping[str, str]) -> Reply:
+        self.sent += 1
+        return self._answers.pop(0) if self._answers else Answer(403, {}, b"")
+
+
+async def test_whoever_refuses_new_tokens_refuses_the_call(bench: Bench) -> None:
+    """Also one whose token is always a moment old: it is not taken for an outage for ever."""
+    platform, request = Refusing(), Request("GET", "/")
+    with pytest.raises(NoTokenError) as caught:
+        await send_once(platform, bench.tokens, request)
+    bench.clock.advance(caught.value.wait_s)
+    for _ in range(3):
+        reply = await send_once(platform, bench.tokens, request)
+        assert isinstance(reply, Answer)
+        assert reply.status == 403
+        bench.clock.advance(10)
+    assert platform.sent == bench.asked == 4
+
+
+async def test_a_token_that_is_taken_once_is_good(bench: Bench) -> None:
+    """What is refused afterwards is renewed, as the first one was."""
+    platform, request = Refusing(Answer(401, {}, b""), Answer(200, {}, b"")), Request("GET", "/")
+    with pytest.raises(NoTokenError):
+        await send_once(platform, bench.tokens, request)
+    bench.clock.advance(10)
+    await send_once(platform, bench.tokens, request)
+    bench.clock.advance(10)
+    await send_once(platform, bench.tokens, request)
+    assert (platform.sent, bench.asked) == (4, 3)
 
 
 async def test_an_outage_leaves_the_old_token_in_use(bench: Bench) -> None:
