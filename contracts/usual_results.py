@@ -5,6 +5,7 @@ encode each as a whole. :class:`contracts.results.ResultEncoder` writes the temp
 bytes are the same whichever way was taken.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +25,10 @@ _NULL: Any = Raw(b"null\0")  # filled in with nothing
 _BEFORE_TRACEPARENT: Any = Raw(b'"application/json"\0')
 _encode = msgspec.json.Encoder().encode
 
+# Of a result of an event of a source topic, whose end is that of its one operation: the result's id, the event, the
+# operation, the batch's id, the record's topic, partition, offset and timestamp in ms, and when it was received in ms.
+UsualResult = tuple[str, Event, Operation, str | None, str, int, int, int, int]
+
 
 class UsualResults:
     """Writes the usual results of one lane."""
@@ -31,69 +36,69 @@ class UsualResults:
     def __init__(self, encoder: ResultEncoder) -> None:
         self._encoder = encoder
         self._templates: dict[tuple[Any, ...], list[str]] = {}
-        self._completed_at_ms = self._received_at_ms = 0
-        self._completed_at = self._received_at = rfc3339_ms(0)
 
-    def encode(
-        self,
-        result_id: str,
-        event: Event,
-        operation: Operation,
-        batch_id: str | None,
-        topic: str,
-        partition: int,
-        offset: int,
-        timestamp_ms: int,
-        received_at_ms: int,
-        completed_at_ms: int,
-    ) -> bytes | None:
-        """The value of the result of an event of a source topic whose end is that of this one operation; None if it is
-        not usual. Hand the arguments over by position.
-        """
-        event_id, source, tenant, trace = event.id, event.source, event.tenant, event.traceparent
-        target, entity, reference = operation.target, operation.entity, operation.reference
-        timestamp = instant_text(timestamp_ms)
-        if operation.detail is not None or target is None or entity is None or batch_id is None or timestamp is None:
-            return None
-        texts = f"{event_id}{source}{tenant}{trace}{target}{entity}{reference}"
-        # Nothing of it may be cut, and JSON has to write each of its characters as it is.
-        if len(texts) > TARGET_MAX or not _is_plain(texts):
-            return None
-        if completed_at_ms != self._completed_at_ms:
-            self._completed_at_ms, self._completed_at = completed_at_ms, rfc3339_ms(completed_at_ms)
-        if received_at_ms != self._received_at_ms:
-            self._received_at_ms, self._received_at = received_at_ms, rfc3339_ms(received_at_ms)
-        look = (
-            operation.kind,
-            operation.outcome,
-            operation.reason,
-            operation.status,
-            operation.attempts,
-            topic,
-            event.type,
-            tenant is None,
-            reference is None,
-        )
-        filled = self._templates.get(look) or self._template(*look)
-        filled[1::2] = (
-            result_id,
-            event_id,
-            self._completed_at,
-            "" if trace is None else f',"traceparent":"{trace}"',
-            event_id,
-            source,
-            tenant or "",
-            target,
-            entity,
-            reference or "",
-            batch_id,
-            str(partition),
-            str(offset),
-            timestamp,
-            self._received_at,
-            self._completed_at,
-        )
-        return "".join(filled).encode()
+    def encode_all(self, results: Sequence[UsualResult], completed_at_ms: int) -> list[bytes | None]:
+        """The value of each result; None for one that is not usual."""
+        texts = [
+            f"{event.id}{event.source}{event.tenant}{event.traceparent}{done.target}{done.entity}{done.reference}"
+            for _, event, done, *_ in results
+        ]
+        # JSON has to write each of their characters as it is: what is true of all together is true of each.
+        plain = _is_plain("".join(texts))
+        completed_at = rfc3339_ms(completed_at_ms)
+        received_ms, received_at = completed_at_ms, completed_at
+        templates = self._templates
+        values: list[bytes | None] = []
+        for result, text in zip(results, texts, strict=True):
+            result_id, event, done, batch_id, topic, partition, offset, timestamp_ms, received_at_ms = result
+            event_id, tenant, trace = event.id, event.tenant, event.traceparent
+            target, entity, reference = done.target, done.entity, done.reference
+            timestamp = instant_text(timestamp_ms)
+            if (
+                not (plain or _is_plain(text))
+                or len(text) > TARGET_MAX  # nothing of it may be cut
+                or done.detail is not None
+                or target is None
+                or entity is None
+                or batch_id is None
+                or timestamp is None
+            ):
+                values.append(None)
+                continue
+            if received_at_ms != received_ms:
+                received_ms, received_at = received_at_ms, rfc3339_ms(received_at_ms)
+            look = (
+                done.kind,
+                done.outcome,
+                done.reason,
+                done.status,
+                done.attempts,
+                topic,
+                event.type,
+                tenant is None,
+                reference is None,
+            )
+            filled = templates.get(look) or self._template(*look)
+            filled[1::2] = (
+                result_id,
+                event_id,
+                completed_at,
+                "" if trace is None else f',"traceparent":"{trace}"',
+                event_id,
+                event.source,
+                tenant or "",
+                target,
+                entity,
+                reference or "",
+                batch_id,
+                str(partition),
+                str(offset),
+                timestamp,
+                received_at,
+                completed_at,
+            )
+            values.append("".join(filled).encode())
+        return values
 
     def _template(
         self,

@@ -1,6 +1,6 @@
 """What a settled item leaves behind: its result and, where it is dead, the whole record on the dead-letter topic."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -8,7 +8,7 @@ from contracts.deadletters import Position, dead_letter_headers
 from contracts.ids import ResultIds, hashed_key
 from contracts.outcomes import DEAD, Outcome
 from contracts.results import ResultEncoder
-from contracts.usual_results import UsualResults
+from contracts.usual_results import UsualResult, UsualResults
 from service.intake.item import Item, name_items
 from service.settling.batches import PartitionWrite, Record
 from service.settling.partitioner import partitions
@@ -50,11 +50,10 @@ class Documents:
         :meth:`partitions_of` says of them, where it has been asked already."""
         name_items([item for item in items if item.result_id is None], self._ids)
         numbers = self.partitions_of(items) if numbers is None else numbers
-        published = zip(items, numbers, strict=True)
+        published = list(zip(items, numbers, strict=True))
         if not self._policy.publish_skipped:
-            writes = self._results([pair for pair in published if pair[0].outcome is not Outcome.SKIPPED], now_ms)
-        else:
-            writes = self._results(published, now_ms)
+            published = [pair for pair in published if pair[0].outcome is not Outcome.SKIPPED]
+        writes = self._results(published, now_ms)
         dead: dict[int, list[Record]] = {}
         for item in items:
             if item.outcome in DEAD:
@@ -64,38 +63,16 @@ class Documents:
         )
         return writes
 
-    def _results(self, placed: Iterable[tuple[Item, int]], now_ms: int) -> list[PartitionWrite]:
+    def _results(self, placed: Sequence[tuple[Item, int]], now_ms: int) -> list[PartitionWrite]:
         hash_keys = self._policy.hash_keys
         by_partition: dict[int, list[Record]] = {}
-        usual = self._usual.encode
-        for item, number in placed:
-            value, read = None, item.record
-            event, operations, result_id = item.event, item.operations, item.result_id
-            if (
-                event is not None
-                and result_id is not None
-                and len(operations) == 1
-                and item.replay is None
-                and item.coalesced_into is None
-                and item.outcome is operations[0].outcome
-                and item.reason is operations[0].reason
-                and item.detail is None
-            ):
-                value = usual(
-                    result_id,
-                    event,
-                    operations[0],
-                    item.batch_id,
-                    read.topic,
-                    read.partition,
-                    item.offset,
-                    read.timestamp,
-                    item.received_ms,
-                    now_ms,
-                )
+        usual = [_usual(item) for item, _ in placed]
+        values = iter(self._usual.encode_all([found for found in usual if found is not None], now_ms))
+        for (item, number), found in zip(placed, usual, strict=True):
+            value = None if found is None else next(values)
             if value is None:
                 value = self._result(item, now_ms)
-            key = read.key
+            key = item.record.key
             if hash_keys and key is not None:
                 key = hashed_key(key)
             record: Record = (now_ms, key, value, RESULT_HEADERS)
@@ -156,6 +133,32 @@ class Documents:
             is_replay=item.partition.is_replay,
         )
         return now_ms, record.key, record.value, headers
+
+
+def _usual(item: Item) -> UsualResult | None:
+    """What the result of an item is made of, if it may be a usual one."""
+    event, operations, result_id = item.event, item.operations, item.result_id
+    if event is None or result_id is None or len(operations) != 1 or item.replay is not None:
+        return None
+    operation, read = operations[0], item.record
+    if (
+        item.outcome is not operation.outcome
+        or item.reason is not operation.reason
+        or item.detail is not None
+        or item.coalesced_into is not None
+    ):
+        return None
+    return (
+        result_id,
+        event,
+        operation,
+        item.batch_id,
+        read.topic,
+        read.partition,
+        item.offset,
+        read.timestamp,
+        item.received_ms,
+    )
 
 
 def attempts_of(item: Item) -> int:

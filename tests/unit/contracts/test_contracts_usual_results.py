@@ -40,6 +40,13 @@ def exact(event: Event, operation: Operation, place: tuple[Any, ...] = PLACE) ->
     )
 
 
+def encoded(usual: UsualResults, result_id: str, event: Event, made: Operation, *place: Any) -> bytes | None:
+    """The one result, as if it came alone."""
+    *where, completed_at_ms = place
+    (value,) = usual.encode_all([(result_id, event, made, *where)], completed_at_ms)
+    return value
+
+
 def operation(**changes: Any) -> Operation:
     made = Operation("workflow.execute", "000PKXK4", "42", Outcome.DELIVERED, None, None, 200, "x-1", 1)
     for name, value in changes.items():
@@ -75,12 +82,12 @@ def test_both_ways_write_the_same_bytes(
     target, entity, reference, detail, status, attempts = parts
     made = Operation("segment.join", target, entity, *pair, detail, status, reference, attempts)
     usual = UsualResults(ENCODER)
-    first = usual.encode("r-1", event, made, *place)
+    first = encoded(usual, "r-1", event, made, *place)
     assert first is None or first == exact(event, made, place)
     # From a template that other texts were written into before.
     other = Event("other", "s", event.type, DATA, tenant=event.tenant and "t", traceparent=event.traceparent and "w")
-    usual.encode("r-2", other, operation(outcome=pair[0], reason=pair[1], status=status, attempts=attempts), *PLACE)
-    assert usual.encode("r-1", event, made, *place) == first
+    encoded(usual, "r-2", other, operation(outcome=pair[0], reason=pair[1], status=status, attempts=attempts), *PLACE)
+    assert encoded(usual, "r-1", event, made, *place) == first
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_what_is_usual(tenant: str | None, trace: str | None, reference: str | N
     """With and without a tenant, a trace and a reference, which are not null where they are empty."""
     event = Event("e-1", "/crm", CONTACT_CHANGED, DATA, None, tenant, trace)
     made = operation(reference=reference)
-    value = UsualResults(ENCODER).encode("r-1", event, made, *PLACE)
+    value = encoded(UsualResults(ENCODER), "r-1", event, made, *PLACE)
     assert value is not None
     assert value == exact(event, made)
 
@@ -114,7 +121,7 @@ def test_what_is_usual(tenant: str | None, trace: str | None, reference: str | N
 def test_what_is_not_usual(changes: dict[str, Any]) -> None:
     """What JSON writes in another way, what is cut, and what a template has no place for."""
     event = Event("e-1", "/crm", CONTACT_CHANGED, DATA)
-    assert UsualResults(ENCODER).encode("r-1", event, operation(**changes), *PLACE) is None
+    assert encoded(UsualResults(ENCODER), "r-1", event, operation(**changes), *PLACE) is None
 
 
 def test_templates_are_bounded() -> None:
@@ -123,5 +130,26 @@ def test_templates_are_bounded() -> None:
     event = Event("e-1", "/crm", CONTACT_CHANGED, DATA)
     for status in range(600):
         made = operation(status=status)
-        assert usual.encode("r-1", event, made, *PLACE) == exact(event, made)
+        assert encoded(usual, "r-1", event, made, *PLACE) == exact(event, made)
         assert 0 < len(usual._templates) <= 256
+
+
+def test_one_that_is_not_usual_does_not_change_the_others() -> None:
+    """What is looked at together is told apart: each is written, or not, as if it came alone."""
+    event = Event("e-1", "/crm", CONTACT_CHANGED, DATA)
+    made = [operation(reference=text) for text in ("x", "é", "y", "\ud800", "z", '"')]
+    *where, completed_at_ms = PLACE
+    values = UsualResults(ENCODER).encode_all([("r-1", event, one, *where) for one in made], completed_at_ms)  # type: ignore[misc] # a tuple of any
+    alone = [encoded(UsualResults(ENCODER), "r-1", event, one, *PLACE) for one in made]
+    assert values == alone
+    assert [value is None for value in values] == [False, True, False, True, False, True]
+
+
+def test_each_says_when_its_own_record_was_received() -> None:
+    """Records of one transaction were received at different times, and one of them when it was completed."""
+    event, made = Event("e-1", "/crm", CONTACT_CHANGED, DATA), operation()
+    batch_id, topic, partition, offset, timestamp_ms, received_at_ms, completed_at_ms = PLACE
+    received = [received_at_ms, received_at_ms, completed_at_ms, received_at_ms + 7]
+    results = [("r-1", event, made, batch_id, topic, partition, offset, timestamp_ms, ms) for ms in received]
+    values = UsualResults(ENCODER).encode_all(results, completed_at_ms)
+    assert values == [exact(event, made, (*PLACE[:5], ms, completed_at_ms)) for ms in received]
