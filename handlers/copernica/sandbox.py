@@ -3,6 +3,7 @@ as texts, null as ``false``, an action that doubles profiles when it is repeated
 """
 
 import csv
+from collections import defaultdict
 from collections.abc import Mapping
 from io import StringIO
 from itertools import count
@@ -165,21 +166,26 @@ class _Account:
             number, str(asked.get("name", "")), database, action, len(rows), error=self.rules.fails_with
         )
         if self.rules.fails_with is None:
-            for row in rows:
-                self._take(row, action, keys)
+            self._carry_out(rows, action, keys)
         place = {"X-Created": str(number), "Location": f"https://api.example/v4/import/{number}"}
         headers = {self.rules.id_in: place[self.rules.id_in]} if self.rules.id_in else {}
         return PlatformAnswer(201, headers, effect=True)
 
-    def _take(self, row: dict[str, Any], action: str, keys: list[str]) -> None:
-        found = [one for one in self.profiles if action != "add" and all(one.get(key) == row.get(key) for key in keys)]
-        if action == "delete":
-            self.profiles = [one for one in self.profiles if one not in found]
-        elif found and action in ("update", "update or add"):
-            for one in found:
-                one.update(row)
-        elif not found and action in ("add", "update or add", "ignore or add"):
-            self.profiles.append(dict(row))
+    def _carry_out(self, rows: list[dict[str, Any]], action: str, keys: list[str]) -> None:
+        known: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        if action != "add":
+            for profile in self.profiles:
+                known[_values(profile, keys)].append(profile)
+        for row in rows:
+            found = known[_values(row, keys)] if action != "add" else []
+            if action == "delete":
+                self.profiles = [one for one in self.profiles if one not in found]
+            elif found and action in ("update", "update or add"):
+                for one in found:
+                    one.update(row)
+            elif not found and action in ("add", "update or add", "ignore or add"):
+                self.profiles.append(dict(row))
+                found.append(self.profiles[-1])
 
     def status(self, text: str) -> PlatformAnswer:
         one = self.imports.get(int(text)) if text.isdecimal() else None
@@ -195,6 +201,11 @@ class _Account:
         rules = msgspec.to_builtins(self.rules)
         rules["tokens"] = None if self.rules.tokens is None else len(self.rules.tokens)
         return {**self.counts(), "imports": [one.state(self.rules) for one in self.imports.values()], "rules": rules}
+
+
+def _values(profile: Mapping[str, Any], keys: list[str]) -> tuple[str, ...]:
+    """What of a profile tells it apart."""
+    return tuple([msgspec.json.encode(profile.get(key)).decode() for key in keys])
 
 
 def _refusal(message: str) -> PlatformAnswer:

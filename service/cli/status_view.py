@@ -89,9 +89,9 @@ def _told(row: Row) -> Iterable[Text]:
     if lane.slots is not None:
         yield Text.assemble((name, "bold"), f"import slots: {lane.slots.owned} owned, {lane.slots.free} free")
     for one in lane.open_imports[:_MOST_IMPORTS]:
-        yield Text.assemble(
-            (name, "bold"), f"import {one.id}: {one.state}, {one.rows:,} rows, for {duration(one.age_s)}"
-        )
+        slot = "" if one.slot is None else f", slot {one.slot}"
+        told = f"import {one.id or '(no id yet)'}: {one.state}, {one.rows:,} rows, for {duration(one.age_s)}{slot}"
+        yield Text.assemble((name, "bold"), told)
     if (more := len(lane.open_imports) - _MOST_IMPORTS) > 0:
         yield Text.assemble((name, "bold"), f"and {more} more imports")
 

@@ -31,12 +31,13 @@ _INTERRUPTED = "begun before a restart or a takeover: whether it took effect is 
 
 class OpenImport(msgspec.Struct, frozen=True):
     """An import for a person: the platform's id, empty where nobody knows it; the platform's word for its state, or
-    how far we have come; rows; how old."""
+    how far we have come; rows; how old; the slot that it takes."""
 
     id: str
     state: str
     rows: int
     age_s: float
+    slot: int
 
 
 class WayHooks(msgspec.Struct, frozen=True):
@@ -124,7 +125,7 @@ class ImportWay:
                 state = "unknown"
             name = delivery.record.reference or ""
             age_s = max(0, now_ms - delivery.record.begun_at_ms) / 1000
-            found.append(OpenImport(name, state, delivery.opened.rows, age_s))
+            found.append(OpenImport(name, state, delivery.opened.rows, age_s, run.slot))
         return found
 
     # -- what becomes of runs

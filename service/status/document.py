@@ -47,6 +47,7 @@ class ImportStatus(msgspec.Struct, gc=False):
     state: str
     rows: int
     age_s: float
+    slot: int | None = None  # None: told by a process of an earlier version
 
 
 class LaneStatus(msgspec.Struct):

@@ -108,7 +108,7 @@ def open_imports_of(lane: Lane) -> list[ImportStatus]:
     """The imports that this process has open."""
     if not isinstance(lane.bulks, ImportWay):
         return []
-    return [ImportStatus(one.id, one.state, one.rows, one.age_s) for one in lane.bulks.open_imports()]
+    return [ImportStatus(one.id, one.state, one.rows, one.age_s, one.slot) for one in lane.bulks.open_imports()]
 
 
 def settled_of(telemetry: Telemetry, lane: str) -> Mapping[Outcome, int]:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("contracts", "handlers", "service", "tests")
 # The sandboxes are imitated platforms and not part of a lane: who starts them has to name them.
-SANDBOXES = frozenset({"service/cli/sandbox.py", "service/demo/demo.py"})
+SANDBOXES = frozenset({"service/cli/sandbox.py", "service/demo/platforms.py"})
 # The commands that call a platform by hand are that platform's own.
 PLATFORM_COMMANDS = ("service/cli/np6/", "service/cli/apsis/", "service/cli/copernica/")
 
