@@ -1,0 +1,67 @@
+"""Imports of five replicas before a sandbox that refuses one too many, and counts: through kills, restarts, freezes.
+
+An account is used by one lane alone, another one by two lanes: all of them import what is published.
+"""
+
+from pathlib import Path
+
+from tests.support.fleet import MOST_OPEN, Fleet
+
+ACCOUNTS = {"alone": {"one": {"slots": 3}}, "shared": {"two": {"slots": 2}, "three": {"slots": 1}}}
+EVENTS = 100_000
+EVENTS_FROZEN = 20_000
+CONTACTS = 9_000
+REPLICAS = 5
+
+
+async def test_no_import_too_many_through_kills_and_restarts(
+    bootstrap_servers: str, prefix: str, tmp_path: Path
+) -> None:
+    """Two SIGKILLs, each of a replica with most imports open, and a rolling restart: no import beyond the account's is
+    ever asked for, no file is uploaded twice, each event has one result, each contact ends as its newest event says."""
+    async with Fleet(bootstrap_servers, prefix, tmp_path, accounts=ACCOUNTS, contacts=CONTACTS, seed=11) as fleet:
+        fleet.start(REPLICAS)
+        async with fleet.crowding(EVENTS, per_s=EVENTS // 40):
+            await fleet.until_imports(6)
+            for _ in range(2):
+                victim = fleet.replicas[await fleet.importing()]
+                victim.kill()
+                victim.start()
+                await fleet.until_imports(6)
+            for replica in fleet.replicas:
+                replica.terminate()
+                await replica.ended(within_s=40)
+                replica.start()
+                await fleet.until_imports(3)
+        await fleet.until_settled(within_s=120)
+        fleet.check_all()
+        assert fleet.refused() == 0, "one import too many was asked for"
+        assert fleet.most_open() <= MOST_OPEN
+        assert fleet.uploads().keys() <= {0, 1}, "a file was uploaded twice"
+
+
+async def test_what_a_freeze_can_cost_is_refused(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """Frozen past their sessions, two replicas with imports open thaw when others have all slots: what each was about
+    to begin may be begun still, once in each lane, and is refused. Each event has one result all the same, and each
+    contact ends as its newest event says."""
+    async with Fleet(bootstrap_servers, prefix, tmp_path, accounts=ACCOUNTS, contacts=CONTACTS, seed=12) as fleet:
+        fleet.start(REPLICAS)
+        freezes = 0
+        async with fleet.crowding(EVENTS_FROZEN, per_s=EVENTS_FROZEN // 20):
+            await fleet.until_imports(3)
+            for _ in range(2):
+                frozen = await fleet.importing()
+                fleet.replicas[frozen].freeze()
+                freezes += 1
+                await fleet.until_taken_over(besides=frozen)
+                await fleet.until_imports(3)
+                fleet.replicas[frozen].thaw()
+                await fleet.until_imports(3)
+        await fleet.until_settled(within_s=60)
+        fleet.check_all()
+        assert fleet.refused() <= freezes * len(fleet.lanes)
+        assert fleet.most_open() <= MOST_OPEN
+        # A file whose way had begun arrives behind the one that was sent for it meanwhile.
+        again = sum(count for uploads, count in fleet.uploads().items() if uploads > 1)
+        assert again <= freezes * len(fleet.lanes)
+        print(f"freezes {freezes}, imports {sum(fleet.uploads().values())}, refused {fleet.refused()}, again {again}")
