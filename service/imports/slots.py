@@ -87,6 +87,10 @@ class SlotTable:
         """Whether an import of this slot may be opened by us now."""
         return slot in self.owned and slot not in self._taken
 
+    def taken_by(self, slot: int) -> frozenset[str]:
+        """What has taken a slot."""
+        return frozenset(self._taken.get(slot, ()))
+
     @property
     def free(self) -> int:
         """How many of ours are."""

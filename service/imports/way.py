@@ -113,6 +113,27 @@ class ImportWay:
         """Whether a batch that is due cannot be delivered for want of a slot."""
         return any(not self.slots.is_free(slot) for slot in self._hooks.batcher().slots_due(self._clock.monotonic()))
 
+    def slot_waits_for(self, partition: int) -> str | None:
+        """Why no import of the partition's slot can be opened now, in words; None if its slot is free."""
+        slot = self._slot_of(partition)
+        if self.slots.is_free(slot):
+            return None
+        if slot not in self.slots.owned:
+            return "another process has it"
+        keys = self.slots.taken_by(slot)
+        return next((self._described(run) for run in self.dispatcher.runs if run.key in keys), "an import has it")
+
+    def _described(self, run: ImportRun) -> str:
+        if run.is_lapsing:
+            left_s = max(0.0, (run.lapses_at_ms - self._clock.wall_ms()) / 1000)
+            return f"an import that may be open counts as such for {left_s:.1f} s more"
+        name = None if run.delivery is None else run.delivery.record.reference
+        if name is None:
+            return "an import is being created"
+        if run.waits_since is not None:
+            return f"import {name} waits for {run.unread} more of its records to be read again"
+        return f"import {name} is open ({run.word or run.stage.value})"
+
     def open_imports(self) -> list[OpenImport]:
         """What is open on the platform, or may be."""
         now_ms = self._clock.wall_ms()
@@ -223,12 +244,15 @@ class ImportWay:
                 self._bulk.operations_ended(operation.kind, item.outcome, 1)
         return False
 
-    def unread_slots(self, assignment: Assignment) -> frozenset[int]:
+    def unread_slots(self) -> frozenset[int]:
         """The slots of which an import is open whose records are not all read again. Read beside those, other records
         could fill the next batch, and the import would wait for its own in vain."""
-        return frozenset(
-            self.slots.of_partition(tp.partition) for tp, state in assignment.partitions.items() if state.interrupted
-        )
+        waiting = [run.delivery.entries for run in self.dispatcher.runs if run.unread and run.delivery is not None]
+        return frozenset(self._slot_of(partition) for entries in waiting for partition in entries)
+
+    def reads_later(self, state: PartitionState) -> bool:
+        """Whether a partition is not read because of :meth:`unread_slots`."""
+        return not state.interrupted and self._slot_of(state.tp.partition) in self.unread_slots()
 
     def finished_before(self, state: PartitionState, offset: int) -> None:
         """The record was settled in front of the restart."""

@@ -58,7 +58,7 @@ class Regulating:
 
     def _pause_crowded(self, assignment: Assignment, consumer: AIOKafkaConsumer, now: float) -> None:
         bulks = self._delivering.bulks
-        unread = bulks.unread_slots(assignment) if isinstance(bulks, ImportWay) else frozenset()
+        unread = bulks.unread_slots() if isinstance(bulks, ImportWay) else frozenset()
         for tp, state in assignment.partitions.items():
             room = state.ledger.room(MAX_RECORDS) or self._deferring.make_room(assignment, state, MAX_RECORDS, now)
             if unread and isinstance(bulks, ImportWay) and bulks.slots.of_partition(tp.partition) in unread:

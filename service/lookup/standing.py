@@ -12,7 +12,7 @@ import msgspec
 from aiokafka.structs import TopicPartition
 
 from contracts.deadletters import DeadLetter, Position
-from contracts.journal import Delivery
+from contracts.journal import Delivery, DeliveryState
 from contracts.results import SyncResult
 from contracts.timestamps import instant_text, parse_rfc3339_ms
 from service.journal.reading import Journal
@@ -116,11 +116,20 @@ def unended(record: Position, facts: LaneFacts) -> Explanation:
     told.committed = None if committed is None else committed.offset
     told.open_delivery = _open_delivery(record, facts)
     if told.open_delivery is not None:
-        begun = told.open_delivery
-        told.text += (
-            f"; the journal: a delivery with it was {begun.state} at {begun.begun_at} and may have taken effect"
-        )
+        told.text += f"; the journal: {_begun(told.open_delivery)}"
     return told
+
+
+def _begun(delivery: OpenDelivery) -> str:
+    match delivery.state:
+        case DeliveryState.INTENDED:
+            which = "an import" if delivery.reference is None else f"import {delivery.reference}"
+            return f"{which} with it was about to begin at {delivery.begun_at} and may be open"
+        case DeliveryState.CREATED:
+            return f"import {delivery.reference} was created for it at {delivery.begun_at}, and had no file then"
+        case DeliveryState.UPLOADED:
+            return f"it is in import {delivery.reference}, begun at {delivery.begun_at}, which has its file"
+    return f"a delivery with it was {delivery.state} at {delivery.begun_at} and may have taken effect"
 
 
 def _is_finished(offset: int, committed: CommittedOffset) -> bool:

@@ -150,6 +150,8 @@ def _reading_waits_for(lane: Lane, reading: Reading) -> str | None:
     state = assignment.partitions.get(reading.tp) if assignment is not None else None
     if state is not None and state.reading_back:
         return READING_BACK
+    if state is not None and isinstance(lane.bulks, ImportWay) and lane.bulks.reads_later(state):
+        return "the records of an open import are read again first"
     if lane.board.state in (LaneState.RUNNING, LaneState.DRAINING) or reading.lag == 0:
         return None
     return lane.board.reason

@@ -56,8 +56,10 @@ class Waits:
     def _in_batcher(self, item: Item) -> str:
         """It was planned, and is in no batch that has been closed."""
         closes_in_s = self._lane.batcher.closes_in_s(item, self._now)
-        if closes_in_s == 0.0 and isinstance(self._lane.bulks, ImportWay):
-            return "in a batch that waits for a slot"
+        if closes_in_s == 0.0 and isinstance(bulks := self._lane.bulks, ImportWay):
+            if (why := bulks.slot_waits_for(item.partition.tp.partition)) is not None:
+                return f"in a batch that waits for a slot: {why}"
+            return f"in a batch that is due; {gate_of(self._lane, None, self._now) or 'its turn comes'}"
         if closes_in_s is not None:
             return f"in a batch that closes in {_seconds(closes_in_s)}"
         earlier = self._next_of_key(item.record.key)
@@ -84,7 +86,7 @@ class Waits:
                 return Wait(_behind_work(item, work))
             if work.called_at is not None:
                 return Wait(_in_flight(work, now), work.attempts)
-            words = gate_of(lane, work, now) or f"its turn on account {lane.account.name}"
+            words = gate_of(lane, work, now) or _its_turn(lane, load)
             return Wait(words, work.attempts + 1)
         found = self._parked.get(id(item))
         if found is not None:
@@ -97,6 +99,12 @@ class Waits:
             return Wait(_behind_work(item, work))
         concurrency = lane.setup.delivery.concurrency
         return Wait(gate_of(lane, None, now) or f"one of the lane's {concurrency} workers, all are busy")
+
+
+def _its_turn(lane: Lane, load: Load) -> str:
+    if isinstance(load, ImportRun) and load.is_acting and load.file is None:
+        return "for its file to be made"
+    return f"its turn on account {lane.account.name}"
 
 
 def _until_told(run: ImportRun, due: float, now: float) -> str:

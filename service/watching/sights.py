@@ -87,6 +87,9 @@ class _Looking:
         lag = reading.lag
         # Events of hot keys that wait to be read again are in nobody's memory: how soon they are is not known.
         waits = state.reading_back or bool(state.ledger.deferred) or not state.ledger.room(1)
+        if isinstance(bulks := self._lane.bulks, ImportWay):
+            # The next import is full, or what is open comes first: both wait for a platform, for hours if it must.
+            waits = waits or self._lane.batcher.crowded(reading.tp.partition) or bulks.reads_later(state)
         excused = lag is None or waits or self._lane.is_full
         moved = (self._generation, reading.position or 0, state.ledger.low)
         return Seen(Sight(moved, has_work=bool(lag), excused=excused))

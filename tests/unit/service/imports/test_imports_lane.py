@@ -9,6 +9,9 @@ import pytest
 from handlers.base import Answer, Failure, FailureKind, Reply
 from service.lane import Lane
 from service.lifecycle import LaneState
+from service.status.reading import Reading
+from service.status.waiting import Waits
+from service.watching.sights import look_at
 from tests.support import suspending
 from tests.support.fakes import FakeTime, eventually, run
 from tests.support.import_world import ACCOUNT, ImportWorld, coalesced, outcomes
@@ -322,3 +325,34 @@ def test_what_is_open_is_read_again_before_anything_else(monkeypatch: pytest.Mon
         assert outcomes(world.results()) == {"delivered": 16}
 
     in_world(monkeypatch, life, slots=1)
+
+
+def test_what_is_not_read_while_the_next_import_is_full_is_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import takes five minutes, the next one holds all it may of one partition: the other partition, of
+    which nothing was read, waits with every right, and says what for."""
+
+    async def look(world: ImportWorld, lane: Lane) -> None:
+        await eventually(lambda: world.kinds.count("upload") == 1)
+        for number in range(4):
+            world.publish_more(1 + number, contact=2 + 2 * number)
+        await eventually(lambda: lane.batcher.crowded(1))
+        world.publish_more(9, contact=1)
+        await asyncio.sleep(200)
+        [first, second] = SOURCES
+        readings = [Reading(first, position=5, committed=0, end=5), Reading(second, position=0, committed=0, end=1)]
+        sights = {tp: seen.sight for tp, seen in look_at(lane, readings, world.time.monotonic()).items()}
+        assert all(sight.excused for sight in sights.values() if sight.has_work), sights
+        assert sights[second].has_work
+        [opened] = world.sandbox.imports(ACCOUNT)
+        waiting = next(iter(lane.assignment.partitions[first].items.values() if lane.assignment else ()))
+        assert Waits(lane, world.time.monotonic()).of(waiting).words.startswith(f"import {opened.id} (in_progress); ")
+        *_, last = lane.assignment.partitions[first].items.values() if lane.assignment else ()
+        words = f"in a batch that waits for a slot: import {opened.id} is open (in_progress)"
+        assert Waits(lane, world.time.monotonic()).of(last).words == words
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(1, contacts=1)
+        await lived(world, look=look)
+        assert outcomes(world.results()) == {"delivered": 6}
+
+    in_world(monkeypatch, life, slots=1, rules={"takes_s": 280.0})

@@ -181,6 +181,22 @@ def test_an_open_delivery_is_told_whole() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("state", "reference", "words"),
+    [
+        (DeliveryState.INTENDED, None, f"an import with it was about to begin at {NOW} and may be open"),
+        (DeliveryState.INTENDED, "23", f"import 23 with it was about to begin at {NOW} and may be open"),
+        (DeliveryState.CREATED, "i-1", f"import i-1 was created for it at {NOW}, and had no file then"),
+        (DeliveryState.UPLOADED, "i-1", f"it is in import i-1, begun at {NOW}, which has its file"),
+    ],
+)
+def test_an_open_import_is_named(state: DeliveryState, reference: str | None, words: str) -> None:
+    """With the platform's id, where there is one, and how far it is."""
+    delivery = Delivery("apsis.imports", state, {TP.topic: ((TP.partition, 45, 47),)}, NOW_MS, reference)
+    found = told(45, report(position=60), committed=AT_40, journal=Journal(deliveries={(3, "d-1"): delivery}))
+    assert found.text.endswith(f"; the journal: {words}")
+
+
 def test_an_explanation_names_what_it_is_made_of() -> None:
     """Of each state: its own fields, and none of another's."""
     owner = {"lane_state": "running", "instance": "one", "as_of": NOW, "position": 50}

@@ -27,6 +27,7 @@ class Lane:
         none = SimpleNamespace(carried_loads=list, parked_loads=list)
         self.dispatcher = none
         self.batcher = SimpleNamespace(open_until=list)
+        self.bulks = None
         self.settler = SimpleNamespace(kept_back=[])
         self.account = None
         self.is_full = self.abandoned = self.stopping = False
