@@ -26,24 +26,28 @@ def main() -> int:
         seed = secrets.randbelow(2**32) if given.seed is None else given.seed
         print(f"round {rounds + 1}, seed {seed}", flush=True)
         code = _round(given.tests, seed, left_s)
+        if code is None:
+            print("\nthe time is over in the middle of this round: nothing found in it so far")
+            break
         if code:
             print(f"found with seed {seed}: python -m tests.fuzz --seed {seed} repeats it")
             return 1
         rounds += 1
         if given.seed is not None:
             break
-    print(f"{rounds} rounds, nothing found")
+    print(f"{rounds} whole rounds, nothing found")
     return 0
 
 
-def _round(tests: list[str], seed: int, left_s: float) -> int:
+def _round(tests: list[str], seed: int, left_s: float) -> int | None:
+    """pytest's exit code; None if the round did not come to its end."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", f"--hypothesis-seed={seed}", *tests]
     try:
         return subprocess.run(
             command, env=os.environ | {"FANLINE_FUZZ_TIMES": str(TIMES)}, timeout=left_s, check=False
         ).returncode
     except subprocess.TimeoutExpired:
-        return 0
+        return None
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ from service.offsets.metadata import MAX_BYTES, Ranges, decode_all, encode, fits
 from service.offsets.metadata import decode as decode_metadata
 from service.status.document import report_key
 from service.status.fleet import _take, fleet_of
+from tests.fuzz.import_targets import check_import_answers
 from tests.support.fakes import START_WALL_MS, Source, values
 from tests.support.settling import documents_for
 
@@ -289,6 +290,13 @@ def executions_answer(data: bytes) -> None:
     _check_pace(answer)
 
 
+def imports_answer(data: bytes) -> None:
+    """An answer to any step of an import, of whichever platform."""
+    answer = _answer(data)
+    check_import_answers(answer)
+    _check_pace(answer)
+
+
 def _check_verdict(verdict: Verdict, answer: Answer) -> None:
     if isinstance(verdict, Settle):
         assert verdict.outcome in (Outcome.DELIVERED, Outcome.REJECTED)
@@ -338,6 +346,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         dead_letter,
         segments_answer,
         executions_answer,
+        imports_answer,
     )
 }
 
@@ -377,6 +386,14 @@ WORDS: dict[str, tuple[bytes, ...]] = {
         b"retry-after: 9\n",
         b"[501]",
         b"ExceptionMessage",
+    ),
+    "imports_answer": (
+        b"x-created: 17\n",
+        b'"status":"completed"',
+        b'"state":0',
+        b'"file_upload_url":"https://a.amazonaws.com:443/x?y=%20"',
+        b'"Invalid access token"',
+        b"<Code>EntityTooLarge</Code>",
     ),
     "executions_answer": (b"200", b'{"type":"success"}', b'{"type":"error","flow":{}}', b"x-ratelimit-remaining: 0\n"),
 }

@@ -99,7 +99,10 @@ RULES: dict[str, tuple[str, ...]] = {
     "service/journal/recovery.py": (f"{JOURNAL}recovery.py",),
     "service/lifecycle.py": ("tests/unit/service/test_service_lifecycle.py",),
     "service/offsets/deferred.py": (f"{OFFSETS}deferred.py", "tests/model/test_deferring_model.py"),
-    "service/offsets/ledger.py": (f"{OFFSETS}ledger.py", f"{OFFSETS}deferred.py", f"{OFFSETS}kept_back.py"),
+    "service/offsets/ledger.py": (
+        *(f"{OFFSETS}{part}.py" for part in ("ledger", "deferred", "kept_back", "full")),
+        "tests/model/test_ledger_model.py",
+    ),
     "service/offsets/metadata.py": (f"{OFFSETS}metadata.py", f"{OFFSETS}deferred.py"),
     "service/settling/documents.py": (f"{SETTLING}documents.py",),
     "service/settling/partitioner.py": (f"{SETTLING}partitioner.py",),

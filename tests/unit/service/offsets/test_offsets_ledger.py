@@ -239,3 +239,27 @@ def test_holes_among_restored_ranges_are_finished_with_them() -> None:
     assert list(ledger.runs) == [(11, 16), (17, 22)]
     assert settle(ledger, 10) == (16, encode(16, [(17, 22)]))
     assert settle(ledger, 16, 23) == (24, "")
+
+
+def test_what_was_settled_while_reading_went_on_joins_what_reading_found() -> None:
+    """A transaction runs while records are passed that an earlier commit calls finished: neither's ranges are lost."""
+    ledger = PartitionLedger(0, [(5, 8)])
+    for offset in range(3):
+        assert ledger.read(offset)
+    plan = ledger.prepare([1])
+    assert not ledger.read(6)  # 3 and 4 are gone, 5 too
+    assert list(ledger.runs) == [(3, 8)]
+    ledger.apply(plan)
+    assert (ledger.low, list(ledger.runs)) == (0, [(1, 2), (3, 8)])
+
+
+def test_what_leaves_memory_takes_nothing_away_from_what_finished() -> None:
+    """Records that finished before others of their partition are deferred stay finished."""
+    ledger = PartitionLedger(0)
+    for offset in range(6):
+        ledger.read(offset)
+    ledger.apply(ledger.prepare([1, 5]))
+    ledger.defer([3], {b"8 bytes!": 3})
+    assert (ledger.low, list(ledger.runs)) == (0, [(1, 2), (3, 4), (5, 6)])
+    ledger.apply(ledger.prepare([0, 2, 4]))
+    assert ledger.low == 3
