@@ -41,6 +41,12 @@ def mask_detail(text: str, secrets: Iterable[str]) -> str:
     return _masked(text, spans)[:DETAIL_MAX]
 
 
+def standing_in(text: str, secrets: Iterable[str]) -> list[str]:
+    """Those of ``secrets`` that :func:`mask_detail` would find: what many events have can be looked at bit by bit."""
+    haystack = _folded(text)
+    return [secret for secret in secrets if len(secret) >= MIN_SECRET and _folded(secret) in haystack]
+
+
 def _collect(value: object, texts: set[str]) -> None:
     if isinstance(value, str):
         if len(value) >= MIN_SECRET:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 import msgspec
 
 from contracts.ids import ResultIds
+from contracts.masking import mask_detail, personal_strings, standing_in
 from contracts.outcomes import Outcome, Reason
 from handlers.imports.rows import ImportHandler
 from service.delivery.bulk import Part
@@ -221,7 +222,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         reference = None if run.delivery is None else run.delivery.record.reference
         if run.rows is not None:
             self.ending.name_those_sent(run.rows)
-        ends = self.ending.masked(ends, items)
+        ends = await self._masked_in_turns(ends, items)
         keys: set[Hashable] = set()
         for start in range(0, len(items), _ENDED_AT_ONCE):
             if not run.assignment.active:
@@ -234,6 +235,18 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         self._tell_guard(items, ends)
         self._hooks.released(keys)
         return True
+
+    async def _masked_in_turns(self, ends: Ends, items: Sequence[Item]) -> Ends:
+        """As ``Ending.masked``, but 50,000 events have half a million texts: half a second."""
+        if ends.detail is None:
+            return ends
+        found: list[str] = [*self._account.secrets()]
+        for start in range(0, len(items), _ENDED_AT_ONCE):
+            for item in items[start : start + _ENDED_AT_ONCE]:
+                if item.event is not None:
+                    found += standing_in(ends.detail, personal_strings(item.event))
+            await self._turns.rest()
+        return msgspec.structs.replace(ends, detail=mask_detail(ends.detail, found))
 
     def _tell_guard(self, items: Sequence[Item], ends: Ends) -> None:
         if ends.outcome is Outcome.DELIVERED:

@@ -16,6 +16,7 @@ from service.intake.item import Item
 from service.turns import Turns
 
 T = TypeVar("T")
+_Change = tuple[int, Row]
 Plan = Callable[[Event, bytes | None], Sequence[Row] | Refusal]
 
 _AT_ONCE = 200
@@ -44,18 +45,24 @@ def in_order(items: Iterable[Item]) -> Iterator[Item]:
 async def rows_of(items: Sequence[Item], plan: Plan, turns: Turns) -> FileRows:
     """The file's rows. Events were planned: each has a row at least."""
     rows = FileRows([], [], {})
-    changes: dict[Hashable, list[tuple[int, Row]]] = {}
+    # A list only where a key has several changes: 50,000 lists are work for Python's collector.
+    changes: dict[Hashable, _Change | list[_Change]] = {}
     async for item in _in_turns(in_order(items), turns):
         place = len(rows.items)
         rows.items.append(item)
         for n, row in enumerate(item.rows):
             # A row without a key is never the same as another.
             key: Hashable = row.key if row.key is not None else (place, n)
-            changes.setdefault(key, []).append((place, row))
+            change = (place, row)
+            found = changes.setdefault(key, change)
+            if isinstance(found, list):
+                found.append(change)
+            elif found is not change:
+                changes[key] = [found, change]
     lost: Counter[int] = Counter()
     async for found in _in_turns(changes.values(), turns):
-        if len(found) == 1:
-            rows.lines.append(found[0][1].line)
+        if isinstance(found, tuple):
+            rows.lines.append(found[1].line)
             continue
         best, line = _coalesced(rows.items, found, plan)
         rows.lines.append(line)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.events import ContactChanged, Event, NotificationOccurred
-from contracts.masking import MASK, mask_detail, personal_strings
+from contracts.masking import MASK, mask_detail, personal_strings, standing_in
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,14 @@ def test_no_secret_is_left(text: str, secrets: list[str]) -> None:
     """Whatever the text is, also with letters that change their length with their case."""
     masked = mask_detail(text, secrets)
     assert all(secret not in masked for secret in secrets)
+
+
+@given(st.text("ab@.% 40\u0130", max_size=60), st.lists(st.text("abAB@.\u0130", max_size=8), max_size=4))
+def test_what_does_not_stand_in_the_text_need_not_be_looked_for(text: str, secrets: list[str]) -> None:
+    """Of many events those strings are enough that occur: what is masked is the same."""
+    found = standing_in(text, secrets)
+    assert mask_detail(text, found) == mask_detail(text, secrets)
+    assert set(found) <= set(secrets)
 
 
 @pytest.mark.parametrize("text", ["a" * 200_000, "%40" * 50_000, "@" * 100_000, "a@" * 50_000, "1" * 200_000])
