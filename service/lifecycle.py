@@ -24,6 +24,9 @@ class LaneState(StrEnum):
     STOPPED = "stopped"
 
 
+# Why a lane of imports holds whenever its next import waits for the one before: the way it works, and no trouble.
+WAITING_FOR_SLOT = "waiting for a slot"
+
 _ANY = frozenset(LaneState)
 
 FOLLOWS: dict[LaneState, frozenset[LaneState]] = {

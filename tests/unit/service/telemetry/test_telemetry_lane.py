@@ -153,16 +153,18 @@ def test_events_and_operations_are_never_logged_one_by_one() -> None:
 
 
 def test_the_state_is_shown_as_one_of_all() -> None:
-    """Exactly one state is 1; a hold is a warning that says why."""
+    """Exactly one state is 1; a hold is a warning that says why, but for imports that wait for each other."""
     told = Told()
     assert told.shown("lane_state", state="standby") == 1
     with capture_logs() as lines:
         told.lane.state_changed(LaneState.RUNNING, None)
+        told.lane.state_changed(LaneState.HOLDING, "waiting for a slot")
         told.lane.state_changed(LaneState.HOLDING, "breaker open")
     assert [told.shown("lane_state", state=state.value) for state in LaneState].count(1.0) == 1
     assert told.shown("lane_state", state="holding") == 1
     assert [(line["log_level"], line["state"], line["reason"]) for line in lines] == [
         ("info", LaneState.RUNNING, None),
+        ("info", LaneState.HOLDING, "waiting for a slot"),
         ("warning", LaneState.HOLDING, "breaker open"),
     ]
 
