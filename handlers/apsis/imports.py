@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from contracts.events import Event
 from contracts.results import Operation
 from handlers.apsis import client
+from handlers.apsis.discovery import looks_of
 from handlers.apsis.verdicts import judge_create, judge_poll, judge_upload
 from handlers.base import Expression, Refusal, Reply, Request
 from handlers.deletions import DELETED, Deleted, is_deletion
@@ -28,6 +29,7 @@ from handlers.imports.rows import (
     distinct,
 )
 from handlers.imports.verdicts import CreateVerdict, PollVerdict, UploadVerdict
+from handlers.looks import Look
 from handlers.templates import Compile
 
 MAX_TEXT_CHARACTERS = 1_000
@@ -176,6 +178,10 @@ class ApsisImportsHandler:
         self._line = row_writer(options.delimiter)
         self._head = self._line(_column_names(options))
         self._entity = ",".join(keyspace.discriminator for keyspace in options.keyspaces)
+
+    def looks(self) -> Sequence[Look]:
+        """Whether what the lane names is the account's."""
+        return list(looks_of(self._options))
 
     def plan(self, event: Event, key: bytes | None) -> Sequence[Row] | Refusal:
         """The row of an event, or why there is none. Raises ExpressionError, also for a wrong type."""

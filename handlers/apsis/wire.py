@@ -154,6 +154,18 @@ def attribute_versions(body: bytes) -> dict[str, str | None] | None:
     }
 
 
+def version_in_use(body: bytes, version_id: str) -> str | None:
+    """The version that is in use of the attribute to which a version belongs; None if there is none."""
+    try:
+        items = _items.decode(body).items
+    except _UNREADABLE:
+        return None
+    for item in items:
+        if version_id in [str(version.id) for version in item.versions]:
+            return next((str(version.id) for version in item.versions if version.deprecated_at is None), None)
+    return None
+
+
 def platform_text(body: bytes) -> str | None:
     """The platform's own words in an error, on one line; None if there are none in a known field."""
     try:

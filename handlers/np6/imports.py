@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from contracts.events import INT32_MAX, Event
 from contracts.results import Operation
-from handlers.base import Expression, Hold, HoldScope, Refusal, Reply, Request, Retry
+from handlers.base import Answer, Expression, Hold, HoldScope, Refusal, Reply, Request, Retry
 from handlers.deletions import DELETED, Deleted, is_deletion
 from handlers.expressions import Expr
 from handlers.imports.cells import CellError, text_cell
@@ -17,6 +17,7 @@ from handlers.imports.csv_rows import row_writer
 from handlers.imports.putting import LookVerdict, PutVerdict
 from handlers.imports.rows import IMPORT_ROW, Poll, Row, beyond_the_contract, contact_of, distinct
 from handlers.imports.verdicts import CreateVerdict, PollVerdict, UploadVerdict
+from handlers.looks import Fault, Look
 from handlers.np6 import client, import_verdicts
 from handlers.np6.import_definitions import Definition, Finding, Standing, place_problem
 from handlers.templates import Compile
@@ -207,6 +208,19 @@ class Np6ImportsHandler:
             return None
         self._finding.found = None
         return Hold(HoldScope.LANE, f"import {found.id}: {problem}")
+
+    def looks(self) -> Sequence[Look]:
+        """Whether the import is there, and takes its files as the lane brings them."""
+        request = self.missing()
+        return [] if request is None else [Look("the import's definition", "import", request, self._judged)]
+
+    def _judged(self, answer: Answer) -> Sequence[Fault] | None:
+        match self.learn(answer):
+            case Hold() as hold:
+                return [Fault("import", hold.reason)]
+            case Retry():
+                return None
+        return []
 
     # -- the steps
 

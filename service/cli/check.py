@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from service.app import KINDS, PLATFORMS
-from service.checking import check_accounts, check_kafka, remarks
+from service.app import KINDS, PLATFORMS, Application
+from service.checking import check_accounts, check_kafka, check_lanes, remarks
 from service.cli.failures import CommandError, ExitCode, faults_text
 from service.cli.options import ConfigOption, DrainOption, JsonOption, duration
 from service.cli.output import console, counted, print_findings, print_json, quiet_libraries
@@ -31,7 +31,8 @@ def check(
 
     With `--online` each finding is an error (a lane would not start, would stop, or a guarantee would not hold), a
     warning or a note, and says what to do. Nothing is changed: of each lane a transactional id ending in
-    `fanline-check` is taken, and each account is asked for a target that does not exist.
+    `fanline-check` is taken, each account is asked for a target that does not exist, and what lanes of imports name
+    (section, keyspaces, topics, attributes' versions; the import of NP6) is looked for.
 
     Exits with 2 if the configuration is refused, with 1 if there is an error.
     """
@@ -65,7 +66,13 @@ def _read(config: ConfigOption, drain_s: float) -> tuple[list[Fault], Configurat
 
 
 async def _online(config: Configuration) -> list[Finding]:
-    return [*await check_kafka(config), *await check_accounts(config, PLATFORMS)]
+    application = Application(config)
+    handlers = {name: application.handler(lane) for name, lane in config.lanes.items()}
+    return [
+        *await check_kafka(config),
+        *await check_accounts(config, PLATFORMS),
+        *await check_lanes(config, PLATFORMS, handlers),
+    ]
 
 
 def _print(config: Configuration, findings: list[Finding], errors: int, *, online: bool) -> None:
