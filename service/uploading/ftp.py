@@ -137,7 +137,11 @@ class _Visit:
     def _act(self, request: Request, file: ReadableAt | None) -> Reply:
         folder, name = _place(request.path)
         if folder:
-            self._ftp.cwd(folder)
+            try:
+                self._ftp.cwd(folder)
+            except ftplib.error_perm as error:
+                # Not as of a file: one in a folder that cannot be entered has not been taken away.
+                return Answer(_FORBIDDEN, {}, _line_of(str(error)))
         match request.method:
             case "HEAD":
                 return _DONE if self._is_there(name) else Answer(_UNKNOWN, {}, b"")
@@ -279,7 +283,11 @@ def _answer_of(line: str) -> Answer:
     """A server's refusal as an answer; its line is cut, and of several lines the last."""
     code = _code(line)
     status = _STATUSES.get(code) or {"4": _TRY_LATER, "5": _FORBIDDEN}.get(code[:1], _WRONG_REQUEST)
-    return Answer(status, {}, " ".join(line.split())[:_MAX_LINE].encode())
+    return Answer(status, {}, _line_of(line))
+
+
+def _line_of(line: str) -> bytes:
+    return " ".join(line.split())[:_MAX_LINE].encode()
 
 
 def _code(line: str) -> str:

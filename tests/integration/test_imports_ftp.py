@@ -2,18 +2,21 @@
 and named: no file is overwritten, none delivered twice or in part, and what a crash has left of one goes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from contracts.journal import DeliveryState
+from tests.support.events import Feed
 from tests.support.ftp import ftp_modules, keys_of, serving
-from tests.support.harness import API_KEY, KEY_VARIABLE
+from tests.support.harness import API_KEY, KEY_VARIABLE, until_state
 from tests.support.import_halts import Point
 from tests.support.import_kills import EVENTS, Killed, Scene, in_doubt
 from tests.support.import_stage import NP6, ImportStage, contacts_in, contacts_of
-from tests.support.oracle import Place, Source
+from tests.support.oracle import Place, Source, until
 from tests.support.tls import make_certificates
 
 WHO = {"username": "fanline", "password": API_KEY}
@@ -38,12 +41,12 @@ NAMED = [lane for lane, scene in SCENES.items() if scene.point in (Point.MOVED, 
 class Folders:
     """A folder for each lane, and what picks files up as the platform's scheduler does."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lanes: Iterable[str]) -> None:
         self.root = root
-        self.taken: dict[str, list[bytes]] = {lane: [] for lane in SCENES}
+        self.taken: dict[str, list[bytes]] = {lane: [] for lane in lanes}
         self.picks: set[str] = set()
-        for lane in SCENES:
-            (root / lane).mkdir()
+        for lane in self.taken:
+            (root / lane).mkdir(exist_ok=True)
 
     def names(self, lane: str) -> list[str]:
         return sorted(file.name for file in (self.root / lane).iterdir())
@@ -75,12 +78,12 @@ class Folders:
 async def test_ftp_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
     """Of what had its name the file counts, and no other; of what had not yet none is left behind."""
     (root := tmp_path / "ftp").mkdir()
-    folders = Folders(root)
+    folders = Folders(root, SCENES)
     certificates = make_certificates(tmp_path)
     modules = ftp_modules()
     with serving(modules, root, **WHO) as plain, serving(modules, root, **WHO, **keys_of(certificates)) as secured:
         lanes = {lane: lane_of(lane, plain) for lane in PLAIN}
-        lanes |= {lane: lane_of(lane, secured, ca_file=str(certificates.ca)) for lane in SECURED}
+        lanes |= {lane: lane_of(lane, secured, tls=True, ca_file=str(certificates.ca)) for lane in SECURED}
         async with ImportStage(bootstrap_servers, prefix, tmp_path, lanes) as stage, folders.picking():
             (root / "before-the-put" / FILE).write_bytes(OTHERS)
             folders.picks = {"picked-up"}
@@ -116,9 +119,50 @@ def check_files(lane: str, taken: list[bytes], contacts: list[str]) -> None:
     assert [sorted(contacts_in(file.decode())) for file in taken] == wanted, lane
 
 
-def lane_of(lane: str, port: int, **account: Any) -> dict[str, Any]:
+def lane_of(lane: str, port: int, *, tls: bool = False, **account: Any) -> dict[str, Any]:
     """A lane whose files go into a folder of its name."""
     secret = {"env": KEY_VARIABLE}
-    tls = {} if account else {"tls": "none", "i_know": True}
     server = {"host": "127.0.0.1", "port": port, "username": WHO["username"], "password": secret, "folder": lane}
-    return {**NP6, "via": {"ftp": {**server, **tls}}, "account_keys": account}
+    plain = {} if tls else {"tls": "none", "i_know": True}
+    return {**NP6, "via": {"ftp": {**server, **plain}}, "account_keys": account}
+
+
+async def test_what_an_ftp_server_refuses(
+    bootstrap_servers: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login, a folder, a certificate: the lane holds and says so. A file whose folder is gone is not delivered."""
+    (root := tmp_path / "ftp").mkdir()
+    for lane in ("login", "vanishing", "certificate"):
+        (root / lane).mkdir()
+    monkeypatch.setenv("FANLINE_TEST_LOGIN", "wrong")
+    certificates = make_certificates(tmp_path)
+    modules = ftp_modules()
+    with serving(modules, root, **WHO) as plain, serving(modules, root, **WHO, **keys_of(certificates)) as secured:
+        lanes = {lane: lane_of(lane, plain) for lane in ("login", "folder", "vanishing")}
+        lanes["login"]["via"]["ftp"]["password"] = {"env": "FANLINE_TEST_LOGIN"}
+        lanes["certificate"] = lane_of("certificate", secured, tls=True)
+        async with ImportStage(bootstrap_servers, prefix, tmp_path, lanes) as stage:
+            feed = Feed(15, seed=1)
+            await stage.publish(feed.take(EVENTS))
+            async with stage.application() as application:
+                running = application.lanes
+                await until_state(running["login"], "holding", "refuses our username and password", within_s=40)
+                await until_state(running["folder"], "holding", "the FTP server refuses: 550", within_s=40)
+                await until_state(running["certificate"], "holding", "certificate is not trusted", within_s=40)
+                await until((root / "vanishing" / FILE).exists, within_s=20, what="the file lies there")
+                (root / "vanishing").rename(root / "elsewhere")
+                await until_state(running["vanishing"], "holding", "the FTP server refuses: 550", within_s=40)
+                monkeypatch.setenv("FANLINE_TEST_LOGIN", API_KEY)
+                (root / "folder").mkdir()
+                (root / "elsewhere").rename(root / "vanishing")
+                assert not stage.results.found
+                folders = Folders(root, ["login", "folder", "vanishing"])
+                folders.picks = set(folders.taken)
+                async with folders.picking():
+                    for lane in folders.taken:
+                        running[lane].released()
+                    await stage.results.until(dict.fromkeys(folders.taken, EVENTS), within_s=40)
+            for lane, taken in folders.taken.items():
+                await stage.check(lane)
+                assert [sorted(contacts_in(file.decode())) for file in taken] == [sorted(set(contacts_of(feed)))]
+            assert not folders.names("certificate")

@@ -174,7 +174,7 @@ async def test_whatever_a_server_knows_of_lists_the_file_has_been_put(known: str
     ("request_", "who", "expected"),
     [
         (EXISTS, {**WHO, "password": "wrong"}, 401),
-        (Request("HEAD", "/nowhere/a.csv"), WHO, 404),
+        (Request("HEAD", "/nowhere/a.csv"), WHO, 403),
         (Request("DELETE", PART), WHO, 404),
         (MOVE, WHO, 404),
     ],
@@ -248,7 +248,7 @@ IN = [b"220 hello", b"331 password", b"230 in", b"200 binary"]
     [
         ([b"421 too many connections"], 503),
         ([b"220 hello", b"331 password", b"530 no"], 401),
-        ([*IN, b"550 no such folder"], 404),
+        ([*IN, b"550 no such folder"], 403),
         ([*IN, b"553 not yours"], 403),
         ([*IN, b"nonsense"], 405),
     ],
