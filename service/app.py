@@ -249,12 +249,14 @@ class Application:
         access = access_to(config, platform, clock=self.clock, keep_secret=kept.keep)
         credentials: Credentials
         proven: Transport = transport
+        prepare = None
         if isinstance(access, KeyAccess):
             credentials = access
             self._proven[config.name] = lambda plain: plain
         else:
             credentials = ProvenSecrets(list(secrets_of(config, platform).values()), access)
-            proven = ProvingTransport(transport, access)
+            proving = ProvingTransport(transport, access)
+            proven, prepare = proving, proving.prepare
             self._proven[config.name] = partial(ProvingTransport, access=access)
         account = Account(
             config.name,
@@ -270,6 +272,7 @@ class Application:
             clock=self.clock,
             weights={lane.name: lane.weight for lane in self.config.lanes.values() if lane.account == config.name},
             kept=kept.values,
+            prepare=prepare,
         )
         account.open()
         return account

@@ -130,6 +130,8 @@ class ImportDispatcher(ImportCarrying):
         part = run.current
         try:
             request = await self._create_request(run)
+            # Not between the entry and the call, which has to start soon behind it.
+            await self._account.prepare()
             name, began_ms = self._journal.new_id(run.id), self._clock.wall_ms()
             delivery = run.delivery = ImportDelivery(name, self._handler.name, run.items, began_ms, run.slot)
             self._intend(run, delivery)

@@ -5,7 +5,7 @@ is woken with the permit in hand. The line is fair between lanes (``fair_line``)
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from math import inf
 from typing import Protocol
@@ -103,9 +103,10 @@ class Account:
         policy: CredentialPolicy | None = None,
         weights: Mapping[str, float] | None = None,
         kept: Callable[[], Sequence[str]] = tuple,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``weights`` of all lanes of the file on the account; without them this process has all of its limits.
-        ``kept``: what is secret of the account beside its headers."""
+        ``kept``: what is secret of the account beside its headers. ``prepare``: gets what a request waits for else."""
         self.name = name
         self.limiter = limiter
         self.breaker = breaker or Breaker()
@@ -126,6 +127,7 @@ class Account:
         self._tidied_at = -inf
         self._failed_last: object = None
         self._kept = kept
+        self._prepare = prepare
         self._shares = AccountShares(weights, self._set_share) if weights else None
 
     def open(self) -> None:
@@ -189,6 +191,11 @@ class Account:
         if self._waiting:
             self._serve()
         return reply
+
+    async def prepare(self) -> None:
+        """Get what the next request would wait for, as a token: where it has to start soon behind something else."""
+        if self._prepare is not None:
+            await self._prepare()
 
     def abandon(self, permit: Permit) -> None:
         """A permit that was not used, or whose request was cancelled, tells nothing: another may try at once."""

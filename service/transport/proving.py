@@ -1,6 +1,7 @@
 """An account's connection where what proves who calls is not the same for each request: tokens, or a secret in the
 address. It stands in front of the account's transport, so that everybody else sees an account as any other."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
@@ -18,6 +19,11 @@ class ProvingTransport:
     def __init__(self, transport: Sends, access: Access) -> None:
         self._transport = transport
         self._access = access
+
+    async def prepare(self) -> None:
+        """Get a token if none is held; without one the next request says why."""
+        with contextlib.suppress(NoTokenError, TokenRefusedError, SecretError):
+            await self._access.headers()
 
     async def send(self, request: Request, credentials: Mapping[str, str]) -> Reply:
         """Send once, and once more with a new token where the platform takes the old one for ended. Without a token

@@ -1,6 +1,6 @@
 """Imports whose create carries the rows, from the disk to Copernica's sandbox."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -48,7 +48,7 @@ def handler(**keys: Any) -> CopernicaImportsHandler:
 
 @asynccontextmanager
 async def lane(
-    made: CopernicaImportsHandler,
+    made: CopernicaImportsHandler, prepare: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[tuple[CopernicaSandbox, SandboxServer, PuttingBench]]:
     platform = CopernicaSandbox()
     async with SandboxServer(copernica=platform) as server:
@@ -62,6 +62,7 @@ async def lane(
                 limiter=AccountLimiter(LimiterPolicy(requests_per_second=None)),
                 credentials=Secrets(given.body.decode().strip('"')),
                 clock=SystemClock(),
+                prepare=prepare,
             )
             account.open()
             way = AccountWay(FileSender(policy, None), base)
@@ -82,6 +83,21 @@ async def test_rows_go_with_the_create_and_are_followed_to_their_end(form: str) 
         assert uploaded is not None
         assert uploaded[0] is DeliveryState.UPLOADED
         assert removed is None
+
+
+async def test_a_token_is_had_before_the_entry_is_written() -> None:
+    """It can take longer than may lie between the entry and its call."""
+    before: list[int] = []
+
+    async def prepare() -> None:
+        before.append(len(benches[0].states()))
+
+    benches: list[PuttingBench] = []
+    async with lane(handler(), prepare) as (_, _, bench):
+        benches.append(bench)
+        bench.deliver("a")
+        await bench.until(bench.is_over)
+    assert before == [0]
 
 
 @pytest.mark.parametrize("step", [Step(reset="after"), Step(status=500, effect=True), Step(status=302, effect=True)])
