@@ -3,6 +3,7 @@
 #   make bench  speed beside peers   make memory peak memory over two backlogs
 #   make turns  the event loop's longest turns
 #   make imports 1,000,000 profiles as imports: memory, CPU, time for each stage (a quarter of an hour)
+#   make minio  the upload before a storage that is not ours: builds MinIO with Go (minutes, once)
 #   make soak   a quarter of an hour of load (MINUTES=15): nothing may grow
 #   make chaos  a seeded run of faults: SEED=7 MINUTES=30 ARGS="--replicas 5 --brokers 3 --report DIR"
 #   make chaos-bugs   bugs put back one after the other: each has to be found
@@ -23,10 +24,10 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 	pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench memory turns imports soak chaos rolling chaos-bugs mutants fuzz lock clean
+.PHONY: help setup demo test lint format bench memory turns imports minio soak chaos rolling chaos-bugs mutants fuzz lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -12
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -13
 
 setup: $(READY)
 
@@ -68,6 +69,16 @@ turns: $(READY)
 
 imports: $(READY)
 	$(BIN)/python -m tests.benchmarks.imports --spine $(ARGS)
+
+# A storage that obeys upload policies, to test against and for nothing else (its licence is the AGPL).
+MINIO ?= $(CURDIR)/.cache/minio/minio
+minio: $(READY)
+	@test -x $(MINIO) || command -v go >/dev/null || { \
+		echo "make minio builds MinIO, and needs Go for it: https://go.dev/dl/" >&2; \
+		echo "Or name one that is there: make minio MINIO=/usr/local/bin/minio" >&2; exit 1; }
+	@test -x $(MINIO) || { echo "Building MinIO into $(dir $(MINIO)): some minutes, once."; \
+		GOBIN=$(dir $(MINIO)) go install github.com/minio/minio@latest; }
+	MINIO=$(MINIO) $(BIN)/python -m pytest tests/storage $(ARGS)
 
 SEED ?= 1
 MINUTES ?= 3
