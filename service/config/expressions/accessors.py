@@ -87,6 +87,14 @@ def field_of(tree: Tree) -> str | None:
     return path[1] if path is not None and len(path) == 2 and path[0] == "data" and _path(tree) is not None else None
 
 
+def entry_of(tree: Tree) -> tuple[str, str] | None:
+    """The map of the data and its key, if the expression is such an entry: ``data.attributes.city``."""
+    path = steps(tree)
+    if path is None or len(path) != 3 or path[0] != "data" or _path(tree) is None:
+        return None
+    return path[1:] if isinstance(_shape_at(path[:2]), Open) else None
+
+
 def _shape_at(path: tuple[str, ...]) -> Shape | None:
     shape: Shape = Closed(ROOTS)
     for name in path:

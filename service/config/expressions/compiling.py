@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from contracts.events import ContactChanged, Event, NotificationOccurred, Segments
+from contracts.events import INT64_MAX, INT64_MIN, ContactChanged, Event, NotificationOccurred, Segments
 from contracts.timestamps import instant_text
 from handlers.base import Expression, ExpressionError, RowValue
 from service.config.expressions import accessors, contract
@@ -65,7 +65,9 @@ def compile_expression(text: str, *, place: str, wants: Wants = "value") -> Expr
     if wants == "bool":
         return _condition(accessor, interpreted)
     value = _value(accessor, interpreted, place)
-    field = accessors.field_of(tree)
+    field, entry = accessors.field_of(tree), accessors.entry_of(tree)
+    if entry is not None:
+        return _plain_entry(*entry, value)
     return value if field is None else _short(field, value)
 
 
@@ -158,6 +160,24 @@ def _short(field: str, value: Expression) -> Expression:
         return text if text is None or (type(text) is str and len(text) <= _SHORT) else value(event, key)
 
     read.field = field  # type: ignore[attr-defined] # a function; who reads many fields of the data at once asks
+    return read
+
+
+def _plain_entry(name: str, entry: str, value: Expression) -> Expression:
+    """What the columns of imports are: an entry of the event's attributes or identifiers, without a detour."""
+
+    def read(event: Event, key: bytes | None) -> Any:
+        entries = getattr(event.data, name, None)
+        if entries is None:
+            return None
+        found = entries.get(entry)
+        kind = type(found)
+        if found is None or kind is bool or (kind is str and len(found) <= _SHORT):
+            return found
+        if kind is int and INT64_MIN <= found <= INT64_MAX:
+            return found
+        return value(event, key)
+
     return read
 
 

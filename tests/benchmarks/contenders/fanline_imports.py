@@ -22,7 +22,8 @@ from service.lane import Lane
 from service.telemetry import configure_logging
 from service.telemetry.metrics import SETTLE_SECONDS
 
-_LOOK_EVERY_S = 0.005
+_LOOK_EVERY_S = 0.01
+_TURNS_A_LOOK = 10
 _WITHIN_S = 3_600.0
 
 
@@ -81,8 +82,9 @@ async def _settled(app: Application, events: int, turns: Turns, stages: Stages) 
     assert isinstance(lane.dispatcher, ImportDispatcher)
     async with asyncio.timeout(_WITHIN_S):
         while _left(lane, events) > 0:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            turns.look()
+            for _ in range(_TURNS_A_LOOK):
+                await asyncio.sleep(_LOOK_EVERY_S)
+                turns.look()
             stages.look(lane.dispatcher.runs)
 
 
