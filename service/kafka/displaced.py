@@ -14,10 +14,11 @@ from service.kafka.codes import Code
 from service.kafka.private import Membership
 from service.kafka.requests import StaticHeartbeat
 
-_WITHIN_S = 8.0
+_WITHIN_S = 20.0
 _BACKOFF_S = 0.1
-# A coordinator that has just become one may still know a former life of this process instead of it.
-_STAYS_S = 3.0
+# A coordinator that has just become one may know a former life of this process instead of it until it has read its log
+# to the end: 3 s were not enough for one that had read for as long before.
+_STAYS_S = 12.0
 # Ours, expired, or of an older generation: not another's.
 _ANSWERS = frozenset({Code.NONE, Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION, Code.REBALANCE_IN_PROGRESS})
 

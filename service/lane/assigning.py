@@ -177,9 +177,10 @@ class Assigning:
         another process has this one's instance id."""
         assignment = self._group.assignment
         lost = assignment is not None and self._group.has_lost(assignment.membership)
+        # First of all: nothing more is called while it is not known whose the partitions are.
+        await self.give_back()
         if lost and await self.displaced():
             raise asyncio.CancelledError
-        await self.give_back()
 
     async def displaced(self) -> bool:
         """Whether another process has joined under this one's instance id; the lane ends then."""

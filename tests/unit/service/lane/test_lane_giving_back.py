@@ -90,24 +90,32 @@ def test_who_has_quiet_calls_waits_for_nothing() -> None:
 
 @pytest.mark.parametrize("displaced", [True, False])
 def test_a_displaced_process_does_not_join_again(displaced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The callback's cancellation ends the client's coordination; one whose session ended joins again."""
+    """The callback's cancellation ends the client's coordination; one whose session ended joins again. Nothing is
+    called any more while that is asked."""
+    active: list[bool] = []
 
     async def asked(client: object, membership: Membership) -> bool:
         assert membership == MEMBERSHIP
+        active.append(lane.group.assignment.active)
         return displaced
 
     monkeypatch.setattr(module, "is_displaced", asked)
 
+    lane: Lane
+
     async def main(clock: FakeTime) -> None:
+        nonlocal lane
         lane = Lane(clock)
         lane.called.set()
         lane.member_id = ""
         if not displaced:
             await Rebalances(lane.assigning).on_partitions_revoked(set())
             assert not lane.halted
+            assert active == [False]
             return
         with pytest.raises(asyncio.CancelledError):
             await Rebalances(lane.assigning).on_partitions_revoked(set())
+        assert active == [False]
         (reason,) = lane.halted
         assert "kafka.instance_id" in reason
 
