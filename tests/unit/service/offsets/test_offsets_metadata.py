@@ -170,6 +170,7 @@ def sealed(base: int, form: str, payload: bytes) -> str:
         sealed(0, "b", b"\x01"),
         sealed(0, "B", b"no zlib"),
         sealed(0, "B", zlib.compress(bytes(10_000_000))),
+        sealed(0, "B", zlib.compress(b"\x02" * (32 * 1024 + 1))),
         sealed(0, "B", zlib.compress(b"\x02") + b"more"),
         sealed(0, "R", zlib.compress(b"\x01\x01")[:-2]),
     ],
@@ -177,6 +178,12 @@ def sealed(base: int, form: str, payload: bytes) -> str:
 def test_a_valid_checksum_over_nonsense_is_damage(text: str) -> None:
     """What another version of ours could have written wrongly is still no exception, and bounded in memory."""
     assert decode(0, text) == ([], MetadataFault.DAMAGED)
+
+
+def test_what_inflates_up_to_the_bound_is_read() -> None:
+    """A bit in each of so many bytes."""
+    ranges, fault = decode(0, sealed(0, "B", zlib.compress(b"\x02" * (32 * 1024))))
+    assert (len(ranges), ranges[-1], fault) == (32 * 1024, (2**18 - 7, 2**18 - 6), None)
 
 
 def test_text_beyond_the_bound_is_not_parsed() -> None:
