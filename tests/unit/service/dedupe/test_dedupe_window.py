@@ -4,7 +4,7 @@ from sys import getsizeof
 
 import pytest
 
-from contracts.envelope import decode
+from contracts.envelope import Undecodable, UndecodableKind, decode
 from service.dedupe import window as module
 from service.dedupe.events import repeats
 from service.dedupe.window import ENTRY_BYTES, DedupeWindow, identity
@@ -164,3 +164,13 @@ def test_events_count_whatever_became_of_them_and_what_is_none_does_not(
     headers = [("ce_id", b"e"), ("ce_source", b"crm"), ("ce_type", b"contact.changed.v1")]
     assert not repeats(seen, decode(first, headers), T, 0)
     assert repeats(seen, decode(second, headers), T, 1) is expected
+
+
+def test_events_of_other_sources_or_ids_repeat_nothing() -> None:
+    """Nor does what lacks one of the two, however often it comes."""
+    seen = window()
+    events = [structured(), structured().replace(b'"e"', b'"f"'), structured().replace(b'"crm"', b'"shop"')]
+    assert [repeats(seen, decode(event, []), T, n) for n, event in enumerate(events)] == [False] * 3
+    for lacking in ({"id": "e"}, {"source": "crm"}, {}):
+        event = Undecodable(UndecodableKind.CONTRACT, "x", **lacking)
+        assert [repeats(seen, event, T, 3 + n) for n in range(2)] == [False, False]

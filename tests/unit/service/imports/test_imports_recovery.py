@@ -24,6 +24,18 @@ def entry(
     return Delivery(kind, state, dict(ranges), begun_at_ms=1_000, reference=reference, opened=ImportEntry(0))
 
 
+def told(found: RecoveredImports) -> dict[str, tuple[Delivery, Found, dict[int, tuple[str, int]]]]:
+    """Of each import what its entries say, what is to be done, and which entries there are."""
+    return {
+        one.delivery_id: (
+            one.record,
+            one.found,
+            {number: (held.delivery_id, held.partition) for number, held in one.entries.items()},
+        )
+        for one in found.imports
+    }
+
+
 def recovered(
     deliveries: dict[tuple[int, str], Delivery], begins: dict[TopicPartition, Begin], *, repeatable: bool = True
 ) -> RecoveredImports:
@@ -58,10 +70,7 @@ def test_an_import_is_one_in_all_its_partitions() -> None:
     found = recovered(deliveries, begins)
     (one,) = found.imports
     assert (one.delivery_id, one.found, one.unread) == ("b.1", Found.ASKED, 3 + 3)
-    assert {number: (held.delivery_id, held.partition) for number, held in one.entries.items()} == {
-        0: ("b.1", 0),
-        1: ("b.1", 1),
-    }
+    assert told(found)["b.1"] == (entry(contacts=ranges), Found.ASKED, {0: ("b.1", 0), 1: ("b.1", 1)})
     assert {tp: sorted(offsets) for tp, offsets in found.interrupted.items()} == {T0: [5, 6, 9], T1: [1, 2, 3]}
     assert found.entries == set(one.entries.values())
     assert one.slots(2) == {0, 1}
@@ -79,7 +88,10 @@ def test_an_import_of_a_topic_of_former_days_takes_its_slot() -> None:
     """Nothing of it will be read."""
     found = recovered({(3, "b.1"): entry(gone=((3, 0, 5),))}, {T0: Begin(0, "")})
     (one,) = found.imports
-    assert (one.unread, set(one.entries), one.slots(2)) == (0, {3}, {1})
+    assert told(found) == {"b.1": (entry(gone=((3, 0, 5),)), Found.ASKED, {3: ("b.1", 3)})}
+    assert (one.unread, one.slots(2)) == (0, {1})
+    carried = recovered({(3, "b.1"): entry(INTENDED, reference=None, gone=((3, 0, 5),))}, {}, repeatable=False)
+    assert [one.found for one in carried.imports] == [Found.DOUBTED]
     assert found.entries == set(one.entries.values())
 
 
@@ -90,15 +102,17 @@ def test_records_of_what_lapses_are_delivered_anew() -> None:
         (0, "open.1"): entry(contacts=((0, 3, 5),)),
     }
     found = recovered(deliveries, {T0: Begin(0, "")})
-    by_id = {one.delivery_id: one for one in found.imports}
-    assert {name: (one.found, one.unread) for name, one in by_id.items()} == {
-        "free.1": (Found.LAPSES, 0),
-        "open.1": (Found.ASKED, 2),
+    assert told(found) == {
+        "free.1": (deliveries[0, "free.1"], Found.LAPSES, {0: ("free.1", 0)}),
+        "open.1": (deliveries[0, "open.1"], Found.ASKED, {0: ("open.1", 0)}),
     }
+    assert {one.delivery_id: one.unread for one in found.imports} == {"free.1": 0, "open.1": 2}
     assert sorted(found.interrupted[T0]) == [3, 4]
     doubted = recovered(deliveries, {T0: Begin(0, "")}, repeatable=False)
     assert sorted(doubted.interrupted[T0]) == [0, 1, 2, 3, 4]
-    assert {one.delivery_id: one.found for one in doubted.imports}["free.1"] is Found.DOUBTED
+    assert told(doubted)["free.1"][1] is Found.DOUBTED
+    again = recover_imports(deliveries, {T0: Begin(0, "")}, KIND, carries_rows=True, repeatable=True)
+    assert told(again) == told(found)
 
 
 def test_what_is_no_import_of_the_lane_is_not_touched() -> None:

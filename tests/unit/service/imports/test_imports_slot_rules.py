@@ -21,6 +21,7 @@ from service.intake.assignor import LaneAssignor, assignor_for
         ([2, None], 3, [2, 1]),
         ([3, None], 3, [3, 0]),
         ([1], 3, [1]),
+        ([1, 1], 3, [1, 1]),
     ],
 )
 def test_what_an_account_allows_is_shared(wanted: list[int | None], most: int, slots: list[int]) -> None:
@@ -98,12 +99,14 @@ def test_members_without_a_group_stand_by_and_take_over() -> None:
 def test_a_slot_is_taken_until_all_that_is_open_in_it_has_ended() -> None:
     """One import of our own, one that somebody left; a slot of somebody else's is never free."""
     table = SlotTable()
+    assert (table.free, table.is_free(0)) == (0, False)
     table.begin(3, frozenset({0, 2}))
     assert (table.free, table.is_free(1), table.of_partition(5)) == (2, False, 2)
     table.take(2, "left")
     table.take(2, "mine")
     table.give_back("mine")
     assert not table.is_free(2)
+    assert (table.taken_by(2), table.taken_by(0)) == ({"left"}, frozenset())
     table.give_back("left")
     table.give_back("unknown")
     assert table.is_free(2)

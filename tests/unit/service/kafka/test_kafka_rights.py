@@ -4,7 +4,9 @@ from pathlib import Path
 
 from service.app import KINDS
 from service.config import loads
-from service.kafka.rights import Need, lane_needs
+from service.findings import Finding, Severity
+from service.kafka.rights import TOPIC_RIGHTS, Need, Right, hidden, lane_needs, topic_needs
+from service.kafka.topics import Role
 
 ROOT = Path(__file__).parents[4]
 TEXT = """
@@ -40,3 +42,42 @@ def test_without_transactions_no_transactional_id_is_needed() -> None:
     """At least once: everything else is the same."""
     assert set(needs()) - set(needs("at_least_once")) == {needs()[-1]}
     assert needs()[-1].kind == "transactional-id"
+
+
+def test_what_lacks_a_right_is_told_with_the_command_that_gives_it() -> None:
+    """Word by word: it is copied into a shell. A transactional id is a prefix."""
+    assert Need("group", "p.a", Right.READ).finding == Finding(
+        Severity.ERROR,
+        "group p.a",
+        "our user of Kafka lacks the right Read",
+        "kafka-acls.sh --add --operation Read --group p.a",
+    )
+    assert Need("transactional-id", "p.a.", Right.WRITE).finding == Finding(
+        Severity.ERROR,
+        "transactional ids p.a.*",
+        "our user of Kafka lacks the right Write",
+        "kafka-acls.sh --add --operation Write --transactional-id p.a. --resource-pattern-type prefixed",
+    )
+
+
+def test_a_topic_that_is_hidden_is_told_with_all_rights_that_it_takes() -> None:
+    """One, two, or none: what no lane needs is a note."""
+    assert hidden(Role.SOURCE, "s") == Finding(
+        Severity.ERROR,
+        "topic s",
+        "our user of Kafka lacks the right Read, and may not even see whether it exists",
+        "kafka-acls.sh --add --operation Read --topic s",
+    )
+    assert hidden(Role.JOURNAL, "j") == Finding(
+        Severity.ERROR,
+        "topic j",
+        "our user of Kafka lacks the rights Read and Write, and may not even see whether it exists",
+        "kafka-acls.sh --add --operation Read --operation Write --topic j",
+    )
+    [other] = set(Role) - set(TOPIC_RIGHTS)
+    assert topic_needs(other, "o") == []
+    assert hidden(other, "o") == Finding(
+        Severity.NOTE,
+        "topic o",
+        "may not be seen by our user of Kafka; lanes run without it, commands on dead letters do not",
+    )
