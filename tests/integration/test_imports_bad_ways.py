@@ -330,7 +330,7 @@ async def all_go(stage: ImportStage, ways: Mapping[str, Way], feed: Feed) -> dic
         tasks = [group.create_task(go(stage, application, lane, way)) for lane, way in ways.items()]
         await stage.results.until(dict.fromkeys(ways, EVENTS), within_s=60)
         await asyncio.wait(tasks)
-    return {lane: await stage.check(lane, way.expect) for lane, way in ways.items()}
+    return await stage.check_all({lane: way.expect for lane, way in ways.items()})
 
 
 def lanes_of(ways: Mapping[str, Way], usual: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

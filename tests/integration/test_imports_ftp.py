@@ -16,7 +16,7 @@ from tests.support.harness import API_KEY, KEY_VARIABLE, until_state
 from tests.support.import_halts import Point
 from tests.support.import_kills import EVENTS, Killed, Scene, in_doubt
 from tests.support.import_stage import NP6, ImportStage, contacts_in, contacts_of
-from tests.support.oracle import Place, Source, until
+from tests.support.oracle import Place, Source, delivered, until
 from tests.support.tls import make_certificates
 
 WHO = {"username": "fanline", "password": API_KEY}
@@ -94,8 +94,7 @@ async def test_ftp_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path
             assert all(folders.parts(lane) and FILE not in folders.names(lane) for lane in LEFT)
             killed.come_back()
             # A file that is gone before the new process has looked may have been anybody's.
-            for lane in NAMED:
-                await killed.until_open(lane, DeliveryState.UPLOADED)
+            await killed.until_open(NAMED, DeliveryState.UPLOADED)
             folders.picks = set(SCENES)
             await killed.all_have_results(but=False)
             [more] = await killed.more(1)
@@ -104,8 +103,8 @@ async def test_ftp_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path
             def expect(place: Place, source: Source) -> tuple[str, str | None]:
                 return ("delivered", None) if place == more else in_doubt(place, source)
 
-            for lane, scene in SCENES.items():
-                await killed.check(lane, expect if scene.expect is in_doubt else scene.expect)
+            await killed.check({lane: expect for lane, scene in SCENES.items() if scene.expect is in_doubt})
+            for lane in SCENES:
                 assert folders.names(lane) == [], lane
                 check_files(lane, folders.taken[lane], contacts_of(killed.feed))
 
@@ -162,7 +161,7 @@ async def test_what_an_ftp_server_refuses(
                     for lane in folders.taken:
                         running[lane].released()
                     await stage.results.until(dict.fromkeys(folders.taken, EVENTS), within_s=40)
-            for lane, taken in folders.taken.items():
-                await stage.check(lane)
+            await stage.check_all(dict.fromkeys(folders.taken, delivered))
+            for taken in folders.taken.values():
                 assert [sorted(contacts_in(file.decode())) for file in taken] == [sorted(set(contacts_of(feed)))]
             assert not folders.names("certificate")

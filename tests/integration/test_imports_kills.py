@@ -54,8 +54,7 @@ async def test_apsis_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Pa
                 one.expires_at = 0.0
         killed.let_time_pass()
         await killed.all_have_results(but=False)
-        for lane in APSIS_SCENES:
-            results = await killed.check(lane)
+        for lane, results in (await killed.check()).items():
             references = {operation["reference"] for result in results for operation in result.data["operations"]}
             opened = told(lane)
             assert references <= {one.id for one in opened if one.ended == "completed"}, lane
@@ -102,8 +101,8 @@ async def test_copernica_is_killed(bootstrap_servers: str, prefix: str, tmp_path
         assert {lane: len(stage.copernica.imports(lane)) for lane in lapsing} == {lane: first[lane] for lane in lapsing}
         killed.let_time_pass()
         await killed.all_have_results(but=False)
+        await killed.check()
         for lane, scene in COPERNICA_SCENES.items():
-            await killed.check(lane)
             there = [profile["contact"] for profile in stage.copernica.profiles(lane)]
             rows = contacts_of(killed.feed)
             if not scene.keys:
@@ -146,7 +145,7 @@ async def test_np6_is_killed(bootstrap_servers: str, prefix: str, tmp_path: Path
             await stage.until_asked(lane, "import_state", looks[lane] + 1)
             stage.np6.configure(lane, {"import_looks": 1})
         await killed.all_have_results(but=False)
+        await killed.check()
         for lane, scene in NP6_SCENES.items():
-            await killed.check(lane)
             rows = [] if scene.expect is in_doubt else sorted(set(contacts_of(killed.feed)))
             assert sorted(stage.sent(lane)) == rows, lane

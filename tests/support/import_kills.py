@@ -1,7 +1,7 @@
 """SIGKILL of a process whose import lanes stand still, each at a point of its own; and its successor."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,15 +106,21 @@ class Killed:
         """Further events; where they lie."""
         return await self.stage.publish(self.feed.take(count))
 
-    async def until_open(self, lane: str, state: DeliveryState) -> None:
-        """Wait until the lane's journal says so of an import."""
+    async def until_open(self, lanes: Sequence[str], state: DeliveryState) -> None:
+        """Wait until the lanes' journals say so of an import each."""
         deadline = time.monotonic() + patiently(30)
-        while state not in [entry.state for entry in await self.stage.open_entries(lane)]:
-            assert time.monotonic() < deadline, f"{lane}: no import is {state}"
+        left = set(lanes)
+        while left:
+            assert time.monotonic() < deadline, f"no import of {left} is {state}"
+            entries = await self.stage.open_entries()
+            left = {lane for lane in left if state not in [entry.state for entry in entries.get(lane, ())]}
 
-    async def check(self, lane: str, expect: Expect | None = None) -> list[Result]:
-        """One result for each event, as its scene says, and nothing left in the journal."""
+    async def check(self, expected: Mapping[str, Expect] | None = None) -> dict[str, list[Result]]:
+        """One result for each event in each lane, as its scene says unless ``expected`` does, and nothing left in the
+        journals; the results of each lane."""
         deadline = time.monotonic() + patiently(20)
-        while await self.stage.open_entries(lane):
-            assert time.monotonic() < deadline, f"{lane}: an import is open in the journal"
-        return await self.stage.check(lane, expect or self._scenes[lane].expect)
+        while left := await self.stage.open_entries():
+            assert time.monotonic() < deadline, f"open in the journal: {left}"
+        return await self.stage.check_all(
+            {lane: scene.expect for lane, scene in self._scenes.items()} | (expected or {})
+        )

@@ -15,7 +15,7 @@ from handlers.sandbox import Match, Prescription, SandboxServer, Step
 from tests.support.events import Feed
 from tests.support.harness import KEY_VARIABLE, Stage
 from tests.support.kafka import read_committed_all
-from tests.support.oracle import until
+from tests.support.oracle import Expect, Result, read_results, read_sources, until
 from tests.support.vendor import vendor_example
 
 # A static member that comes back in time is taken for the same one: nobody waits for a session to end.
@@ -107,19 +107,32 @@ class ImportStage(Stage):
         files = [one.file.decode() for one in self.np6.imported(lane)]
         return [contact for file in files for contact in contacts_in(file)]
 
-    async def open_entries(self, lane: str) -> list[Delivery]:
-        """What a committed reader of the lane's journal finds open."""
-        found: dict[tuple[int, str], Delivery] = {}
-        for record in await read_committed_all(self.bootstrap_servers, [f"{self.prefix}.{lane}.journal"]):
+    async def open_entries(self) -> dict[str, list[Delivery]]:
+        """What a committed reader of the lanes' journals finds open, by lane; lanes without such are left out."""
+        found: dict[tuple[str, int, str], Delivery] = {}
+        topics = {f"{self.prefix}.{lane}.journal": lane for lane in self._lanes}
+        for record in await read_committed_all(self.bootstrap_servers, list(topics)):
             name = decode_key(record.key or b"")
             if not isinstance(name, DeliveryKey):
                 continue
-            found.pop((record.partition, name.id), None)
+            place = topics[record.topic], record.partition, name.id
+            found.pop(place, None)
             if record.value is not None:
                 entry = decode_entry(name, record.value)
                 assert isinstance(entry, Delivery)
-                found[record.partition, name.id] = entry
-        return list(found.values())
+                found[place] = entry
+        by_lane: dict[str, list[Delivery]] = {}
+        for (lane, _, _), entry in found.items():
+            by_lane.setdefault(lane, []).append(entry)
+        return by_lane
+
+    async def check_all(self, expected: Mapping[str, Expect]) -> dict[str, list[Result]]:
+        """One result for each event in each lane, as expected; the results of each."""
+        sources = await read_sources(self.bootstrap_servers, list(self.sources))
+        results = await read_results(self.bootstrap_servers, self.results_topic)
+        return {
+            lane: await self.check(lane, expect, sources=sources, results=results) for lane, expect in expected.items()
+        }
 
 
 def contacts_in(file: str) -> list[str]:
