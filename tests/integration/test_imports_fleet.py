@@ -65,3 +65,24 @@ async def test_what_a_freeze_can_cost_is_refused(bootstrap_servers: str, prefix:
         again = sum(count for uploads, count in fleet.uploads().items() if uploads > 1)
         assert again <= freezes * len(fleet.lanes)
         print(f"freezes {freezes}, imports {sum(fleet.uploads().values())}, refused {fleet.refused()}, again {again}")
+
+
+async def test_replicas_come_and_go_and_differ_in_slots(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """From one to five and to one again, some of which were told of fewer slots: the groups of open imports are torn
+    apart and put together, and none too many is asked for; each owner ends its own events, once."""
+    accounts = {"alone": {"one": {"slots": 3}}}
+    async with Fleet(bootstrap_servers, prefix, tmp_path, accounts=accounts, contacts=CONTACTS, seed=13) as fleet:
+        fleet.start(1)
+        async with fleet.crowding(EVENTS_FROZEN, per_s=EVENTS_FROZEN // 20):
+            await fleet.until_imports(2)
+            fleet.start(2, slots={"one": 2})
+            fleet.start(2)
+            await fleet.until_imports(6)
+            for replica in fleet.replicas[:4]:
+                replica.terminate()
+                await replica.ended(within_s=40)
+                await fleet.until_imports(2)
+        await fleet.until_settled(within_s=60)
+        fleet.check_all()
+        assert fleet.refused() == 0, "one import too many was asked for"
+        assert fleet.uploads().keys() <= {0, 1}, "a file was uploaded twice"

@@ -47,6 +47,9 @@ LIFE_S = 8.0
 ORPHAN_LIFE = "12s"
 
 
+_TRICKLE = 10
+
+
 class Event(msgspec.Struct, frozen=True):
     """What of a result's input is told."""
 
@@ -217,9 +220,11 @@ class Fleet(Stage):
         await self._more.aclose()
         await super().__aexit__(kind, error, trace)
 
-    def configuration(self, **given: Any) -> bytes:
-        """As of any stage, with accounts of Apsis One."""
+    def configuration(self, *, slots: Mapping[str, int] | None = None, **given: Any) -> bytes:
+        """As of any stage, with accounts of Apsis One; ``slots`` of lanes that this process thinks otherwise of."""
         document = json.loads(super().configuration(**given))
+        for lane, count in (slots or {}).items():
+            document["lanes"][lane]["slots"] = count
         for name in self.accounts:
             document["accounts"][name] = {
                 "platform": "apsis",
@@ -237,11 +242,11 @@ class Fleet(Stage):
 
     # -- replicas
 
-    def start(self, count: int) -> None:
-        """So many replicas."""
+    def start(self, count: int, **configuration: Any) -> None:
+        """So many replicas more."""
         for number in range(len(self.replicas), len(self.replicas) + count):
             self._ports[number] = free_port()
-            replica = self.process(f"replica-{number}", http_port=self._ports[number])
+            replica = self.process(f"replica-{number}", http_port=self._ports[number], **configuration)
             replica.start()
             self.replicas.append(replica)
 
@@ -302,7 +307,8 @@ class Fleet(Stage):
 
     @asynccontextmanager
     async def crowding(self, events: int, *, per_s: int) -> AsyncIterator[None]:
-        """Publish so many events while the block runs; at its end all are written."""
+        """Publish so many events while the block runs, and a few more for as long as it does: whatever happens in it
+        happens under load. At its end all are written."""
         hurry = asyncio.Event()
         producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap_servers, max_batch_size=4 * 1024 * 1024, enable_idempotence=True
@@ -317,9 +323,9 @@ class Fleet(Stage):
 
     async def _publish(self, producer: AIOKafkaProducer, events: int, per_s: int, hurry: asyncio.Event) -> None:
         tick_s, left = 0.25, events
-        while left:
-            count = min(left, int(per_s * tick_s))
-            left -= count
+        while left or not hurry.is_set():
+            count = min(left, int(per_s * tick_s)) or _TRICKLE
+            left = max(0, left - count)
             sent = []
             for partition, records in enumerate(self.crowd.take(count)):
                 batch = producer.create_batch()
