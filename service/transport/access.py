@@ -138,12 +138,21 @@ async def send_once(transport: Sends, access: Access, request: Request) -> Reply
     """
     headers = await access.headers()
     reply = await transport.send(access.addressed(request), headers)
-    if isinstance(reply, Failure) or not isinstance(access, AccountTokens):
-        return reply
-    if not access.has_ended(reply):
-        access.taken()
+    if not isinstance(access, AccountTokens) or not _ended(access, reply):
         return reply
     access.dismiss(headers)
     if access.is_refusal:
         return reply
-    return await transport.send(request, await access.headers())
+    reply = await transport.send(request, await access.headers())
+    _ended(access, reply)
+    return reply
+
+
+def _ended(tokens: AccountTokens, reply: Reply) -> bool:
+    """Whether a token had ended when it was used; one that was good is noted."""
+    if isinstance(reply, Failure):
+        return False
+    if tokens.has_ended(reply):
+        return True
+    tokens.taken()
+    return False

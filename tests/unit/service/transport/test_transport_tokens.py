@@ -125,15 +125,15 @@ async def test_whoever_refuses_new_tokens_refuses_the_call(bench: Bench) -> None
 
 
 async def test_a_token_that_is_taken_once_is_good(bench: Bench) -> None:
-    """What is refused afterwards is renewed, as the first one was."""
-    platform, request = Refusing(Answer(401, {}, b""), Answer(200, {}, b"")), Request("GET", "/")
+    """What is refused afterwards is renewed, as the first one was; also where it was good in the place of another."""
+    refused, good = Answer(401, {}, b""), Answer(200, {}, b"")
+    platform, request = Refusing(refused, good, refused, good, refused, good), Request("GET", "/")
     with pytest.raises(NoTokenError):
         await send_once(platform, bench.tokens, request)
-    bench.clock.advance(10)
-    await send_once(platform, bench.tokens, request)
-    bench.clock.advance(10)
-    await send_once(platform, bench.tokens, request)
-    assert (platform.sent, bench.asked) == (4, 3)
+    for _ in range(3):
+        bench.clock.advance(10)
+        assert await send_once(platform, bench.tokens, request) == good
+    assert (platform.sent, bench.asked) == (6, 4)
 
 
 async def test_an_outage_leaves_the_old_token_in_use(bench: Bench) -> None:
