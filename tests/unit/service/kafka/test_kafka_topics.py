@@ -26,12 +26,18 @@ lanes: {{{lanes}}}
 
 TWO_LANES = configuration(f"a: {{{LANE}, topics: [s, t]}}, b: {{{LANE}, topics: [t]}}")
 SOURCES = {"s": Source(6, 2_000_000), "t": Source(3, 1_000_000)}
-WANTED = {topic.name: topic for topic in wanted_topics(TWO_LANES, SOURCES)}
+
+
+def wanted_of_two_lanes() -> dict[str, WantedTopic]:
+    return {topic.name: topic for topic in wanted_topics(TWO_LANES, SOURCES)}
+
+
+WANTED = wanted_of_two_lanes()
 
 
 def test_the_table_of_topics_is_kept() -> None:
     """Names, roles and partitions as DESIGN's table has them: those of a lane as many as its largest source."""
-    assert {name: (topic.role, topic.partitions, topic.lane) for name, topic in WANTED.items()} == {
+    assert {name: (topic.role, topic.partitions, topic.lane) for name, topic in wanted_of_two_lanes().items()} == {
         "p.results": (Role.RESULTS, 12, None),
         "p.status": (Role.STATUS, 1, None),
         "p.control": (Role.CONTROL, 1, None),
@@ -73,7 +79,7 @@ def test_the_table_of_topics_is_kept() -> None:
 )
 def test_each_topic_has_exactly_these_settings(name: str, settings: Mapping[str, object]) -> None:
     """Sizes: the largest source's and 64 KiB for the headers, or for the key that a result carries."""
-    assert WANTED[name].settings == {key: str(value) for key, value in settings.items()}
+    assert wanted_of_two_lanes()[name].settings == {key: str(value) for key, value in settings.items()}
 
 
 def test_partitions_and_retention_come_from_the_configuration() -> None:
@@ -99,6 +105,7 @@ def test_a_lane_without_any_source_gets_no_topics() -> None:
 def test_what_a_lane_needs_to_run() -> None:
     """Its sources and what it writes; nothing of the other lane."""
     shared = ["p.results", "p.status", "p.control"]
+    assert topics_of_lane(TWO_LANES, "a")["s"] is topics_of_lane(TWO_LANES, "b")["t"] is Role.SOURCE
     assert list(topics_of_lane(TWO_LANES, "b")) == ["t", *shared, "p.b.dead-letters", "p.b.replay", "p.b.journal"]
     assert source_topics(TWO_LANES) == ["s", "t"]
 
