@@ -22,5 +22,7 @@ class Platform(msgspec.Struct, frozen=True):
     credentials: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None
     tokens: TokenGrant | None = None
     refuses: Callable[[Answer], bool] = lambda answer: answer.status == 401  # whether an answer refuses our credentials
+    # The status of an answer that says that there is no such thing, and so lets us in.
+    unknown: int = 404
     # Version 3 of an API that wants its one secret in the address of each request: the parameter's name.
     parameter: str | None = None

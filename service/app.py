@@ -103,6 +103,7 @@ PLATFORMS: Mapping[str, Platform] = {
             text=copernica_text,
             tokens=copernica.TOKENS,
             refuses=copernica.token_ended,
+            unknown=400,  # with a message that does not speak of the token
             parameter=copernica.TOKEN_PARAMETER,
         ),
     ]

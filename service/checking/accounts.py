@@ -55,12 +55,9 @@ def _of_answer(reply: Answer, platform: Platform, place: str) -> tuple[Severity,
         case 429 | 503:
             remedy = "the credentials could not be proven; try again later"
             return Severity.WARNING, f"the platform asks for patience ({status})", remedy
-        case 404:
-            return (
-                Severity.FINE,
-                "reached, and our credentials were accepted (404: there is no such thing)",
-                None,
-            )
+        case 404 | platform.unknown:
+            told = f"reached, and our credentials were accepted ({status}: there is no such thing)"
+            return Severity.FINE, told, None
         case _ if 200 <= status < 300:
             return Severity.FINE, f"reached, and our credentials were accepted ({status})", None
         case _ if 300 <= status < 400 or status in _MISDIRECTED:

@@ -117,6 +117,8 @@ class Workers(Generic[Load]):
             self.taken += 1
             await self._carry(load)
             self._carried[number] = None
+            # Or an idle worker keeps its last load in memory: of imports that is up to 50,000 events for each.
+            del load
 
     def _wake_one(self) -> None:
         while self._idle:

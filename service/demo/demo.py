@@ -305,7 +305,7 @@ To look further
             ("status", f"{endpoint.url}/status"),
             ("metrics", f"{endpoint.url}/metrics"),
             ("Kafka", kafka),
-            ("NP6, imitated", sandbox.url),
+            ("the platforms, imitated", sandbox.url),
             ("configuration", str(setting.config_file)),
             ("log", str(setting.log_file)),
         ):
@@ -326,7 +326,7 @@ No call until somebody says so: an operator's hand on a lane
   {self._program} lanes pause welcome --reason "a look" --config {setting.config_file}
 {_MORE_EVENTS} further events
   {self._program} publish --config {setting.config_file} --topic {setting.contacts} {setting.sample_file}
-An account that is dead for 20 seconds: its lane holds, the other one goes on
+An account that is dead for 20 seconds: its lanes hold, the others go on
   curl {sandbox.url}/__sandbox__/mode -d '{outage}'
 
 Ctrl-C ends it all.""",

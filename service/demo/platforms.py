@@ -35,7 +35,15 @@ class Platforms:
             rules["main"].refused_receivers = notifications.refused_receivers
         self._faults = faults
         self._np6 = Np6Sandbox(rules)
-        self._apsis = ApsisSandbox({_APSIS: ApsisRules(max_open=MAX_OPEN, imports_per_minute=_IMPORTS_PER_MINUTE)})
+        apsis = ApsisRules(
+            max_open=MAX_OPEN,
+            imports_per_minute=_IMPORTS_PER_MINUTE,
+            # What `check --online` looks for.
+            sections={"usercreated.sections.shop"},
+            topics={"usercreated.topics.newsletter"},
+            attributes={"1": None, "2": None},
+        )
+        self._apsis = ApsisSandbox({_APSIS: apsis})
         self._copernica = CopernicaSandbox()
 
     @asynccontextmanager

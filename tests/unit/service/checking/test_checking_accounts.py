@@ -35,6 +35,15 @@ def test_each_status_is_judged(status: int, severity: Severity, told: str) -> No
     assert "somebody" not in str(finding)
 
 
+def test_copernica_says_400_of_what_is_not_there() -> None:
+    """And of a token that it does not take; the message tells which, and no other platform's 400 is fine."""
+    unknown = Answer(400, {}, b'{"error": {"message": "No import with this id"}}')
+    refused = Answer(400, {}, b'{"error": {"message": "Invalid access token"}}')
+    assert judge(ACCOUNT, PLATFORMS["copernica"], unknown).severity is Severity.FINE
+    assert judge(ACCOUNT, PLATFORMS["copernica"], refused).severity is Severity.ERROR
+    assert judge(ACCOUNT, PLATFORMS["apsis"], unknown).severity is Severity.WARNING
+
+
 @pytest.mark.parametrize("kind", FailureKind)
 def test_without_an_answer_the_account_fails(kind: FailureKind) -> None:
     """With the address, what happened, and the key of the configuration to look at."""
