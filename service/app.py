@@ -256,9 +256,10 @@ class Application:
             self._proven[config.name] = lambda plain: plain
         else:
             credentials = ProvenSecrets(list(secrets_of(config, platform).values()), access)
-            proving = ProvingTransport(transport, access)
+            prove = partial(ProvingTransport, access=access, refuses=platform.refuses)
+            proving = prove(transport)
             proven, prepare = proving, proving.prepare
-            self._proven[config.name] = partial(ProvingTransport, access=access)
+            self._proven[config.name] = prove
         account = Account(
             config.name,
             transport=proven,

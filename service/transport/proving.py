@@ -4,6 +4,8 @@ address. It stands in front of the account's transport, so that everybody else s
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from service.config.secrets import Secret, SecretError
 from service.transport.access import Access, Sends, send_once
@@ -16,9 +18,11 @@ _REFUSED = Answer(401, {}, b"")
 class ProvingTransport:
     """Implements ``service.transport.account.Transport``."""
 
-    def __init__(self, transport: Sends, access: Access) -> None:
+    def __init__(self, transport: Sends, access: Access, refuses: Callable[[Answer], bool]) -> None:
+        """``refuses``: whether an answer refuses our credentials, whatever its status is."""
         self._transport = transport
         self._access = access
+        self._refuses = refuses
 
     async def prepare(self) -> None:
         """Get a token if none is held; without one the next request says why."""
@@ -27,13 +31,15 @@ class ProvingTransport:
 
     async def send(self, request: Request, credentials: Mapping[str, str]) -> Reply:
         """Send once, and once more with a new token where the platform takes the old one for ended. Without a token
-        nothing is sent."""
+        nothing is sent. Refused credentials are a 401 from here on: the account counts and waits by statuses."""
         try:
-            return await send_once(self._transport, self._access, request)
+            reply = await send_once(self._transport, self._access, request)
         except NoTokenError as error:
             return Failure(FailureKind.NOT_SENT, str(error))
         except (TokenRefusedError, SecretError):
             return _REFUSED
+        refused = isinstance(reply, Answer) and self._refuses(reply)
+        return replace(reply, status=_REFUSED.status) if refused else reply
 
 
 class ProvenSecrets:

@@ -241,6 +241,17 @@ COPERNICA_WAYS = {
         each_once,
         1,
     ),
+    "v3-token-refused": (
+        Way(
+            copernica(tokens=["another"]),
+            waits=("holding", "credentials refused (401)"),
+            mended=copernica(tokens=None),
+            resumes=True,
+            account={"api_version": 3, "i_know": True},
+        ),
+        each_once,
+        2,
+    ),
     "token-refused": (
         Way(
             answers("create", Step(status=400, body=NO_TOKEN), Step(status=400, body=NO_TOKEN)),
