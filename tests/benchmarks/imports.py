@@ -1,9 +1,10 @@
 """1,000,000 profiles through a lane of imports to the imitated Apsis One: memory, imports, CPU, the event loop's turns.
 
 ``python -m tests.benchmarks.imports [--small 100000] [--large 1000000] [--rounds 1] [--spine]``. Each backlog goes
-through a lane with the handler's defaults, against an account with the platform's limits: three imports open, ten a
-minute. Memory must not grow with the backlog. ``--spine`` measures ``speed``'s spine between the rounds, to compare
-with on any machine. Kafka, the platform and the lane are processes of their own; only the lane's CPU counts.
+through a lane with the handler's defaults and a buffer that both backlogs fill, against an account with the platform's
+limits: three imports open, ten a minute. Memory must not grow with the backlog. ``--spine`` measures ``speed``'s spine
+between the rounds, to compare with on any machine. Kafka, the platform and the lane are processes of their own; only
+the lane's CPU counts.
 """
 
 import argparse
@@ -54,6 +55,7 @@ lanes:
         column: shoes
         value: 'data.consents.exists(c, c.topic == "shoes" && c.status == "opt-in")'
     tags: [{{discriminator: usercreated.attributes.app, when: '"app" in data.tags'}}]
+    buffer: 256MiB     # which 100,000 events fill too, so that memory can be compared
 """
 _STAGES = ("file", "create", "upload", "processing", "ending", "settle")
 _SPINE_EVENTS = 100_000
