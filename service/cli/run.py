@@ -26,9 +26,9 @@ from service.watching import watching
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What is alive after the start lives on; what a batch leaves behind is freed by counting references. The collector
-# has to find cycles alone, and those are few. Its second generation looks at 80,000 objects at most, for 400,000 were a
+# has to find cycles alone, and those are few. Its second generation looks at 40,000 objects at most, for 400,000 were a
 # turn of 130 ms.
-_GC_THRESHOLDS = (20_000, 3, 300)
+_GC_THRESHOLDS = (10_000, 3, 600)
 
 
 def run(
