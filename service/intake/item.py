@@ -39,7 +39,7 @@ class Item(msgspec.Struct, eq=False):
     bytes: int  # of its record
     size: int  # with the objects that are made of it
     event: Event | None = None
-    operations: list[Operation] = []
+    operations: Sequence[Operation] = ()
     remaining: int = 0
     outcome: Outcome | None = None
     reason: Reason | None = None

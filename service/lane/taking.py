@@ -43,18 +43,22 @@ class Taking:
         now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
         new = [item_of(state, record, record.offset, now_ms) for record in records]
         state.items.update(zip(range(new[0].offset, new[-1].offset + 1), new, strict=True))
-        plan, batch_of, batcher = self._planner.plan, self._batch_of, self._buffer.batcher
-        add = batcher.add
-        held = 0
+        plan, batcher = self._planner.plan, self._buffer.batcher
+        held, ended = 0, False
         for item in new:
             plan(item)
             held += item.size
+            ended = ended or item.outcome is not None
+        self._buffer.held_bytes += held
+        if not ended:
+            batcher.add_all(new, self._batch_of, now)
+            return
+        for item in new:
             if item.outcome is None:
-                add(item, batch_of(item.operations[0]), now)
+                batcher.add(item, self._batch_of(item.operations[0]), now)
             else:
                 self._settler.add(item)
                 batcher.ended_early(item.record.key)
-        self._buffer.held_bytes += held
 
     def _take_each(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         now, now_ms = self._clock.monotonic(), self._clock.wall_ms()

@@ -96,7 +96,7 @@ class Documents:
             item.outcome,
             item.reason,
             item.detail,
-            item.operations,
+            [*item.operations],
             attempts_of(item),
             item.batch_id,
             item.coalesced_into,

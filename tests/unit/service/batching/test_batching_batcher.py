@@ -1,5 +1,11 @@
 """When batches are closed, and why; the rest of the batcher is tested against a model."""
 
+from operator import attrgetter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.results import Operation
 from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
 from service.intake.item import Item
 from tests.support.fakes import Source
@@ -24,6 +30,14 @@ class Recorder:
         item = self.source.item(key, value=b"x" * size)
         self.batcher.add(item, group, now)  # type: ignore[arg-type] # hashable all the same
         return item
+
+    def queued(self) -> dict[bytes, list[int]]:
+        """The offsets that wait, by key."""
+        return {key: [item.offset for item, _ in queue] for key, queue in self.batcher.queues()}
+
+    def open(self) -> list[tuple[float, list[int]]]:
+        """When the open batches close, and their offsets."""
+        return [(until, [item.offset for item in items]) for until, items in self.batcher.open_until()]
 
     def add_behind(self, count: int) -> list[Item]:
         """Records that wait behind one of their key which is under way."""
@@ -234,3 +248,30 @@ def test_until_when_open_batches_wait_is_told_with_their_records() -> None:
         (11.0, [first]),
         (11.5, [second]),
     ]
+
+
+KEYS = st.sampled_from([None, b"a", b"b", b"c", b"d"])
+RECORDS = st.lists(st.tuples(KEYS, st.sampled_from(["x", "y"]), st.integers(0, 12)), max_size=12)
+
+
+@given(st.lists(st.tuples(RECORDS, st.sets(KEYS)), max_size=8), st.booleans())
+def test_records_that_are_added_together_go_where_each_would_have_gone(
+    rounds: list[tuple[list[tuple[bytes | None, str, int]], set[bytes | None]]], ends_at_once: bool
+) -> None:
+    """The same batches, closed for the same causes, with the same records waiting, whatever ends in between."""
+    singly, together = Recorder(max_events=4, max_bytes=40), Recorder(max_events=4, max_bytes=40)
+    for number, (records, ended) in enumerate(rounds):
+        for recorder in (singly, together):
+            recorder.ends_at_once = ends_at_once
+            items = [recorder.source.item(key, value=b"x" * size) for key, _, size in records]
+            for item, (_, group, _) in zip(items, records, strict=True):
+                item.operations = [Operation("workflow.execute", "t", group)]
+            if recorder is together:
+                recorder.batcher.add_all(items, attrgetter("entity"), float(number))
+            else:
+                for item in items:
+                    recorder.batcher.add(item, item.operations[0].entity, float(number))
+            recorder.batcher.release_all(ended & recorder.batcher._under_way, float(number))
+        assert together.closed == singly.closed
+        assert together.queued() == singly.queued()
+    assert together.open() == singly.open()
