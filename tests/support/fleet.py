@@ -20,6 +20,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from handlers.apsis.sandbox import ApsisSandbox, Rules
+from handlers.apsis.sandbox_imports import Import, Profiles
 from handlers.np6.sandbox import Np6Sandbox
 from handlers.sandbox import SandboxServer
 from tests.support.harness import KEY_VARIABLE, ServiceProcess, Stage, free_port
@@ -31,7 +32,6 @@ MOST_OPEN = 3
 KEYSPACE = "com.apsis1.keyspaces.email"
 LANE: dict[str, Any] = {
     "handler": "apsis.imports",
-    "section": "shop",
     "keyspaces": [{"discriminator": KEYSPACE, "column": "target", "value": "data.identifiers.np6"}],
     "attributes": [
         {"version_id": "1", "column": "newest", "value": "event.id"},
@@ -171,6 +171,22 @@ class Tally:
         assert not told_faults, f"results of {lane} (of {len(wanted)}): " + "; ".join(told_faults)
 
 
+class Carried(Profiles):
+    """An account's profiles, and which rows of a lane (its section) were carried out more than once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: set[tuple[str, str]] = set()
+        self.again: list[tuple[str, str]] = []
+
+    def take(self, one: Import, row: Mapping[str, str]) -> None:
+        place = one.section, row["newest"]
+        if place in self._rows:
+            self.again.append(place)
+        self._rows.add(place)
+        super().take(one, row)
+
+
 class Fleet(Stage):
     """Replicas whose lanes import to accounts of a sandbox that refuses one open import too many, and counts.
 
@@ -190,7 +206,7 @@ class Fleet(Stage):
     ) -> None:
         """``rules``: of each account, beside those that a fleet needs."""
         self.lanes = {
-            lane: {**LANE, **keys, "account": account}
+            lane: {**LANE, "section": lane, **keys, "account": account}
             for account, lanes in accounts.items()
             for lane, keys in lanes.items()
         }
@@ -201,6 +217,8 @@ class Fleet(Stage):
         )
         self.accounts = list(accounts)
         self.apsis = ApsisSandbox(dict.fromkeys(accounts, unpaced))
+        for name in accounts:
+            self.apsis._account(name).profiles = Carried()
         self.sandbox = SandboxServer(np6=Np6Sandbox(), apsis=self.apsis)
         self.crowd = Crowd(contacts, seed=seed)
         self.replicas: list[ServiceProcess] = []
@@ -349,9 +367,14 @@ class Fleet(Stage):
     # -- the verdict
 
     def check_all(self) -> None:
-        """One result for each event of each lane; each contact is on each account as its newest event says."""
+        """One result for each event of each lane; each contact is on each account as its newest event says; no row was
+        carried out twice."""
         for lane in self.lanes:
             self.tally.check(lane, self.crowd)
+        for name in self.accounts:
+            carried = self.apsis._account(name).profiles
+            assert isinstance(carried, Carried)
+            assert not carried.again, f"{len(carried.again)} rows were uploaded again, e.g. {carried.again[:3]}"
         for name in self.accounts:
             told = {key[0]: profile["cells"] for key, profile in self.apsis.profiles(name).items()}
             wrong = [contact for contact, cells in self.crowd.newest.items() if told.get(contact) != cells]
