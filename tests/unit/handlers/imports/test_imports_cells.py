@@ -65,7 +65,15 @@ def test_a_phone_number_is_digits(value: object, cell: str) -> None:
     assert phone_cell(value) == cell
 
 
-@pytest.mark.parametrize("value", ["none", "+", "12a", True, 1.5, -3, ["1"]])
+@pytest.mark.parametrize(
+    ("value", "cell"), [("+46\u00a070\u2013123 45", "467012345"), ("\u202a0046\u202c", "0046"), ("#46*7_0", "4670")]
+)
+def test_an_unusual_phone_number_is_digits_too(value: str, cell: str) -> None:
+    """With blanks and dashes of word processors, and marks that nobody sees."""
+    assert phone_cell(value) == cell
+
+
+@pytest.mark.parametrize("value", ["none", "+", "12a", "\u2013", "12\u20131x", "\u0664\u0666", True, 1.5, -3, ["1"]])
 def test_what_is_no_phone_number(value: object) -> None:
     """Refused, not guessed."""
     with pytest.raises(CellError, match=r"^gives no phone number: expected (a text or null|digits, with blanks .*)$"):

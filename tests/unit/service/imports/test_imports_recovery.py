@@ -113,6 +113,7 @@ def test_records_of_what_lapses_are_delivered_anew() -> None:
     assert told(doubted)["free.1"][1] is Found.DOUBTED
     again = recover_imports(deliveries, {T0: Begin(0, "")}, KIND, carries_rows=True, repeatable=True)
     assert told(again) == told(found)
+    assert sorted(again.interrupted[T0]) == [3, 4]
 
 
 def test_what_is_no_import_of_the_lane_is_not_touched() -> None:

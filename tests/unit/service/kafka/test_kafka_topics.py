@@ -82,6 +82,13 @@ def test_each_topic_has_exactly_these_settings(name: str, settings: Mapping[str,
     assert wanted_of_two_lanes()[name].settings == {key: str(value) for key, value in settings.items()}
 
 
+def test_without_any_source_the_results_are_sized_by_kafkas_default() -> None:
+    """The topics of all lanes are made before those of the lanes can be."""
+    wanted = {topic.name: topic for topic in wanted_topics(TWO_LANES, {})}
+    assert set(wanted) == {"p.results", "p.status", "p.control"}
+    assert wanted["p.results"].settings["max.message.bytes"] == str(1_048_588 + 64 * KIB)
+
+
 def test_partitions_and_retention_come_from_the_configuration() -> None:
     """What an operator chose is what is made."""
     config = configuration(
