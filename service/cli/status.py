@@ -13,7 +13,7 @@ from contracts.timestamps import rfc3339_ms
 from service.app import KINDS
 from service.cli.failures import CommandError, ExitCode
 from service.cli.options import JsonOption
-from service.cli.output import console, print_json, quiet_libraries
+from service.cli.output import console, counted, print_json, quiet_libraries
 from service.cli.status_view import Row, print_rows
 from service.config import Configuration, load
 from service.kafka.connection import connection_arguments
@@ -83,7 +83,7 @@ def _print(fleet: Fleet) -> None:
     instances = {heard.report.instance for heard in fleet.heard}
     silent = {heard.report.instance for heard in fleet.heard if heard.silent}
     versions = sorted({heard.report.version for heard in fleet.heard})
-    told = f"{len(instances)} instances, {len(silent)} of them silent" if silent else f"{len(instances)} instances"
+    told = counted(len(instances), "instance") + (f", {len(silent)} of them silent" if silent else "")
     out.print(Text(told + (f", version {', '.join(versions)}" if versions else "")))
     if fleet.heard:
         print_rows([_row(heard) for heard in fleet.heard])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from service.cli import app, status, status_view
 from service.status import BreakerStatus, LaneStatus, PartitionStatus, StatusDocument, encode_status
-from service.status.document import LaneReport, Waiting
+from service.status.document import ImportStatus, LaneReport, SlotStatus, Waiting
 from tests.unit.service.cli.conftest import CONFIGURATION, Run
 
 NOW_MS = 1_772_438_500_000
@@ -170,6 +170,28 @@ def test_a_terminal_of_100_columns_holds_it(run: Run, configuration: Path, fleet
         del REPORTS[b"apsis-profiles/fanline-0"]
     assert [line.split()[0] for line in lines[1:6]] == ["lane", "vip", "apsis-profiles", "gone", "news"]
     assert "200,005" in lines[3]
+
+
+def test_open_imports_are_told_with_rows_age_and_slot(run: Run, configuration: Path, fleet: None) -> None:
+    """Five of them one by one, one whose id nobody knows yet too; a process of an earlier version names no slot."""
+    imports = [
+        ImportStatus("imp-7", "in_progress", 41_000, 75.0, 2),
+        ImportStatus("", "intended", 3, 2.5, 0),
+        *(ImportStatus(f"old-{n}", "queued", 1, 5.0) for n in range(4)),
+    ]
+    status_ = msgspec.structs.replace(
+        lane("apsis-profiles", "running", None), open_imports=imports, slots=SlotStatus(owned=3, free=0)
+    )
+    REPORTS[b"apsis-profiles/fanline-0"] = (NOW_MS, report(status_, "fanline-0"))
+    try:
+        lines = run("status", "--config", configuration).stdout.splitlines()
+    finally:
+        del REPORTS[b"apsis-profiles/fanline-0"]
+    assert "apsis-profiles fanline-0 import slots: 3 owned, 0 free" in lines
+    assert "apsis-profiles fanline-0 import imp-7: in_progress, 41,000 rows, for 1 m, slot 2" in lines
+    assert "apsis-profiles fanline-0 import (no id yet): intended, 3 rows, for 2.5 s, slot 0" in lines
+    assert "apsis-profiles fanline-0 import old-2: queued, 1 rows, for 5.0 s" in lines
+    assert "apsis-profiles fanline-0 and 1 more imports" in lines
 
 
 def test_all_processes_as_json(run: Run, configuration: Path, fleet: None) -> None:
