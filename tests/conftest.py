@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from service.localkafka import Cluster
 from tests.support.kafka import Broker, foreign_bootstrap, unique
@@ -16,6 +17,11 @@ from tests.support.kafka import Broker, foreign_bootstrap, unique
 # its own and do not compile everything each time: a quarter of what a start takes.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(__file__).parents[1] / ".cache" / "bytecode"))
+
+# A busy machine is no failure: nothing here is timed.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if settings.get_current_profile_name() == "default":
+    settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
