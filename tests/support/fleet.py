@@ -374,6 +374,9 @@ class Fleet(Stage):
         for name in self.accounts:
             carried = self.apsis._account(name).profiles
             assert isinstance(carried, Carried)
+            # The sandbox carries out what is asked about: a file that nobody followed is one that was sent again.
+            left = [one.id for one in self.apsis.imports(name) if one.uploads and one.ended is None]
+            assert not left, f"{len(left)} imports got their file and were forgotten, e.g. {left[:3]}"
             assert not carried.again, f"{len(carried.again)} rows were uploaded again, e.g. {carried.again[:3]}"
         for name in self.accounts:
             told = {key[0]: profile["cells"] for key, profile in self.apsis.profiles(name).items()}
