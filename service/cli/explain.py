@@ -15,7 +15,7 @@ from service.cli.options import ConfigOption, JsonOption
 from service.cli.output import Bar, counted, print_json, quiet_libraries
 from service.cli.results import operation_text, printable
 from service.config import load
-from service.lookup.search import Answer, Progress, Searched, search
+from service.lookup.search import Answer, Deletion, Progress, Searched, search
 from service.lookup.standing import Explanation, Standing
 
 _SINCE = "7d"
@@ -81,8 +81,10 @@ class _Bars:
 
 
 def _told(answer: Answer) -> list[str]:
-    if not answer.is_known:
-        return _unknown(answer)
+    return [*(_known(answer) if answer.is_known else _unknown(answer)), *map(_deleted, answer.deleted)]
+
+
+def _known(answer: Answer) -> list[str]:
     now_ms = int(time.time() * 1000)
     lines = [f"event {printable(answer.event_id)}: {counted(len(answer.stories), 'record')}"]
     for story in answer.stories:
@@ -157,6 +159,11 @@ def _where(each: Searched) -> str:
         return f"{each.topic} ({each.what}): does not exist, or may not be seen by this user of Kafka"
     partitions = counted(len(each.partitions), "partition")
     return f"{each.topic} ({each.what}): {partitions}, {counted(each.offsets, 'offset')} since {each.since}"
+
+
+def _deleted(each: Deletion) -> str:
+    where = f"{each.topic}-{each.partition} offsets {each.from_offset} to {each.to_offset - 1}"
+    return f"Retention deleted {where} before they were read: what they told of the event is not known."
 
 
 def _ago(ms: int) -> str:

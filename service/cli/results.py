@@ -103,14 +103,19 @@ async def _read(configuration: Configuration, printing: "_Printing", begin_ms: i
         printing.begin()
         with Bar("reading results", total) as bar:
             printing.bar = bar
-            await printing.all_of(reader.merge(spans, bar.advance))
+            await printing.all_of(reader.merge(spans, bar.advance, _say_deleted))
         printing.bar = None
         if follow:
             await printing.all_of(_followed(reader, spans))
 
 
 def _followed(reader: TopicReader, spans: dict[TopicPartition, Span]) -> AsyncGenerator[Record, None]:
-    return reader.follow({tp: span.end for tp, span in spans.items()})
+    return reader.follow({tp: span.end for tp, span in spans.items()}, _say_deleted)
+
+
+def _say_deleted(tp: TopicPartition, gone: Span) -> None:
+    where = f"{tp.topic}-{tp.partition} offsets {gone.first} to {gone.end - 1}"
+    typer.echo(f"note: retention deleted {where} before they were read: their results are not shown", err=True)
 
 
 class _Printing:

@@ -55,6 +55,9 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 
 Spans = Mapping[TopicPartition, Span]
 
+# Is told which offsets were deleted before they were read.
+Deleted = Callable[[TopicPartition, Span], None]
+
 
 def ignored(amount: int) -> None:
     """Nobody wants to know how far it has come."""
@@ -109,7 +112,7 @@ class TopicReader:
         self._moved_at = time.monotonic()
         self._bootstrapped = False
         self._unparsable: Callable[[TopicPartition, int], None] = _passed_by
-        self._deleted: Callable[[TopicPartition, Span], None] = _nobody_misses
+        self._deleted: Deleted = _nobody_misses
         self.passed = 0
 
     async def partitions(self, topics: Collection[str]) -> dict[str, int]:
@@ -143,16 +146,15 @@ class TopicReader:
         spans: Spans,
         advanced: Callable[[int], None] = ignored,
         unparsable: Callable[[TopicPartition, int], None] = _passed_by,
-        deleted: Callable[[TopicPartition, Span], None] = _nobody_misses,
+        deleted: Deleted = _nobody_misses,
     ) -> AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]:
         """All records of the spans, some partitions at a time, each partition in order. ``advanced`` is told by how
         many offsets; ``unparsable`` where a record lies that is passed by; ``deleted`` what was deleted before it was
         read. Raises ReadingError."""
-        self._unparsable, self._deleted = unparsable, deleted
         parts = [tp for tp, span in sorted(spans.items()) if span.size]
         for begin in range(0, len(parts), _PARTITIONS_AT_ONCE):
             some = {tp: spans[tp] for tp in parts[begin : begin + _PARTITIONS_AT_ONCE]}
-            self._begin(some)
+            self._begin(some, unparsable, deleted)
             unread = set(some)
             while unread:
                 for tp, records in (await self._take(unread, advanced)).items():
@@ -160,15 +162,18 @@ class TopicReader:
                         yield tp, inside
                 unread = await self._unread(unread, some, advanced)
 
-    async def merge(self, spans: Spans, advanced: Callable[[int], None] = ignored) -> AsyncGenerator[Record, None]:
-        """All records of the spans, the oldest first by their timestamps; each partition in order.
+    async def merge(
+        self, spans: Spans, advanced: Callable[[int], None] = ignored, deleted: Deleted = _nobody_misses
+    ) -> AsyncGenerator[Record, None]:
+        """All records of the spans, the oldest first by their timestamps; each partition in order. ``deleted`` is told
+        as by ``scan``.
 
         One stretch of each partition is held. Raises ReadingError.
         """
         some = {tp: span for tp, span in spans.items() if span.size}
         if not some:
             return  # aiokafka's consumer does not end well with an empty assignment
-        self._begin(some)
+        self._begin(some, deleted=deleted)
         unread = set(some)
         heads: dict[TopicPartition, deque[Record]] = {tp: deque() for tp in some}
         while unread or any(heads.values()):
@@ -183,9 +188,11 @@ class TopicReader:
             oldest = min(filled, key=lambda queue: queue[0].timestamp)
             yield oldest.popleft()
 
-    async def follow(self, partitions: Mapping[TopicPartition, int]) -> AsyncGenerator[Record, None]:
-        """Records from the given offsets on, as they come, until cancelled."""
-        self._begin({tp: Span(offset, _ENDLESS) for tp, offset in partitions.items()})
+    async def follow(
+        self, partitions: Mapping[TopicPartition, int], deleted: Deleted = _nobody_misses
+    ) -> AsyncGenerator[Record, None]:
+        """Records from the given offsets on, as they come, until cancelled. ``deleted`` is told as by ``scan``."""
+        self._begin({tp: Span(offset, _ENDLESS) for tp, offset in partitions.items()}, deleted=deleted)
         while True:
             found = await self._take(partitions, ignored, patient=True)
             for record in sorted((r for records in found.values() for r in records), key=lambda r: r.timestamp):
@@ -201,7 +208,13 @@ class TopicReader:
         finally:
             await consumer.stop()
 
-    def _begin(self, spans: Spans) -> None:
+    def _begin(
+        self,
+        spans: Spans,
+        unparsable: Callable[[TopicPartition, int], None] = _passed_by,
+        deleted: Deleted = _nobody_misses,
+    ) -> None:
+        self._unparsable, self._deleted = unparsable, deleted
         self._consumer.assign(sorted(spans))
         self._next = {tp: span.first for tp, span in spans.items()}
         self._ends = {tp: span.end for tp, span in spans.items()}

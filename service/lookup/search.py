@@ -51,12 +51,23 @@ class Searched(msgspec.Struct):
     missing: bool
 
 
+class Deletion(msgspec.Struct, frozen=True):
+    """Offsets, from the first to before ``to_offset``, that were to be read and that retention deleted before: what
+    they told of the event is not known."""
+
+    topic: str
+    partition: int
+    from_offset: int
+    to_offset: int
+
+
 class Answer(msgspec.Struct):
     """All that was found of an event."""
 
     event_id: str
     stories: list[Story]
     searched: list[Searched]
+    deleted: list[Deletion]
 
     @property
     def is_known(self) -> bool:
@@ -91,6 +102,7 @@ class _Search:
         self._names = {name: lane_names(config.kafka.topic_prefix, name) for name in config.lanes}
         self._status, self._control = status_topic(config.kafka.topic_prefix), control_topic(config.kafka.topic_prefix)
         self._searched: list[Searched] = []
+        self._deleted: list[Deletion] = []
 
     async def run(self) -> Answer:
         counts = await self._reader.partitions(self._topics())
@@ -102,7 +114,7 @@ class _Search:
         if any(each.standing is Standing.NO_RESULT for story in stories for each in story.lanes):
             await self._search_hidden(ends)
             stories = self._found.stories(facts)
-        return Answer(self._event_id, stories, self._searched)
+        return Answer(self._event_id, stories, self._searched, self._deleted)
 
     def _topics(self) -> set[str]:
         sources = {topic for lane in self._config.lanes.values() for topic in lane.topics}
@@ -119,7 +131,7 @@ class _Search:
         wanted = {**sources, **dict.fromkeys(replays, "replays"), **dict.fromkeys(sorted(dead), "dead letters")}
         spans = await self._spans(counts, wanted, self._since_ms)
         self._progress.begin("searching the events", sum(span.size for span in spans.values()))
-        async with aclosing(self._reader.scan(spans, self._progress.advance)) as scanned:
+        async with aclosing(self._reader.scan(spans, self._progress.advance, deleted=self._note_deleted)) as scanned:
             async for tp, records in scanned:
                 for record in records:
                     if tp.topic in replays:
@@ -173,10 +185,13 @@ class _Search:
     async def _read_results(
         self, spans: Mapping[TopicPartition, Span], advanced: Callable[[int], None] = ignored
     ) -> None:
-        async with aclosing(self._reader.scan(spans, advanced)) as scanned:
+        async with aclosing(self._reader.scan(spans, advanced, deleted=self._note_deleted)) as scanned:
             async for _, records in scanned:
                 for record in records:
                     self._found.take_result(record)
+
+    def _note_deleted(self, tp: TopicPartition, gone: Span) -> None:
+        self._deleted.append(Deletion(tp.topic, tp.partition, gone.first, gone.end))
 
     # -- how the lanes are
 

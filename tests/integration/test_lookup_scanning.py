@@ -1,6 +1,7 @@
 """Reading stretches of topics on a real broker: everything committed once, in order, past what cannot be parsed."""
 
 import time
+from contextlib import aclosing
 
 import pytest
 from aiokafka.structs import TopicPartition
@@ -107,8 +108,17 @@ async def test_what_is_deleted_before_it_is_read_is_told(bootstrap_servers: str,
         assert found == {parts[0]: list(range(10, 25)), parts[1]: [], parts[2]: list(range(25))}
         assert sorted(gone, key=lambda one: one[0]) == [(parts[0], Span(0, 10)), (parts[1], Span(0, 25))]
         assert sum(steps) == 75
-        merged = [(record.partition, record.offset) async for record in reader.merge(spans)]
+        told, gone = sorted(gone, key=lambda one: one[0]), []
+        merged = [
+            (record.partition, record.offset)
+            async for record in reader.merge(spans, deleted=lambda tp, span: gone.append((tp, span)))
+        ]
         assert sorted(merged) == [(0, n) for n in range(10, 25)] + [(2, n) for n in range(25)]
+        assert sorted(gone, key=lambda one: one[0]) == told
+        gone = []
+        async with aclosing(reader.follow({parts[1]: 5}, lambda tp, span: gone.append((tp, span)))) as followed:
+            assert (await anext(followed)).offset == 28
+        assert gone == [(parts[1], Span(5, 28))]
 
 
 async def test_a_kafka_that_is_not_there_is_named() -> None:
