@@ -14,7 +14,7 @@ from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHook
 from service.imports.batching import keys_of
 from service.imports.ending import Ending
 from service.imports.files import halves, parts_of, rows_of
-from service.imports.policy import ImportPolicy
+from service.imports.policy import CLOCKS_APART_S, ImportPolicy
 from service.imports.runs import Ends, ImportRun, Stage
 from service.imports.seams import FileWay, Uploads
 from service.intake.assignment import Assignment
@@ -125,8 +125,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
                 return True
             run.close_file()
         if run.assignment.active and run.delivery is not None:
-            self._give_back(run)
-            self._lapse(run, self._expires_ms(run))
+            self._address_ends(run)
             await self._lapsed(run)
         return False
 
@@ -147,20 +146,24 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         """When the upload's address ends."""
         assert run.delivery is not None
         expires = run.delivery.opened.expires_at_ms
-        if expires is None:
-            return run.delivery.record.begun_at_ms + int(self._imports.policy.orphan_life_s * 1000)
-        return expires
+        return self._imports.policy.lapses_at_ms(run.delivery.record.begun_at_ms) if expires is None else expires
 
     def _expired(self, run: ImportRun) -> bool:
         return self._clock.wall_ms() >= self._expires_ms(run)
 
+    def _address_ends(self, run: ImportRun) -> bool:
+        """No file will be sent there: the slot is taken until the address has ended by the platform's clock too."""
+        if run.known:
+            self._give_back(run)
+        return self._lapse(run, self._expires_ms(run) + int(CLOCKS_APART_S * 1000))
+
     def _lapse(self, run: ImportRun, until_ms: int | None) -> bool:
         """From now on it is not asked about: its slot is taken until then, or for as long as an import without its file
-        may stay open."""
-        assert run.delivery is not None
-        life_ms = int(self._imports.policy.orphan_life_s * 1000)
+        may stay open that was opened just now."""
         run.stage = Stage.LAPSE
-        run.lapses_at_ms = run.delivery.record.begun_at_ms + life_ms if until_ms is None else until_ms
+        run.lapses_at_ms = self._clock.wall_ms() + int(self._imports.policy.orphan_life_s * 1000)
+        if until_ms is not None:
+            run.lapses_at_ms = until_ms
         return True
 
     async def _lapsed(self, run: ImportRun) -> bool:

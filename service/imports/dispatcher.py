@@ -10,7 +10,7 @@ import msgspec
 
 from contracts.journal import DeliveryState, ImportEntry
 from contracts.outcomes import Outcome, Reason
-from handlers.base import Failure, Hold, HoldScope, Reply, Request, Retry
+from handlers.base import Answer, Failure, Hold, HoldScope, Reply, Request, Retry
 from handlers.imports.verdicts import (
     Completed,
     CreateVerdict,
@@ -27,10 +27,12 @@ from handlers.imports.verdicts import (
 from service.delivery.bulk import Part
 from service.delivery.holding import LaneHold
 from service.delivery.lane_delivery import status_of
+from service.delivery.retry import server_wall_s
 from service.imports.carrying import ImportCarrying
 from service.imports.ending import DELIVERED
 from service.imports.files import halves
 from service.imports.judging import Divided, judge_end
+from service.imports.policy import CLOCKS_APART_S
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
 from service.transport.account import Permit, Transport, is_success
 from service.uploading.spool import SpoolError
@@ -189,7 +191,7 @@ class ImportDispatcher(ImportCarrying):
     async def _created(self, run: ImportRun, delivery: ImportDelivery, verdict: CreateVerdict, reply: Reply) -> bool:
         match verdict:
             case Opened():
-                return await self._opened(run, delivery, verdict)
+                return await self._opened(run, delivery, verdict, reply)
             case Completed():
                 return await self._end(run, msgspec.structs.replace(DELIVERED, status=status_of(reply)))
             case MayBeOpen() | Unnamed():
@@ -206,7 +208,7 @@ class ImportDispatcher(ImportCarrying):
                 self._hold(run, verdict)
                 return await self._journal.take_out(delivery)
 
-    async def _opened(self, run: ImportRun, delivery: ImportDelivery, opened: Opened) -> bool:
+    async def _opened(self, run: ImportRun, delivery: ImportDelivery, opened: Opened, reply: Reply) -> bool:
         assert run.file is not None
         assert run.rows is not None
         upload, now_ms = opened.upload, self._clock.wall_ms()
@@ -218,6 +220,9 @@ class ImportDispatcher(ImportCarrying):
             state, expires = DeliveryState.CREATED, upload.expires_at_ms
             if expires is None:
                 expires = now_ms + int(self._imports.policy.orphan_life_s * 1000)
+            elif isinstance(reply, Answer):
+                # It is told by the platform's clock, and looked at by ours.
+                expires += now_ms - int(server_wall_s(reply.headers, now_ms / 1000) * 1000)
             entry = msgspec.structs.replace(entry, url=upload.url, fields=upload.fields, expires_at_ms=expires)
             run.stage = Stage.UPLOAD
         run.word = None
@@ -233,7 +238,7 @@ class ImportDispatcher(ImportCarrying):
         assert delivery is not None
         assert uploads is not None
         if self._expired(run):
-            return await self._create_anew(run)
+            return self._address_ends(run)
         if run.file is None and not await self._built_again(run):
             return False
         assert run.file is not None
@@ -272,10 +277,10 @@ class ImportDispatcher(ImportCarrying):
                 run.stage, run.asks = Stage.POLL, True
                 return self._poll_later(run)
             case Lapsed():
-                return await self._create_anew(run)
+                return self._address_ends(run)
             case Divide():
                 # The import stays open without its file, until its address ends.
-                self._lapse(run, self._expires_ms(run))
+                self._lapse(run, self._expires_ms(run) + int(CLOCKS_APART_S * 1000))
                 if (found := halves(run.items)) is not None:
                     run.divide(*found)
                 else:

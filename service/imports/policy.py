@@ -2,11 +2,21 @@
 
 import msgspec
 
+# What is over by our clock may not be by another's: a slot is free so much later.
+CLOCKS_APART_S = 5.0
+
 
 class ImportPolicy(msgspec.Struct, frozen=True):
     """``slots``: the imports that the lane may have open at once, over all replicas. ``orphan_life_s``: for so long a
-    slot counts as taken by an import whose create got no answer. ``max_file_bytes``: of one import."""
+    slot counts as taken by an import whose create got no answer. ``max_file_bytes``: of one import. ``under_way_s``:
+    so long after its entry was made up a create can still reach the platform, at most."""
 
     slots: int
     orphan_life_s: float
     max_file_bytes: int
+    under_way_s: float = 0.0
+
+    def lapses_at_ms(self, begun_at_ms: int) -> int:
+        """When nothing can be open any more of a create of which only its entry is known, by our clock: the address
+        lives from when the platform gave it, and the entry's clock may have been behind."""
+        return begun_at_ms + int((self.under_way_s + self.orphan_life_s + CLOCKS_APART_S) * 1000)

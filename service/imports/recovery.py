@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 
 from contracts.journal import Delivery, DeliveryState, ImportEntry
 from service.errors import JournalUnreadableError
+from service.imports.policy import ImportPolicy
 from service.intake.starts import Begin
 from service.journal.deliveries import OpenEntry
 from service.journal.recovery import Recovered, recover
@@ -45,13 +46,12 @@ class LeftOpen(msgspec.Struct):
         """The slots that it takes."""
         return {partition % count for partition in self.entries}
 
-    def lapses_at_ms(self, orphan_life_s: float) -> int:
+    def lapses_at_ms(self, policy: ImportPolicy) -> int:
         """When nothing of it can be open any more, if nobody can ask."""
-        life_ms = self.record.begun_at_ms + int(orphan_life_s * 1000)
         opened = self.record.opened
         if isinstance(opened, ImportEntry) and opened.expires_at_ms is not None:
             return opened.expires_at_ms
-        return life_ms
+        return policy.lapses_at_ms(self.record.begun_at_ms)
 
 
 class RecoveredImports(Recovered):

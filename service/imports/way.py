@@ -206,7 +206,7 @@ class ImportWay:
         taken = left.slots(self.slots.count)
         stage = Stage.POLL if left.found is Found.ASKED else Stage.LAPSE
         run = ImportRun.found(delivery, min(taken), stage, left.unread)
-        run.lapses_at_ms = left.lapses_at_ms(self._policy.orphan_life_s)
+        run.lapses_at_ms = left.lapses_at_ms(self._policy)
         run.detached = left.found is not Found.ASKED
         for slot in taken:
             self.slots.take(slot, run.key)

@@ -9,9 +9,13 @@ from service.config.accounts import ApsisAccount
 from service.config.checks import is_loopback
 from service.imports.policy import ImportPolicy
 from service.imports.slots import SlotShare, shared_slots
+from service.journal.writer import JournalPolicy
 from service.transport.reaching import policy_of, tls_of
 from service.uploading.sending import FileSender
 from service.uploading.upload import FormPolicy, FormUploads
+
+# A request is ended so long after its time at most.
+_LATE_S = 0.25
 
 
 def import_policy(config: Configuration, lane: LaneConfig, max_file_bytes: int) -> ImportPolicy:
@@ -20,7 +24,13 @@ def import_policy(config: Configuration, lane: LaneConfig, max_file_bytes: int) 
     most = getattr(limits, "max_open_imports", None)
     # An account without such a bound has one import at a time of each lane.
     slots = 1 if most is None else shared_slots(_sharing(config.lanes.values(), lane.account), most)[lane.name]
-    return ImportPolicy(slots, getattr(limits, "orphan_life_s", 3_600.0), max_file_bytes)
+    under_way_s = _under_way_s(config.accounts[lane.account].timeouts.total_s)
+    return ImportPolicy(slots, getattr(limits, "orphan_life_s", 3_600.0), max_file_bytes, under_way_s)
+
+
+def _under_way_s(total_s: float) -> float:
+    """The entry is written, the call starts, is refused for its token, asks for another one, and is made again."""
+    return 2 * JournalPolicy().call_within_s + 3 * (total_s + _LATE_S)
 
 
 def _sharing(lanes: Iterable[LaneConfig], account: str) -> list[SlotShare]:

@@ -1,12 +1,13 @@
 """A whole lane of imports before Apsis One's sandbox, in fake time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 
-from handlers.base import Answer, Failure, FailureKind, Reply
+from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from service.lane import Lane
 from service.lifecycle import LaneState
 from service.status.reading import Reading
@@ -48,11 +49,17 @@ async def _stop_when_settled(world: ImportWorld, lane: Lane) -> None:
     lane.stop()
 
 
-def in_world(patch: pytest.MonkeyPatch, life: Callable[[ImportWorld], Awaitable[None]], **given: Any) -> None:
+def in_world(
+    patch: pytest.MonkeyPatch,
+    life: Callable[[ImportWorld], Awaitable[None]],
+    *,
+    kind: type[ImportWorld] = ImportWorld,
+    **given: Any,
+) -> None:
     """Run ``life`` in a world of its own, and look at what came of it."""
 
     async def main(time: FakeTime) -> None:
-        world = ImportWorld(time, **given)
+        world = kind(time, **given)
         world.patches(patch)
         await life(world)
         world.check()
@@ -161,6 +168,71 @@ def test_a_create_without_an_answer_keeps_its_slot(monkeypatch: pytest.MonkeyPat
         assert opened[1].expires_at - opened[0].expires_at >= 119
 
     in_world(monkeypatch, life, slots=1, replies=once("create", TIMED_OUT), rules={"upload_life_s": 120.0})
+
+
+class SlowWorld(ImportWorld):
+    """The first create waits in front of the platform, which opens its import when we have long given the answer up."""
+
+    async def _answered(self, kind: str, ask: Callable[[], Answer]) -> Reply:
+        if kind != "create" or "create" in self.kinds:
+            return await super()._answered(kind, ask)
+        self.kinds.append(kind)
+        await asyncio.sleep(12.2)
+        ask()
+        await asyncio.sleep(0.05)
+        return TIMED_OUT
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_create_that_took_its_time_keeps_its_slot_from_then_on(killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address lives from when the platform gave it, and not from when it was asked for; also for another process,
+    which knows no more than when its entry was made up."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        if killed:
+            first = asyncio.create_task(world.lane().run())
+            await eventually(lambda: bool(world.sandbox.imports(ACCOUNT)), every_s=0.01)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 2}
+        opened = world.sandbox.imports(ACCOUNT)
+        assert 120 <= opened[1].expires_at - opened[0].expires_at < 180
+
+    in_world(monkeypatch, life, kind=SlowWorld, slots=1)
+
+
+class BehindWorld(ImportWorld):
+    """The platform's clock is behind ours, and says so."""
+
+    BEHIND_S = 100.0
+
+    def _ask(self, request: Request, headers: Mapping[str, str]) -> Answer:
+        now = self.time.wall_ms() / 1000 - self.BEHIND_S
+        given = self.sandbox.answer(
+            ACCOUNT,
+            request.method,
+            self.sandbox.subject(request.method, request.path),
+            headers,
+            request.body or b"",
+            now,
+        )
+        return Answer(given.status, {**given.headers, "date": formatdate(now, usegmt=True)}, given.body)
+
+
+def test_an_address_ends_by_the_platforms_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By ours it would have ended long before the storage could be reached, and another import would be asked for."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world)
+        assert outcomes(world.results()) == {"delivered": 2}
+        assert world.kinds.count("create") == 1
+        assert world.time.monotonic() > 1_000 + 30
+
+    gone = [Failure(FailureKind.NOT_SENT, "no connection")] * 1_200
+    in_world(monkeypatch, life, kind=BehindWorld, slots=1, replies=once("upload", *gone))
 
 
 def test_an_upload_without_an_answer_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from aiokafka.structs import TopicPartition
 
 from contracts.journal import Delivery, DeliveryState, ImportEntry
 from service.errors import JournalUnreadableError
+from service.imports.policy import ImportPolicy
 from service.imports.recovery import Found, LeftOpen, RecoveredImports, found_as, recover_imports
 from service.intake.starts import Begin
 from service.offsets.metadata import encode
@@ -129,9 +130,11 @@ def test_what_is_no_import_of_the_lane_is_not_touched() -> None:
 
 
 def test_when_nothing_of_an_import_can_be_open() -> None:
-    """At the end of its upload's address, where it has one; else an orphan's life behind its beginning."""
+    """At the end of its upload's address, where it has one; else an orphan's life behind the last moment at which its
+    create can have reached the platform, by a clock that may be ahead."""
+    policy = ImportPolicy(slots=1, orphan_life_s=60.0, max_file_bytes=1, under_way_s=40.0)
     without = LeftOpen("b.1", entry(), {}, Found.LAPSES)
-    assert without.lapses_at_ms(60.0) == 61_000
+    assert without.lapses_at_ms(policy) == 1_000 + 60_000 + 40_000 + 5_000
     opened = ImportEntry(0, url="https://x", expires_at_ms=5_000)
     told = LeftOpen("b.1", Delivery(KIND, CREATED, {}, begun_at_ms=1_000, opened=opened), {}, Found.ASKED)
-    assert told.lapses_at_ms(60.0) == 5_000
+    assert told.lapses_at_ms(policy) == 5_000
