@@ -12,6 +12,7 @@ from math import inf
 import msgspec
 
 from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
+from service.imports.growth import Reading, Waiting, stands_still
 from service.intake.item import Item
 
 _Group = tuple[int, Hashable]  # the slot, and what the handler says may not go together
@@ -19,11 +20,12 @@ _Group = tuple[int, Hashable]  # the slot, and what the handler says may not go 
 
 class BatchingMeans(msgspec.Struct, frozen=True):
     """``slot_of`` a partition; ``may_open``: whether an import of this slot could be opened now; ``max_file_bytes``:
-    the platform's bound of all lines together."""
+    the platform's bound of all lines together; ``reading``: what stops a slot's partitions from being read."""
 
     slot_of: Callable[[int], int]
     may_open: Callable[[int], bool]
     max_file_bytes: int
+    reading: Callable[[int], Reading]
 
 
 def keys_of(item: Item) -> set[Hashable]:
@@ -36,14 +38,14 @@ def keys_of(item: Item) -> set[Hashable]:
 
 class GrowingBatch(OpenBatch):
     """An open batch: the first ``fitting`` of its events are what one import may hold. ``keys`` are theirs,
-    ``rest_keys`` those of the events behind, ``fitting_bytes`` what they take of a file. All is kept as events come,
-    so that to close a batch of 50,000 takes no time."""
+    ``rest_keys`` those of the events behind, ``fitting_bytes`` what they take of a file; ``held_bytes`` what all
+    take of memory. All is kept as events come, so that to close a batch of 50,000 takes no time."""
 
-    __slots__ = ("fitting", "fitting_bytes", "keys", "rest_keys")
+    __slots__ = ("fitting", "fitting_bytes", "held_bytes", "keys", "rest_keys")
 
     def __init__(self, group: Hashable, opened: float) -> None:
         super().__init__(group, opened)
-        self.fitting = self.fitting_bytes = 0
+        self.fitting = self.fitting_bytes = self.held_bytes = 0
         self.keys: set[Hashable] = set()
         self.rest_keys: set[Hashable] = set()
 
@@ -57,6 +59,7 @@ class GrowingBatch(OpenBatch):
         fits = self.fitting == count and count < max_events and (not count or self.bytes + size <= max_bytes)
         self.items.append(item)
         self.bytes += size
+        self.held_bytes += item.size
         if fits:
             self.fitting, self.fitting_bytes = count + 1, self.bytes
             self.keys |= keys
@@ -69,6 +72,7 @@ class GrowingBatch(OpenBatch):
         if rest:
             del self.items[self.fitting :]
             self.bytes = self.fitting_bytes
+            self.held_bytes -= sum([item.size for item in rest])
         return rest
 
 
@@ -133,12 +137,16 @@ class ImportBatcher(Batcher):
         self.release_all({key for item in items for key in keys_of(item)}, now)
 
     def due(self, now: float) -> float | None:
-        """Dispatch what is large or old enough and has a free slot; seconds until the next is old enough."""
+        """Dispatch what is large or old enough, or cannot grow, and has a free slot; seconds until the next is old
+        enough."""
         ready = sorted((batch for batch in self._batches.values() if self._cause(batch, now)), key=_opened)
         for batch in ready:
             cause = self._cause(batch, now)
             if cause is not None and self._means.may_open(_slot(batch)):
                 self._close_import(batch, cause, now)
+        for slot in {_slot(batch) for batch in self._batches.values()}:
+            if self._means.may_open(slot):
+                self._close_standing(slot, now)
         linger_s = self._policy.linger_s
         waits = (batch.opened + linger_s - now for batch in self._batches.values())
         return min((wait for wait in waits if wait > 0), default=None)
@@ -218,6 +226,19 @@ class ImportBatcher(Batcher):
     def _is_full(self, batch: OpenBatch) -> bool:
         return len(batch.items) >= self._policy.max_events or batch.bytes >= self._max_bytes
 
+    def _close_standing(self, slot: int, now: float) -> None:
+        """Dispatch the largest batch of a slot if it waits for nothing that could come."""
+        batches = [batch for batch in self._batches.values() if _slot(batch) == slot]
+        largest = max(batches, key=_held_bytes)
+        waiting = Waiting(
+            batch_bytes=largest.held_bytes,
+            all_bytes=sum(map(_held_bytes, self._batches.values())),
+            slot_events=sum(len(batch.items) for batch in batches),
+        )
+        cause = stands_still(waiting, self._means.reading(slot))
+        if cause is not None:
+            self._close_import(largest, cause, now)
+
     def _close_import(self, batch: GrowingBatch, cause: Cause, now: float) -> None:
         """Dispatch what one import may hold; the rest opens the next batch."""
         rest = batch.cut()
@@ -259,3 +280,7 @@ def _slot(batch: OpenBatch) -> int:
 
 def _opened(batch: OpenBatch) -> float:
     return batch.opened
+
+
+def _held_bytes(batch: GrowingBatch) -> int:
+    return batch.held_bytes

@@ -14,6 +14,7 @@ from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
 from service.imports.batching import BatchingMeans, ImportBatcher
 from service.imports.carrying import ImportHooks, ImportMeans
 from service.imports.dispatcher import ImportDispatcher
+from service.imports.growth import Reading
 from service.imports.putting import PuttingDispatcher
 from service.imports.recovery import Found, LeftOpen, RecoveredImports, recover_imports
 from service.imports.runs import ImportDelivery, ImportRun, Stage
@@ -41,12 +42,13 @@ class OpenImport(msgspec.Struct, frozen=True):
 
 
 class WayHooks(msgspec.Struct, frozen=True):
-    """What the lane has beside: the batcher of now, the view on which the assignment stands, and the settlement of
-    events that have their outcome."""
+    """What the lane has beside: the batcher of now, the view on which the assignment stands, the settlement of events
+    that have their outcome, and the bytes of its buffer while that is full."""
 
     batcher: Callable[[], ImportBatcher]
     view: Callable[[], View]
     settle: Callable[[Item], None]
+    full_bytes: Callable[[], int | None]
 
 
 def dispatcher_of(imports: ImportMeans) -> type[ImportDispatcher]:
@@ -82,7 +84,8 @@ class ImportWay:
         )
         # What was found in the journal, by the delivery's id.
         self._found: dict[str, ImportRun] = {}
-        self.batching = BatchingMeans(self._slot_of, self._may_open, imports.policy.max_file_bytes)
+        self.batching = BatchingMeans(self._slot_of, self._may_open, imports.policy.max_file_bytes, self._reading)
+        self._assignment: Assignment | None = None
 
     def deliver(self, batch_id: str, items: list[Item]) -> None:
         """Take a batch: its slot is free."""
@@ -97,6 +100,7 @@ class ImportWay:
         self.deliveries.forget()
         self.journal.forget()
         self._found.clear()
+        self._assignment = None
 
     # -- slots
 
@@ -108,6 +112,15 @@ class ImportWay:
         if not self.slots.is_free(slot) or self.dispatcher.paused is not None or self.dispatcher.hold is not None:
             return False
         return self._account.holding() is None
+
+    def _reading(self, slot: int) -> Reading:
+        """What stops the slot's partitions from being read. A replay topic is read when there are replays."""
+        states = () if self._assignment is None else self._assignment.partitions.values()
+        own = [state for state in states if self._slot_of(state.tp.partition) == slot]
+        fed = [state for state in own if state.ledger.unfinished or not state.is_replay]
+        stopped = bool(fed) and all(state.crowded for state in fed)
+        unfinished = sum(state.ledger.unfinished for state in fed) if stopped else None
+        return Reading(self._hooks.full_bytes(), unfinished, len(self.slots.owned))
 
     def waits_for_slot(self) -> bool:
         """Whether a batch that is due cannot be delivered for want of a slot."""
@@ -194,6 +207,7 @@ class ImportWay:
         count = view.slots or self._policy.slots
         self.slots.begin(count, owned_slots(assignment.tps, view.topics, count))
         self._found.clear()
+        self._assignment = assignment
         if not isinstance(recovered, RecoveredImports):
             return
         self.deliveries.found(recovered.entries)

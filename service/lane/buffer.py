@@ -34,3 +34,7 @@ class Buffer:
     def is_full(self) -> bool:
         """Whether intake has to wait for room now."""
         return self.held_bytes >= self.max_bytes or (self.full and self.held_bytes >= self.max_bytes * _REFILL)
+
+    def full_bytes(self) -> int | None:
+        """How much it holds at most while intake waits for room; None while there is some."""
+        return self.max_bytes if self.full else None

@@ -91,7 +91,7 @@ class Delivering:
             ResultIds(self._setup.name),
             core.means.way,
         )
-        hooks = WayHooks(self._import_batcher, lambda: core.group.view, self._settler.add)
+        hooks = WayHooks(self._import_batcher, lambda: core.group.view, self._settler.add, self._buffer.full_bytes)
         way = ImportWay(imports, self._means(), self._load_hooks(), self._bulk_hooks(), hooks)
         self._buffer.batch_by(partial(ImportBatcher, means=way.batching))
         return way

@@ -44,7 +44,7 @@ lanes:
     section: s
     keyspaces: [{discriminator: com.apsis1.keyspaces.email, column: email, value: data.identifiers.email}]
     attributes: [{version_id: "1", column: city, value: data.attributes.city}]
-    batch: {max_events: 4, max_bytes: 1MiB, linger: 1s}
+    batch: BATCH
     poll: {every: 2s, deadline: 5m}
     retry: {first_delay: 50ms, max_delay: 50ms, max_attempts: 3}
     guard: off
@@ -56,8 +56,8 @@ Replies = Callable[[int, str], Reply | None]
 
 
 @cache
-def _configured(slots: int, options: str) -> tuple[Configuration, ImportHandler]:
-    text = CONFIGURATION.replace("SLOTS", str(slots)).replace("OPTIONS", options)
+def _configured(slots: int, options: str, batch: str) -> tuple[Configuration, ImportHandler]:
+    text = CONFIGURATION.replace("SLOTS", str(slots)).replace("OPTIONS", options).replace("BATCH", batch)
     config = loads(text.encode(), KINDS)
     handler = Application(config).handler(config.lanes["vip"])
     assert isinstance(handler, ImportHandler)
@@ -74,11 +74,12 @@ class ImportWorld(World):
         *,
         slots: int = 2,
         options: str = "",
+        batch: str = "{max_events: 4, max_bytes: 1MiB, linger: 1s}",
         replies: Replies = lambda number, kind: None,
         rules: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(time, "imports", lambda number, call: None)
-        self.config, self.import_handler = _configured(slots, options)
+        self.config, self.import_handler = _configured(slots, options, batch)
         self.kinds: list[str] = []
         self._answers = replies
         self.sandbox = ApsisSandbox({ACCOUNT: Rules(max_open=slots, imports_per_minute=None, upload_life_s=120.0)})

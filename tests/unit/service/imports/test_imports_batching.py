@@ -6,6 +6,7 @@ from contracts.results import Operation
 from handlers.imports.rows import Row
 from service.batching.batcher import BatchPolicy, Cause, OpenBatch
 from service.imports.batching import BatchingMeans, ImportBatcher, keys_of
+from service.imports.growth import Reading
 from service.intake.item import Item, item_of
 from tests.support.fakes import Source, record
 
@@ -13,21 +14,25 @@ TP = TopicPartition("source", 0)
 
 
 class Bench:
-    """One slot; ``free`` says whether it is. ``closed`` are the batches that were dispatched."""
+    """One slot; ``free`` says whether it is, ``reading`` what stops reading for it. ``closed`` are the batches that
+    were dispatched."""
 
     def __init__(self, max_events: int = 10, max_bytes: int = 1_000) -> None:
         self.free = True
+        self.reading = Reading(None, None, 1)
         self.closed: list[OpenBatch] = []
+        self.causes: list[Cause] = []
         self._state = Source().state()
         self._count = 0
         self.batcher = ImportBatcher(
             BatchPolicy(max_events, max_bytes, 1.0),
             lambda batch, cause: self._dispatched(batch, cause),
-            BatchingMeans(lambda partition: 0, lambda slot: self.free, 1_000),
+            BatchingMeans(lambda partition: 0, lambda slot: self.free, 1_000, lambda slot: self.reading),
         )
 
     def _dispatched(self, batch: OpenBatch, cause: Cause) -> None:
         self.closed.append(batch)
+        self.causes.append(cause)
         self.free = False
 
     def add(self, key: str, email: str, group: str = "") -> Item:
@@ -112,3 +117,52 @@ def test_what_came_to_nothing_goes_in_front() -> None:
     bench.batcher.take_back([first], 2.0)
     bench.batcher.due(9.0)
     assert bench.took()[1] == [first, second]
+
+
+def test_a_batch_that_cannot_grow_does_not_wait() -> None:
+    """The buffer is full: a file begins at once where a slot is free, and waits for one where none is."""
+    bench = Bench()
+    items = [bench.add(f"k{n}", f"address-{n}") for n in range(3)]
+    bench.batcher.due(0.1)
+    assert not bench.closed
+    bench.free = False
+    bench.reading = Reading(sum(item.size for item in items), None, 1)
+    bench.batcher.due(0.2)
+    assert not bench.closed
+    bench.free = True
+    bench.batcher.due(0.3)
+    assert (bench.took(), bench.causes) == ([items], [Cause.BYTES])
+
+
+def test_of_several_batches_that_cannot_grow_the_largest_begins() -> None:
+    """It makes the most room."""
+    bench = Bench()
+    bench.add("a", "one", "vip")
+    larger = [bench.add("b", "two"), bench.add("c", "three")]
+    bench.reading = Reading(8_000, None, 1)
+    bench.batcher.due(0.1)
+    assert bench.took() == [larger]
+
+
+def test_a_handful_waits_for_room() -> None:
+    """What fills the buffer is on its way, and makes room when it ends: few rows beside it are not worth an import,
+    before their linger ends."""
+    bench = Bench()
+    few = [bench.add("a", "one")]
+    bench.reading = Reading(1_000_000, None, 3)
+    bench.batcher.due(0.9)
+    assert not bench.closed
+    bench.batcher.due(1.0)
+    assert (bench.took(), bench.causes) == ([few], [Cause.LINGER])
+
+
+def test_a_batch_whose_partitions_have_no_room_does_not_wait() -> None:
+    """A commit could not name more unfinished records; once most of them are the batch's, nothing will change that."""
+    bench = Bench()
+    items = [bench.add(f"k{n}", f"address-{n}") for n in range(4)]
+    bench.reading = Reading(None, 20, 1)
+    bench.batcher.due(0.1)
+    assert not bench.closed
+    bench.reading = Reading(None, 4, 1)
+    bench.batcher.due(0.2)
+    assert (bench.took(), bench.causes) == ([items], [Cause.SIZE])

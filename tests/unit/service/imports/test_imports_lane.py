@@ -155,6 +155,23 @@ def test_while_no_slot_is_free_the_next_import_grows(monkeypatch: pytest.MonkeyP
     in_world(monkeypatch, life, rules={"takes_s": 60.0})
 
 
+def test_a_full_buffer_does_not_wait_for_the_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing more is read, a slot is free: the import begins now, and what is read behind it waits for its linger."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(3, contacts=3)
+        before = world.time.monotonic()
+        lane = world.lane()
+        running = asyncio.create_task(lane.run())
+        await eventually(lambda: len(world.results()) == 3, within_s=600)
+        assert world.time.monotonic() - before < 60
+        lane.stop()
+        await running
+
+    batch = "{max_events: 4, max_bytes: 1KiB, linger: 1h}"
+    in_world(monkeypatch, life, slots=1, batch=batch, options="buffer: 4KiB")
+
+
 def test_a_create_without_an_answer_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """One may be open: another one is created only when nothing of the first can be any more."""
 
