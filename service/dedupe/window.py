@@ -160,7 +160,7 @@ class DedupeWindow:
 
     def _enter(self, number: int) -> None:
         """The records come to another bucket; those near it are in use."""
-        if self._last_bucket is not None:
+        if self._last_bucket in self._buckets:  # what is read again does not bring a bucket back
             self._touched[self._last_bucket] = self._reads
         self._last_bucket, self._bucket = number, self._buckets.get(number)
         for near in range(number - 2, number + 3):
@@ -183,7 +183,7 @@ class DedupeWindow:
 
     def _forget(self, number: int) -> None:
         del self._buckets[number]
-        self._touched.pop(number, None)
+        del self._touched[number]
         self.complete_from_ms = max(self.complete_from_ms, (number + 1) * self._width)
         self._look_around()
 

@@ -23,11 +23,13 @@ def window(window_ms: int = 10 * MINUTE) -> DedupeWindow:
 def test_at_most_the_window_apart_to_the_millisecond(window_ms: int, start_ms: int) -> None:
     """In both directions: timestamps may run backwards."""
     for apart_ms, expected in [(0, True), (window_ms - 1, True), (window_ms, True), (window_ms + 1, False)]:
-        later, back = window(window_ms), window(window_ms)
-        assert not later.repeats(A, start_ms, 0)
-        assert later.repeats(A, start_ms + apart_ms, 1) is expected
-        assert not back.repeats(A, start_ms + apart_ms, 0)
-        assert back.repeats(A, start_ms, 1) is expected
+        for begin, offset in ((0, 0), (7, 7), (7, 8)):
+            later = DedupeWindow(window_ms, begin=begin, disorder_ms=MINUTE)
+            back = DedupeWindow(window_ms, begin=begin, disorder_ms=MINUTE)
+            assert not later.repeats(A, start_ms, offset)
+            assert later.repeats(A, start_ms + apart_ms, offset + 1) is expected
+            assert not back.repeats(A, start_ms + apart_ms, offset)
+            assert back.repeats(A, start_ms, offset + 1) is expected
 
 
 def test_another_source_or_id_is_another_event() -> None:
@@ -61,6 +63,7 @@ def test_without_a_timestamp_nobody_knows_how_far_it_is() -> None:
     """Such a record neither repeats nor is repeated."""
     seen = window()
     assert not any(seen.repeats(A, -1, n) for n in range(3))
+    assert seen.end == 3
     assert not seen.repeats(A, T, 3)
     assert seen.end == 4
 
@@ -104,6 +107,107 @@ def test_a_key_that_floods_takes_no_more_than_a_few_entries() -> None:
     assert all(seen.repeats(A, T + n // 10, n) for n in range(1, 500))
     assert len(seen) == 1
     assert all(getsizeof(entry) < 1_000 for bucket in seen._buckets.values() for entry in bucket.values())
+
+
+def entries(seen: DedupeWindow) -> list[object]:
+    return [entry for bucket in seen._buckets.values() for entry in bucket.values()]
+
+
+def test_of_a_key_that_floods_those_are_kept_that_reach_furthest() -> None:
+    """Only they can be near enough to what comes; those between them, or of the same moment, take no room."""
+    seen = DedupeWindow(100, begin=40)  # buckets of 50 ms
+    for n, at_ms in enumerate([1_010, 1_020, 1_005, 1_015, 1_020, 1_005, 1_010]):
+        assert seen.repeats(A, at_ms, 40 + n) is (n > 0)
+    [entry] = entries(seen)
+    assert getsizeof(entry) == getsizeof((1, 2, 3))
+    assert [seen.repeats(A, at_ms, 40) for at_ms in (905, 1_120)] == [False, False]  # the first is the first
+    assert [seen.repeats(A, at_ms, 43) for at_ms in (904, 905, 1_120, 1_121)] == [False, True, True, False]
+
+
+def test_a_key_whose_time_runs_on_takes_no_more_than_sixteen_entries() -> None:
+    """Each reaches further than all before it; the first, the newest, and some between them are kept."""
+    seen = window()
+    assert [seen.repeats(A, 6 * MINUTE + n, n) for n in range(500)] == [False] + [True] * 499
+    [entry] = entries(seen)
+    assert getsizeof(entry) == getsizeof(tuple(range(16)))
+    assert not seen.repeats(A, 6 * MINUTE, 0)
+    assert seen.repeats(A, 6 * MINUTE, 1)
+    assert seen.repeats(A, 16 * MINUTE + 499, 500)
+
+
+def test_a_bucket_that_records_come_back_to_has_what_it_had() -> None:
+    """Timestamps of two publishers, one of which is behind, take turns."""
+    seen = window()
+    told = [seen.repeats(n // 2, T + (n % 2) * 60 * MINUTE, n) for n in range(8)]
+    assert told == [False] * 8
+    assert [seen.repeats(n // 2, T + (n % 2) * 60 * MINUTE, 8 + n) for n in range(8)] == [True] * 8
+
+
+@pytest.fixture
+def forgets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as one record has passed without coming near a bucket."""
+    monkeypatch.setattr(module, "_FORGOTTEN_AFTER", 0)
+    monkeypatch.setattr(module, "_FORGOTTEN_SHARE", 1_000_000)
+
+
+@pytest.mark.usefixtures("forgets_at_once")
+@pytest.mark.parametrize(("disorder_ms", "kept"), [(None, 2), (0, 2), (1, 3), (49, 3), (50, 3), (51, 4), (100, 4)])
+def test_what_timestamps_may_run_back_to_is_never_forgotten(disorder_ms: int | None, kept: int) -> None:
+    """The window and the disorder are kept whole, in buckets of 50 ms around a thousandth, and not one more."""
+    for sign in (-1, 1):
+        told = {} if disorder_ms is None else {"disorder_ms": disorder_ms}
+        seen = DedupeWindow(100, begin=0, **told)
+        for offset, bucket in enumerate([0, kept, kept - 1, kept]):
+            assert not seen.repeats(offset, (1_000 + sign * bucket) * 50, offset)
+        assert seen.complete_from_ms == 0
+        assert seen.repeats(0, 1_000 * 50, 4)
+        seen.repeats(5, (1_000 + sign * (kept + 1)) * 50, 5)  # nothing has passed yet
+        assert seen.complete_from_ms == 0
+        seen.repeats(6, (1_000 + sign * kept) * 50, 6)
+        seen.repeats(7, (1_000 + sign * (kept + 1)) * 50, 7)
+        assert seen.complete_from_ms == 1_001 * 50
+        assert not seen.repeats(0, 1_000 * 50, 8)
+
+
+@pytest.mark.parametrize(("bucket", "kept"), [(-3, False), (-2, True), (-1, True), (1, True), (2, True), (3, False)])
+def test_what_is_near_is_in_use(bucket: int, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that may lie within the window of what a bucket holds keeps it, for as long as a bucket is kept."""
+    monkeypatch.setattr(module, "_FORGOTTEN_AFTER", 3)
+    seen = DedupeWindow(100, begin=0)
+    for offset, number in enumerate([0, 10, 10, 10, bucket, 10]):
+        assert not seen.repeats(offset, (1_000 + number) * 50, offset)
+    assert seen.repeats(0, 1_000 * 50, 6) is kept
+
+
+@pytest.mark.usefixtures("forgets_at_once")
+def test_what_is_read_again_and_was_forgotten_is_not_brought_back() -> None:
+    """Memory was asked back in between: the record is not known, and nothing is made of it that is to be forgotten."""
+    seen = DedupeWindow(100, begin=0)
+    seen.repeats(A, 1_000, 0)
+    seen.repeats(B, 5_000, 1)
+    seen.forget_oldest()
+    for offset, (key, at_ms) in enumerate([(A, 1_000), (B, 5_000), (1, 5_000), (2, 9_000), (3, 5_000)]):
+        assert not seen.repeats(key, at_ms, offset)
+    assert len(seen) == 4
+
+
+def test_how_far_back_one_has_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lowest timestamp behind an offset, by stretches of four records, for three stretches back."""
+    monkeypatch.setattr(module, "_BLOCK", 4)
+    monkeypatch.setattr(module, "_BLOCKS", 3)
+    seen = DedupeWindow(100, begin=0)
+    assert seen.lowest_ms_from(0) is None
+    times_ms = [500, 600, 400, 700, 800, 810, 820, 790, 900, 901, 902, 903, 300, 990, 991, 992, 950]
+    told: list[list[int | None]] = []
+    for offset, at_ms in enumerate(times_ms):
+        seen.repeats(offset, at_ms, offset)
+        told.append([seen.lowest_ms_from(n) for n in range(offset + 2)])
+    assert told[0] == [500, None]
+    assert told[3] == [400, 400, 400, 400, None]
+    assert told[7] == [400] * 4 + [790] * 4 + [None]
+    assert told[11] == [400] * 4 + [790] * 4 + [900] * 4 + [None]
+    assert told[12] == [None] * 4 + [300] * 9 + [None]
+    assert told[16] == [None] * 8 + [300] * 8 + [950, None]
 
 
 def test_memory_that_is_asked_back_comes_from_the_oldest() -> None:
