@@ -34,7 +34,7 @@ class ResultReader:
         if result.id in self._seen:
             self._seen.move_to_end(result.id)
             return None
-        self._seen[result.id] = None
+        self._seen.setdefault(result.id)
         if len(self._seen) > self._window:
             self._seen.popitem(last=False)
         return result

@@ -12,25 +12,22 @@ LOOK_BACK_S = 60.0
 
 
 class Successes:
-    """The last two successes of different operations: enough to know of each whether another one succeeded.
+    """Who succeeded last, and when somebody else did before: enough to know of each whether another one succeeded.
 
     Rejected: one time per operation (grows), one time in all (an operation's own earlier success, say of the
     request before its confirming GET, would make its failure count).
     """
 
-    __slots__ = ("_before", "_before_s", "_last", "_last_s")
+    __slots__ = ("_before_s", "_last", "_last_s")
 
     def __init__(self) -> None:
         self._last: object = None
-        self._last_s = -inf
-        self._before: object = None
-        self._before_s = -inf
+        self._last_s = self._before_s = -inf
 
     def record(self, operation: object, now: float) -> None:
         """A request of ``operation`` succeeded. Operations are told apart by identity."""
         if operation is not self._last:
-            self._before, self._before_s = self._last, self._last_s
-            self._last = operation
+            self._last, self._before_s = operation, self._last_s
         self._last_s = now
 
     def others_succeed(self, operation: object, now: float, since: float = -inf) -> bool:

@@ -58,7 +58,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "handlers/np6/verdicts.py": (f"{NP6}verdicts.py", f"{NP6}segments.py"),
     "handlers/np6/wire.py": (f"{NP6}wire.py", f"{NP6}workflow_verdicts.py"),
     "handlers/np6/workflow_verdicts.py": (f"{NP6}workflow_verdicts.py", f"{NP6}workflows.py"),
-    "handlers/np6/workflows.py": (f"{NP6}workflows.py",),
+    "handlers/np6/usual_executions.py": (f"{NP6}usual_executions.py",),
+    "handlers/np6/workflows.py": (f"{NP6}workflows.py", f"{NP6}usual_executions.py"),
     # From a record to a delivery.
     "service/batching/batcher.py": (
         "tests/unit/service/batching/test_batching_batcher.py",

@@ -276,7 +276,7 @@ def test_the_reader_drops_repeats_within_its_window() -> None:
     assert len(reader._seen) == 2
     of_one = ResultReader(window=1)
     assert [result and result.id for result in map(of_one.read, map(values.get, "aaba"))] == ["a", None, "b", "a"]
-    with pytest.raises(ValueError, match="window"):
+    with pytest.raises(ValueError, match=r"^window must be at least 1$"):
         ResultReader(window=0)
 
 

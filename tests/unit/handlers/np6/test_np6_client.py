@@ -51,6 +51,23 @@ UNSAFE_TARGETS = ["", ".", "..", "../x", "x/..", "a/./b", "a\\..\\b", "\ud800"]
         (lambda: client.imports(), Request("GET", "/imports", IMPORT)),
         (lambda: client.import_of(23), Request("GET", "/imports/23", IMPORT)),
         (lambda: client.create_import(b"{}"), Request("POST", "/imports", (*JSON, *IMPORT), b"{}")),
+        (
+            lambda: client.put_source(23, "lane-7.csv"),
+            Request(
+                "PUT",
+                "/imports/23/source",
+                (
+                    ("Content-Type", "application/octet-stream"),
+                    *READ,
+                    ("Content-Disposition", 'form-data; filename="lane-7.csv"'),
+                ),
+            ),
+        ),
+        (
+            lambda: client.execute_import(23, 9),
+            Request("POST", "/imports/23/executions", (*JSON, *READ), b'{"binding": 9}'),
+        ),
+        (lambda: client.execution_state(23), Request("GET", "/imports/23/executions", READ)),
         (lambda: client.execute_once(42, b"{}"), Request("POST", "/scripting/workflows/42/execution", WORKFLOW, b"{}")),
         (
             lambda: client.execute_workflow(42, b"[]"),
@@ -125,6 +142,12 @@ def test_a_key_that_cannot_stand_in_a_header(secret: str) -> None:
 def test_the_key_goes_into_its_header() -> None:
     """The account's key is sent as X-Key."""
     assert client.credentials({"api_key": "k-123"}) == {"X-Key": "k-123"}
+
+
+@pytest.mark.parametrize("target", SAFE_TARGETS)
+def test_a_target_that_stays_where_it_is_can_be_addressed(target: str) -> None:
+    """Letters and digits, and whatever else climbs nowhere."""
+    assert client.addressable(target)
 
 
 @pytest.mark.parametrize("target", SAFE_TARGETS)

@@ -72,3 +72,7 @@ def test_what_is_not_delivered_now_is_remembered_and_judged() -> None:
     assert bench.planner.remember(bench.window, second.record)
     assert end(bench.plan(event())) == DUPLICATE
     assert not bench.planner.remember(None, first.record)
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"e-2"), ("ce_source", b"crm"), ("ce_type", b"contact.changed.v1")]
+    first, second = (bench.source.item(b"k", value=b"{}", headers=headers, tp=CONTACTS) for _ in range(2))
+    assert not bench.planner.remember(bench.window, first.record)
+    assert bench.planner.remember(bench.window, second.record)

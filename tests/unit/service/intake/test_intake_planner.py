@@ -10,6 +10,7 @@ from contracts.events import Event
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
 from handlers.base import Expression, ExpressionError, Piece, Refusal
+from handlers.imports.rows import Row
 from handlers.np6.segments import SegmentsHandler
 from service.intake.item import OVERHEAD_BYTES, Item
 from service.intake.planner import Planner, PlanningPolicy, unparsable_record
@@ -77,6 +78,19 @@ def test_a_piece_of_a_batch_is_one_operation_with_its_payload() -> None:
     assert seen == [("e-1", b"k")]
     assert (item.operations, item.remaining, item.payload) == ([join("T1")], 1, b"x" * 1000)
     assert item.size == other.size + 1000
+
+
+def test_the_rows_of_an_event_are_its_operations() -> None:
+    """One each; the lines, which wait for their file, count as memory that the item holds."""
+    rows = [
+        Row(Operation("import.row", target, "7"), (target,), b"x" * size)
+        for target, size in (("c-1", 300), ("c-2", 40))
+    ]
+    value = event()
+    item, other = Bench(lambda *_: rows).plan(value), Bench().plan(value)
+    assert (item.rows, item.operations, item.remaining) == (rows, [row.operation for row in rows], 2)
+    assert item.size == other.size + 340
+    assert other.rows == ()
 
 
 def test_where_skips() -> None:
@@ -187,10 +201,11 @@ def test_an_item_counts_its_bytes_and_its_overhead() -> None:
 
 
 def test_a_record_that_cannot_be_parsed_is_its_place_alone() -> None:
-    """No timestamp, no key, no value, no headers."""
+    """No timestamp, no key, no value, no headers; the sizes are those that the client gives what is not there."""
     record = unparsable_record("contacts", 3, 9)
     assert (record.topic, record.partition, record.offset, record.timestamp) == ("contacts", 3, 9, -1)
     assert (record.key, record.value, list(record.headers)) == (None, None, [])
+    assert (record.serialized_key_size, record.serialized_value_size) == (-1, -1)
 
 
 # -- deadlines
@@ -208,6 +223,7 @@ def test_a_record_that_cannot_be_parsed_is_its_place_alone() -> None:
         (False, None, -1, False, None),
         (True, "1970-01-01T00:00:01Z", -1, False, 11_000),
         (True, None, -1, False, None),
+        (False, None, 0, False, 10_000),
     ],
 )
 def test_when_an_item_expires(
