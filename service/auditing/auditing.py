@@ -21,11 +21,11 @@ from service.auditing.marks import Ranges
 from service.auditing.retention import Left
 from service.auditing.tally import LaneAudit, LaneTally, Place, Terms, Window
 from service.config import Configuration
-from service.errors import FanlineError
+from service.errors import FanlineError, JournalUnreadableError, TransactorLostError
 from service.journal.reading import read_journal
+from service.journal.settled import settled_offsets
 from service.kafka.connection import client_for, connection_arguments
 from service.kafka.names import LaneNames, lane_names
-from service.kafka.offsets import read_committed_offsets
 from service.lookup.scanning import Record, Span, Spans, TopicReader, reading
 from service.offsets.metadata import decode as decode_metadata
 from service.settling.partitioner import partitions as partitions_of
@@ -209,9 +209,10 @@ class _Audit:
     async def _finished(self, lane: _Lane) -> dict[TopicPartition, Ranges]:
         """What the group has finished; a partition without an offset has nothing."""
         try:
-            async with asyncio.timeout(_OFFSETS_S):
-                committed = await read_committed_offsets(self._client, lane.names.group, list(lane.spans))
-        except TimeoutError:
+            committed = await settled_offsets(
+                self._client, self._connection, lane.names, list(lane.spans), within_s=_OFFSETS_S
+            )
+        except (TimeoutError, TransactorLostError, JournalUnreadableError):
             raise AuditError(
                 f"group {lane.names.group}: its offsets could not be read in {_OFFSETS_S:.0f} s; "
                 "is a transaction stuck, or the coordinator away?"

@@ -15,10 +15,11 @@ from contracts.journal import Entry, Key, Settled, SettledKey, encode_entry, enc
 from service.control.ordering import OrderError
 from service.errors import TransactorLostError
 from service.journal.reading import Journal, read_journal
+from service.journal.settled import settled_offsets
 from service.kafka.connection import client_for
 from service.kafka.groups import commit_for_empty_group, refuse_members
 from service.kafka.names import LaneNames
-from service.kafka.offsets import CommittedOffset, read_committed_offsets
+from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.kafka.probing import connected, view
 from service.offsets.metadata import decode as decode_metadata
@@ -27,6 +28,7 @@ from service.settling.producing import TransactorPolicy
 from service.settling.transactor import Committed, Transactor
 
 _WITHIN_S = 60.0
+_OFFSETS_WITHIN_S = 20.0
 _CLOSE_S = 2.0
 _POLL_MS = 200
 # Behind a lane's transactional prefix; no process's instance has such a name.
@@ -67,9 +69,15 @@ class Desk:
         """Raises GroupBusyError if a process runs the lane."""
         await refuse_members(self._client, group)
 
-    async def committed(self, group: str, tps: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
-        """The group's stable offsets."""
-        return await read_committed_offsets(self._client, group, tps)
+    async def committed(
+        self, names: LaneNames, tps: Collection[TopicPartition]
+    ) -> dict[TopicPartition, CommittedOffset]:
+        """How far a lane is settled. Raises OrderError, RefusedError, JournalUnreadableError."""
+        try:
+            return await settled_offsets(self._client, self._arguments, names, tps, within_s=_OFFSETS_WITHIN_S)
+        except (TimeoutError, TransactorLostError) as error:
+            why = str(error) or f"nobody told them within {_OFFSETS_WITHIN_S:g} s"
+            raise OrderError(f"the offsets of group {names.group} are not known: {why}; look at the brokers") from error
 
     async def first(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset that exists of each partition."""
@@ -85,14 +93,14 @@ class Desk:
         ends = await self.ends(tps)
         return {tp: found[tp].offset if found.get(tp) is not None else ends[tp] for tp in tps}
 
-    async def unfinished(self, group: str, topic: str) -> int:
-        """How many records of a topic the group has not finished; none where there is no such topic."""
+    async def unfinished(self, names: LaneNames, topic: str) -> int:
+        """How many records of a topic the lane has not finished; none where there is no such topic."""
         async with connected(self._arguments) as connection:
             seen = await view(connection, [topic])
         if seen.missing([topic]):
             return 0
         tps = [TopicPartition(topic, n) for n in range(seen.topics[topic].partitions)]
-        committed, first, ends = await self.committed(group, tps), await self.first(tps), await self.ends(tps)
+        committed, first, ends = await self.committed(names, tps), await self.first(tps), await self.ends(tps)
         begins = {tp: max(first[tp], at.offset if (at := committed.get(tp)) is not None else 0) for tp in tps}
         unread = {tp for tp in tps if begins[tp] < ends[tp]}
         finished = {

@@ -26,7 +26,7 @@ class LostRange(msgspec.Struct, frozen=True):
 async def lost_ranges(desk: Desk, names: LaneNames, topics: Sequence[str]) -> list[LostRange]:
     """What the lane holds for, or would hold for if it ran."""
     tps = await desk.partitions([*topics, names.replay])
-    committed = await desk.committed(names.group, tps)
+    committed = await desk.committed(names, tps)
     first = await desk.first(tps)
     starts = (await desk.journal(names.journal)).starts
     return found_lost(tps, committed, first, starts)

@@ -18,7 +18,7 @@ from service.control.ordering import OrderError
 from service.journal.reading import Journal, Starts
 from service.journal.settled import trusted
 from service.kafka.names import LaneNames
-from service.kafka.offsets import CommittedOffset
+from service.kafka.offsets import CommittedOffset, ToldOffsets
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ async def seek(
     await desk.refuse_members(names.group)
     tps = await desk.partitions(topics)
     goals = await _goals(desk, tps, to)
-    committed = await desk.committed(names.group, list(goals))
+    committed = await desk.committed(names, list(goals))
     moves = [
         Move(tp.topic, tp.partition, None if (at := committed.get(tp)) is None else at.offset, after)
         for tp, after in sorted(goals.items())
@@ -136,21 +136,21 @@ async def copy(
     await desk.refuse_members(old.group)
     await desk.refuse_members(new.group)
     tps = await desk.partitions(topics)
-    committed = await desk.committed(old.group, tps)
+    committed = await desk.committed(old, tps)
     if not committed:
         raise OrderError(f"group {old.group} has no offsets in {', '.join(topics)}: is that the lane's old name?")
-    there = await desk.committed(new.group, tps)
+    there = await desk.committed(new, tps)
     if any(at != committed.get(tp) for tp, at in there.items()):
         raise OrderError(
             f"group {new.group} has begun already; `fanline lanes seek` moves it, a copy would hide events"
         )
-    if left_behind := await desk.unfinished(old.group, old.replay):
+    if left_behind := await desk.unfinished(old, old.replay):
         raise OrderError(
             f"topic {old.replay} has {left_behind} replayed events that {old.group} has not ended: {new.group} would "
             "never read them; run the old lane until they are done, then copy"
         )
     journal = await desk.journal(old.journal)
-    committed = trusted(committed, journal.settled, tps).offsets
+    committed = trusted(ToldOffsets(committed), journal.settled, tps).offsets
     entries = taken_over(journal, tps, deliveries=deliveries)
     wide = {tp.partition for tp in await desk.partitions([new.journal])}
     if any(partition not in wide for partition, _, _ in entries):

@@ -6,13 +6,17 @@ with the offset, its results and its dead letters, and lies in a log that no coo
 """
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
+from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
 
 from contracts.journal import Settled, SettledKey, encode_entry, encode_key
-from service.journal.reading import SettledOffsets
-from service.kafka.offsets import CommittedOffset
+from service.errors import TransactorLostError
+from service.journal.reading import SettledOffsets, read_journal
+from service.kafka.names import LaneNames
+from service.kafka.offsets import CommittedOffset, ToldOffsets, read_told_offsets
 from service.settling.batches import PartitionWrite, Record
 from service.settling.transactor import Committed
 
@@ -28,38 +32,71 @@ def settled_writes(journal: str, offsets: Mapping[TopicPartition, Committed], no
 
 
 class Trusted(msgspec.Struct, frozen=True):
-    """``offsets``: where to go on. ``behind``: what the group told of partitions that are settled further than that;
-    ``untold``: partitions that are settled, and of which it told nothing."""
+    """``offsets``: where to go on. ``behind``: partitions of which the group told less than is settled, or nothing
+    certain, and what it told (None: nothing). ``untold``: partitions that are settled, and of which it told nothing.
+    ``undecided``: partitions of which neither tells anything certain."""
 
     offsets: dict[TopicPartition, CommittedOffset]
-    behind: dict[TopicPartition, CommittedOffset]
+    behind: dict[TopicPartition, CommittedOffset | None]
     untold: frozenset[TopicPartition]
+    undecided: frozenset[TopicPartition] = frozenset()
 
 
-def trusted(
-    committed: Mapping[TopicPartition, CommittedOffset],
-    settled: SettledOffsets,
-    partitions: Collection[TopicPartition],
-) -> Trusted:
-    """The group's offsets, but for those that the journal knows better.
+def trusted(told: ToldOffsets, settled: SettledOffsets, partitions: Collection[TopicPartition]) -> Trusted:
+    """The group's offsets, but for those that the journal knows better. The journal is to be read behind the offsets.
 
-    An offset beyond the journal's is the group's own: somebody else moved it. One that is missing stays missing.
+    An offset beyond the journal's is the group's own: somebody else moved it. One that is missing stays missing. Of a
+    commit that the group calls undecided the journal tells the end, for its record there was acknowledged before the
+    offset was sent: whoever has read the journal to its high watermark knows it.
     """
-    result = Trusted(dict(committed), {}, frozenset(_untold(committed, settled, partitions)))
-    for tp, told in committed.items():
-        known = settled.get((tp.topic, tp.partition))
-        if known is None or told.offset > known.offset:
+    offsets = dict(told.offsets)
+    behind: dict[TopicPartition, CommittedOffset | None] = {}
+    untold: set[TopicPartition] = set()
+    undecided: set[TopicPartition] = set()
+    for tp in partitions:
+        group, known = told.offsets.get(tp), settled.get((tp.topic, tp.partition))
+        if known is None:
+            if tp in told.pending:
+                undecided.add(tp)
+            continue
+        if group is None and tp not in told.pending:
+            untold.add(tp)
             continue
         right = CommittedOffset(known.offset, known.metadata)
-        if told != right:
-            result.offsets[tp] = right
-            result.behind[tp] = told
-    return result
+        if group is not None and group.offset > known.offset:
+            right = group
+        offsets[tp] = right
+        if group != right or tp in told.pending:
+            behind[tp] = group
+    return Trusted(offsets, behind, frozenset(untold), frozenset(undecided))
 
 
-def _untold(
-    committed: Mapping[TopicPartition, CommittedOffset],
-    settled: SettledOffsets,
+async def settled_offsets(
+    client: AIOKafkaClient,
+    connection: Mapping[str, Any],
+    names: LaneNames,
     partitions: Collection[TopicPartition],
-) -> list[TopicPartition]:
-    return [tp for tp in partitions if tp not in committed and (tp.topic, tp.partition) in settled]
+    *,
+    within_s: float,
+) -> dict[TopicPartition, CommittedOffset]:
+    """How far a lane is settled, for whoever only looks: as its group tells, and where that calls a commit undecided
+    for longer than ``within_s``, as the journal says.
+
+    Raises TimeoutError, RefusedError, KafkaError, JournalUnreadableError, TransactorLostError (nobody knows).
+    """
+    told = await read_told_offsets(client, names.group, partitions, within_s=within_s)
+    if not told.pending:
+        return told.offsets
+    journal = await read_journal(connection, names.journal, own={tp.partition for tp in told.pending})
+    found = trusted(told, journal.settled, told.pending)
+    refuse_undecided(found)
+    return found.offsets
+
+
+def refuse_undecided(found: Trusted) -> None:
+    """Raises TransactorLostError if there is a partition of which nothing is certain."""
+    if found.undecided:
+        tp = min(found.undecided)
+        raise TransactorLostError(
+            f"the group's coordinator calls a commit of {tp.topic}-{tp.partition} undecided, and the journal has none"
+        )

@@ -1,7 +1,5 @@
 """The lane's member of its consumer group: its consumer, its assignment, and its view of the topics."""
 
-import asyncio
-
 import msgspec
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -12,16 +10,17 @@ from service.errors import JournalUnreadableError, TransactorLostError
 from service.intake.assignment import Assignment
 from service.intake.assignor import LaneAssignor, View, assignor_for
 from service.journal.reading import read_journal
-from service.journal.settled import trusted
+from service.journal.settled import refuse_undecided, trusted
 from service.kafka.leaving import stop_member
-from service.kafka.offsets import CommittedOffset, read_committed_offsets
+from service.kafka.offsets import CommittedOffset, ToldOffsets, read_told_offsets
 from service.kafka.private import Membership, membership, on_heartbeat, request_rejoin
 from service.kafka.unpacking import unpack_aside
 from service.lane.setup import LaneMeans, LaneSetup
 from service.lane.silence import Silence
 
-# Longer than a transaction that is pending on the offsets may take.
-_OFFSETS_WITHIN_S = 60.0
+# Longer than a transaction that is pending on the offsets may take, with the coordinator's look for those that expired.
+# Behind it the journal is asked.
+_OFFSETS_WITHIN_S = 30.0
 
 
 # A rebalance is told in the answer to a heartbeat: those that have heard of it stand still until all have.
@@ -100,24 +99,27 @@ class Group:
         """Whether the group does not know this member any more: its session ended, or another took its place."""
         return self.consumer is None or membership(self.consumer, held.group_id).member_id != held.member_id
 
-    async def committed(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
+    async def committed(self, assignment: Assignment) -> ToldOffsets:
         """Raises TransactorLostError if the brokers do not tell the offsets in time, RefusedError."""
         try:
-            async with asyncio.timeout(_OFFSETS_WITHIN_S):
-                return await read_committed_offsets(self._client, self._setup.names.group, assignment.tps)
+            return await read_told_offsets(
+                self._client, self._setup.names.group, assignment.tps, within_s=_OFFSETS_WITHIN_S
+            )
         except TimeoutError as error:
             raise TransactorLostError(f"no committed offsets within {_OFFSETS_WITHIN_S:g} s") from error
 
     async def settled(self, assignment: Assignment) -> dict[TopicPartition, CommittedOffset]:
         """How far the partitions are settled, by the group and by the journal: whether a transaction whose end is not
         known was committed. Raises TransactorLostError, RefusedError."""
-        committed = await self.committed(assignment)
+        told = await self.committed(assignment)
         numbers = {tp.partition for tp in assignment.tps}
         try:
             journal = await read_journal(self._connection, self._setup.names.journal, own=numbers)
         except (KafkaError, JournalUnreadableError) as error:
             raise TransactorLostError(str(error) or type(error).__name__) from error
-        return trusted(committed, journal.settled, assignment.tps).offsets
+        found = trusted(told, journal.settled, assignment.tps)
+        refuse_undecided(found)
+        return found.offsets
 
     # -- the view of the topics
 

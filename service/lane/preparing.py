@@ -12,8 +12,8 @@ from service.intake.losses import Judged, judge
 from service.intake.starts import Begin, begins
 from service.journal.reading import Journal, Starts, read_journal
 from service.journal.recovery import Recovered
-from service.journal.settled import settled_writes, trusted
-from service.kafka.offsets import CommittedOffset
+from service.journal.settled import refuse_undecided, settled_writes, trusted
+from service.kafka.offsets import CommittedOffset, ToldOffsets
 from service.lane.bulks import BulkWay
 from service.lane.core import Core
 from service.lane.denials import unseen
@@ -59,20 +59,21 @@ class Preparing:
         done("fenced")
         if not assignment.active:
             return
-        committed = assignment.committed = await self._group.committed(assignment)
+        told = await self._group.committed(assignment)
+        assignment.committed = told.offsets
         done("offsets")
         # Nothing is called before every order that has been given is known: also not after this process stood still.
         await self._orders_known()
         done("orders")
         consumer = self._group.consumer
         assert consumer is not None
-        journal = await self._journal(assignment, committed)
+        journal = await self._journal(assignment, told.offsets)
         done("journal")
         self._troubles.narrow = None
         if not assignment.active:
             # Whoever has the partitions by now may have settled more than the offsets say that were read before.
             return
-        committed = assignment.committed = self._trusted(assignment, committed, journal, takeover)
+        committed = assignment.committed = self._trusted(assignment, told, journal, takeover)
         self._held_times.read(journal.held_times, self._clock.wall_ms())
         found = await begins(consumer, assignment.tps, committed, self._setup.start, names.replay, journal.starts)
         done("places")
@@ -102,18 +103,20 @@ class Preparing:
     def _trusted(
         self,
         assignment: Assignment,
-        committed: Mapping[TopicPartition, CommittedOffset],
+        told: ToldOffsets,
         journal: Journal,
         takeover: Takeover,
     ) -> dict[TopicPartition, CommittedOffset]:
         """The group's offsets, where the journal does not know better. Raises TransactorLostError while one is missing
         that a coordinator may tell yet."""
-        found = trusted(committed, journal.settled, assignment.tps)
+        found = trusted(told, journal.settled, assignment.tps)
+        refuse_undecided(found)
         if found.untold and takeover.seconds < _TOLD_WITHIN_S:
             tp = min(found.untold)
             raise TransactorLostError(f"no committed offset of {tp.topic}-{tp.partition}, which has been settled")
-        for tp, told in found.behind.items():
-            self._observer.offset_behind(tp.topic, tp.partition, told.offset, found.offsets[tp].offset)
+        for tp, group in found.behind.items():
+            told_offset = None if group is None else group.offset
+            self._observer.offset_behind(tp.topic, tp.partition, told_offset, found.offsets[tp].offset)
         assignment.behind = frozenset(found.behind)
         return found.offsets
 

@@ -20,11 +20,11 @@ from contracts.timestamps import instant_text
 from service.config import Configuration, Start
 from service.control.ordering import read_orders
 from service.control.orders import Orders
-from service.errors import JournalUnreadableError
+from service.errors import JournalUnreadableError, TransactorLostError
 from service.journal.reading import Journal, read_journal
+from service.journal.settled import settled_offsets
 from service.kafka.connection import client_for, connection_arguments
 from service.kafka.names import LaneNames, control_topic, lane_names, status_topic
-from service.kafka.offsets import read_committed_offsets
 from service.lookup.findings import Findings, Story
 from service.lookup.live import read_reports
 from service.lookup.scanning import ReadingError, Span, TopicReader, ignored, reading
@@ -234,9 +234,10 @@ class _Search:
         lane, names = self._config.lanes[name], self._names[name]
         pause = orders.pause_of(name, lane.account)
         try:
-            async with asyncio.timeout(_OFFSETS_WITHIN_S):
-                committed = await read_committed_offsets(client, names.group, tps)
-        except TimeoutError:
+            committed = await settled_offsets(
+                client, connection_arguments(self._config.kafka), names, tps, within_s=_OFFSETS_WITHIN_S
+            )
+        except (TimeoutError, TransactorLostError, JournalUnreadableError):
             raise ReadingError(f"group {names.group}: nobody tells its offsets; look at the brokers") from None
         return LaneFacts(
             lane=name,

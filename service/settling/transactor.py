@@ -118,6 +118,8 @@ class Transactor:
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
     ) -> None:
+        """Offsets become pending only once every record is acknowledged: while they are, the journal's partition has
+        records of this transaction, and who reads it to its end waits for how the transaction ends."""
         if writes:
             await self._add_partitions(writes)
         # Both are awaited to their end, also when one fails: nothing of ours is under way when we abort.
@@ -125,7 +127,7 @@ class Transactor:
         if writes:
             steps.append(self._produce(writes))
         if offsets:
-            steps.append(self._commit_offsets(offsets, membership))
+            steps.append(self._add_group(membership.group_id))
         results = await asyncio.gather(*steps, return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
         # A refused record must be named even where the membership is gone too, for it will come back.
@@ -133,6 +135,8 @@ class Transactor:
             for failure in failures:
                 if isinstance(failure, kind):
                     raise failure
+        if offsets:
+            await self._commit_offsets(offsets, membership)
 
     async def _add_partitions(self, writes: Sequence[PartitionWrite]) -> None:
         topics: dict[str, list[int]] = {}
@@ -154,12 +158,14 @@ class Transactor:
             also_retry=frozenset({Code.UNKNOWN_TOPIC_OR_PARTITION}),
         )
 
-    async def _commit_offsets(self, offsets: Mapping[TopicPartition, Committed], membership: Membership) -> None:
+    async def _add_group(self, group_id: str) -> None:
         await self._ask_coordinator(
-            AddOffsetsToTxnRequest(self._id, self._producer_id, self._epoch, membership.group_id),
+            AddOffsetsToTxnRequest(self._id, self._producer_id, self._epoch, group_id),
             lambda answer: answer.error_code,
             "AddOffsetsToTxn",
         )
+
+    async def _commit_offsets(self, offsets: Mapping[TopicPartition, Committed], membership: Membership) -> None:
         topics: dict[str, list[tuple[int, int, str]]] = {}
         for tp, committed in offsets.items():
             topics.setdefault(tp.topic, []).append((tp.partition, committed.offset, committed.metadata))

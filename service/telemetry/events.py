@@ -42,7 +42,8 @@ class LogEvent(StrEnum):
     """Offsets that were not read are gone from the source topic."""
 
     OFFSET_BEHIND = "committed_offset_behind"
-    """The group's offset lies behind what the lane's journal says is settled: the lane goes on from the journal's."""
+    """The group's offset lies behind what the lane's journal says is settled, or its coordinator calls a commit
+    undecided: the lane goes on from the further one."""
 
     DEDUPE_SHORTENED = "dedupe_window_shortened"
     """The dedupe windows would take more memory than the lane's ``buffer``: the oldest ids were forgotten early."""

@@ -169,8 +169,8 @@ class LaneTelemetry:
         self._lost_records.inc(end - first)
         self._log.error(LogEvent.RECORDS_LOST, topic=topic, partition=partition, first=first, end=end)
 
-    def offset_behind(self, topic: str, partition: int, told: int, settled: int) -> None:
-        """The group's offset lies behind what the lane has settled: the lane goes on from ``settled``."""
+    def offset_behind(self, topic: str, partition: int, told: int | None, settled: int) -> None:
+        """The group's offset lies behind what the lane has settled, or is undecided: it goes on from ``settled``."""
         self._log.error(LogEvent.OFFSET_BEHIND, topic=topic, partition=partition, told=told, settled=settled)
 
     def dedupe_shortened(self, topic: str, partition: int) -> None:

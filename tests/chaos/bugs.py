@@ -220,8 +220,8 @@ def _settled_not_believed() -> None:
     from service.journal.settled import Trusted
     from service.lane import group, preparing
 
-    def trusted(committed: Any, settled: Any, partitions: Any) -> Trusted:
-        return Trusted(dict(committed), {}, frozenset())
+    def trusted(told: Any, settled: Any, partitions: Any) -> Trusted:
+        return Trusted(dict(told.offsets), {}, frozenset())
 
     group.trusted = preparing.trusted = trusted  # type: ignore[attr-defined] # the bug
 

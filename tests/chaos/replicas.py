@@ -34,6 +34,15 @@ class ChaosStage(Stage):
         return text.replace(self.sandbox.url.encode(), f"http://127.0.0.1:{wire.port}".encode())
 
 
+# What a process says that ends because no broker answered while it started.
+_NO_BROKERS = (
+    "is the broker running",
+    "the broker closed the connection",
+    "no answer within",
+    "Unable to bootstrap",
+)
+
+
 class Replica:
     """One process. ``lock`` is held while something befalls it; ``wanted``: it has to be alive."""
 
@@ -116,7 +125,7 @@ class Replica:
     def found_no_brokers(self) -> bool:
         """Whether it ended because it could reach no broker at its start, as it has to."""
         told = self.process.tail(3)
-        return "is the broker running" in told or "the broker closed the connection" in told
+        return not self._has_started() and any(why in told for why in _NO_BROKERS)
 
     def told(self, wall_to_monotonic_s: float) -> tuple[list[Trouble], Counter[str]]:
         """From its log: when it gave work up to others; and how often it was given partitions, a lane stopped because

@@ -19,6 +19,7 @@ from service.config import loads
 from service.control import desk
 from service.journal.reading import Journal, read_journal
 from service.kafka.groups import GroupBusyError
+from service.kafka.names import lane_names
 from service.lane import Lane
 from service.telemetry import metrics as m
 from tests.support.cli import run
@@ -237,7 +238,7 @@ async def test_of_replays_that_retention_passes_the_rest_is_counted(
             return {tp: 0}
 
         monkeypatch.setattr(clerk, "first", looked_too_early)
-        assert await clerk.unfinished(f"{prefix}.lane", prefix) == 6
+        assert await clerk.unfinished(lane_names(prefix, "lane"), prefix) == 6
 
 
 async def test_a_lane_that_never_ran_is_moved_too(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from service.intake.assignment import Assignment
 from service.intake.assignor import View
 from service.journal.reading import Journal
 from service.kafka.names import lane_names
-from service.kafka.offsets import CommittedOffset
+from service.kafka.offsets import CommittedOffset, ToldOffsets
 from service.kafka.private import Membership
 from service.lane import Lane
 from service.lane.setup import LaneMeans
@@ -337,17 +337,17 @@ class World:
     def patches(self, patch: pytest.MonkeyPatch) -> None:
         """What a lane makes or asks by itself."""
         patch.setattr("service.lane.group.AIOKafkaConsumer", lambda **options: FakeConsumer(self, **options))
-        patch.setattr("service.lane.group.read_committed_offsets", self._committed)
+        patch.setattr("service.lane.group.read_told_offsets", self._committed)
         patch.setattr("service.lane.preparing.read_journal", self._journal)
         # A thread's time is not fake.
         patch.setattr(asyncio, "to_thread", _at_once)
 
     async def _committed(
-        self, client: Any, group: str, tps: frozenset[TopicPartition]
-    ) -> Mapping[TopicPartition, CommittedOffset]:
+        self, client: Any, group: str, tps: frozenset[TopicPartition], *, within_s: float
+    ) -> ToldOffsets:
         assert self.broker.generation is not None
         membership = Membership(group, self.broker.generation, "m", None)
-        return await self.broker.read_offsets(Assignment(membership, tps))
+        return ToldOffsets(dict(await self.broker.read_offsets(Assignment(membership, tps))))
 
     async def _journal(self, connection: Any, topic: str, *, own: Iterable[int], others: Iterable[int] = ()) -> Journal:
         await asyncio.sleep(HOP_S)

@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from service.errors import RefusedError
 from service.kafka.codes import REFUSED, Code
-from service.kafka.offsets import CommittedOffset, read_committed_offsets
+from service.kafka.offsets import CommittedOffset, ToldOffsets, read_committed_offsets, read_told_offsets
 from service.kafka.requests import OffsetFetch
 
 A0, A1, B0 = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("b", 0)
@@ -156,3 +156,53 @@ async def test_a_right_that_the_lookup_already_lacks() -> None:
     with pytest.raises(RefusedError, match=r"group group: GROUP_AUTHORIZATION_FAILED \(30\)"):
         await read(client)
     assert client.lookups == 1
+
+
+UNSTABLE = (-1, "", int(Code.UNSTABLE_OFFSET_COMMIT))
+
+
+async def told(client: Client, *tps: TopicPartition, within_s: float = 0.05) -> ToldOffsets:
+    async with asyncio.timeout(5):
+        return await read_told_offsets(client, "group", tps or (A0, A1, B0), within_s=within_s, backoff_s=0.001)  # type: ignore[arg-type] # a fake
+
+
+class PendingClient(Client):
+    """Calls a commit of A0 pending for as long as it is asked for stable offsets."""
+
+    async def send(self, node: int, request: OffsetFetch, *, group: Any = None) -> Any:
+        if request._fields[2]:
+            self._script[:0] = [{A0: UNSTABLE}]
+        else:
+            self._script[:0] = [{A0: (5, "before", 0)}]
+        return await super().send(node, request, group=group)
+
+
+async def test_what_stays_pending_is_told_as_it_was_before_and_named() -> None:
+    """Only that partition is asked for so, and only behind the bound."""
+    client = PendingClient()
+    found = await told(client)
+    assert found.offsets == {A0: CommittedOffset(5, "before"), A1: CommittedOffset(7, "m"), B0: CommittedOffset(7, "m")}
+    assert found.pending == {A0}
+    assert [request._fields[2] for request in client.requests][-2:] == [True, False]
+    assert client.asked[-1] == [A0]
+
+
+async def test_what_is_decided_in_time_is_not_pending() -> None:
+    """A transaction that ends is the usual case."""
+    found = await told(Client({A0: UNSTABLE}, {A0: UNSTABLE}), within_s=5.0)
+    assert found == ToldOffsets(dict.fromkeys((A0, A1, B0), CommittedOffset(7, "m")))
+
+
+@pytest.mark.parametrize("code", [Code.COORDINATOR_LOAD_IN_PROGRESS, Code.UNKNOWN_TOPIC_OR_PARTITION])
+async def test_only_pending_commits_are_asked_for_as_they_were(code: Code) -> None:
+    """A coordinator that knows nothing yet would tell none."""
+
+    class Loading(Client):
+        async def send(self, node: int, request: OffsetFetch, *, group: Any = None) -> Any:
+            self._script[:0] = [{A0: UNSTABLE, A1: (-1, "", int(code))}]
+            return await super().send(node, request, group=group)
+
+    client = Loading()
+    with pytest.raises(TimeoutError):
+        await told(client)
+    assert all(request._fields[2] for request in client.requests)

@@ -97,10 +97,19 @@ async def test_a_commit_is_the_five_steps_and_ends_last() -> None:
     await _commit(transactor)
     steps = client.steps()
     assert steps[:2] == ["InitProducerId", "AddPartitionsToTxn"]
-    assert sorted(steps[2:5]) == ["AddOffsetsToTxn", "Produce", "TxnOffsetCommit"]
-    assert steps[5:] == ["EndTxn"]
+    assert sorted(steps[2:4]) == ["AddOffsetsToTxn", "Produce"]
+    assert steps[4:] == ["TxnOffsetCommit", "EndTxn"]
     assert client.sent[-1][1]._transaction_result is True
     assert transactor.healthy
+
+
+async def test_no_offset_is_pending_before_each_record_is_acknowledged() -> None:
+    """Whoever finds an offset pending finds the transaction's records in the journal, and waits there for its end."""
+    transactor, client = await _open({"Produce": [Code.NOT_LEADER_OR_FOLLOWER, NodeNotReadyError("away")]})
+    await _commit(transactor)
+    steps = client.steps()
+    assert steps.count("Produce") == 3
+    assert steps.index("TxnOffsetCommit") > max(at for at, step in enumerate(steps) if step == "Produce")
 
 
 async def test_offsets_carry_the_membership_that_was_captured() -> None:
