@@ -76,7 +76,7 @@ def judge_poll(reply: Reply) -> PollVerdict:
         case ImportState.COMPLETED:
             return Completed(status.found, status.failed)
         case ImportState.ERROR:
-            return Failed("the platform says of the import: error")
+            return Failed("the platform says of the import: error", status.found, status.processed)
         case ImportState.WAITING_FOR_FILE:
             return Pending(status.state, has_file=False)
         case ImportState.QUEUED | ImportState.IN_PROGRESS:

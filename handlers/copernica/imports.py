@@ -18,7 +18,7 @@ from handlers.expressions import Expr, RowExpr
 from handlers.faults import unresolved, wrong_value
 from handlers.imports.cells import CellError, text_cell
 from handlers.imports.csv_rows import row_writer
-from handlers.imports.rows import IMPORT_ROW, Poll, Row, Slots, contact_of
+from handlers.imports.rows import IMPORT_ROW, PartialFailures, Poll, Row, Slots, SplitBudget, contact_of
 from handlers.imports.verdicts import Completed, CreateVerdict, PollVerdict, Unnamed, UploadVerdict
 from handlers.templates import Compile
 
@@ -101,6 +101,8 @@ class CopernicaImportsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     i_know: Annotated[bool, Meta(description="Needed for what can do harm: see there.")] = False
     poll: Annotated[Poll, Meta(description="When an import's status is asked for.")] = Poll()
     slots: Slots = None
+    partial_failures: PartialFailures = "report"
+    split_budget: SplitBudget = 100
     deleted: Deleted = "skip"
 
     def __post_init__(self) -> None:
@@ -112,6 +114,10 @@ class CopernicaImportsConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("remove_missing: deletes everybody who is not in a batch: it needs i_know: true")
         if not self.autostart and not self.i_know:
             raise ValueError("autostart: false leaves imports open until somebody starts them: it needs i_know: true")
+        if self.partial_failures == "split" and self.action == "add":
+            raise ValueError("partial_failures: split sends rows once more, and action add would double their profiles")
+        if self.partial_failures == "split" and self.remove_missing:
+            raise ValueError("partial_failures: split sends halves, and remove_missing deletes who is not among them")
 
 
 class CopernicaImportsHandler:
@@ -125,13 +131,13 @@ class CopernicaImportsHandler:
     platform: ClassVar[str] = "copernica"
     max_file_bytes = 50_000_000
     carries_rows = True
-    split_budget = None
 
     def __init__(
         self, options: CopernicaImportsConfig, compile_: Compile, compile_row: CompileRow, *, api_version: int
     ) -> None:
         self._options = options
         self.poll_settings = options.poll
+        self.split_budget = options.split_budget if options.partial_failures == "split" else None
         self._api_version = api_version
         self._rows = None if options.rows is None else compile_(options.rows, "rows")
         self._fields: list[tuple[str, RowValue]] = []

@@ -30,6 +30,7 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
     id_in: str = "X-Created"  # or Location; empty: nowhere
     polls: int = 2  # an import has ended at this look
     fails_with: str | None = None  # the last error of every import
+    bad_values: set[str] = set()  # rows with such a cell fail, and no others; the last error does not say which
     stuck: bool = False
 
 
@@ -41,6 +42,7 @@ class Import(msgspec.Struct):
     database: int
     action: str
     rows: int
+    failed: int = 0
     polls: int = 0
     error: str | None = None
 
@@ -53,7 +55,7 @@ class Import(msgspec.Struct):
             "type": "csv",
             "status": "done" if done else "ready for start",
             "totallines": str(self.rows if self.polls else 0),
-            "processedlines": str(self.rows if done else 0),
+            "processedlines": str(self.rows - self.failed if done else 0),
             "lastrun": "2026-01-01 08:00:00" if self.polls > 1 else False,
             "nextrun": False,
             "lasterror": self.error if done and self.error else False,
@@ -162,11 +164,14 @@ class _Account:
         if len({tuple(row) for row in rows}) > 1:
             return _refusal("The keys are not the same in every object")
         number = next(self._numbers)
+        good = [row for row in rows if self.rules.bad_values.isdisjoint(map(str, row.values()))]
+        failed = len(rows) - len(good)
+        error = self.rules.fails_with or ("Some lines could not be imported" if failed else None)
         self.imports[number] = Import(
-            number, str(asked.get("name", "")), database, action, len(rows), error=self.rules.fails_with
+            number, str(asked.get("name", "")), database, action, len(rows), failed, error=error
         )
         if self.rules.fails_with is None:
-            self._carry_out(rows, action, keys)
+            self._carry_out(good, action, keys)
         place = {"X-Created": str(number), "Location": f"https://api.example/v4/import/{number}"}
         headers = {self.rules.id_in: place[self.rules.id_in]} if self.rules.id_in else {}
         return PlatformAnswer(201, headers, effect=True)

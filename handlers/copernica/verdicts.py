@@ -56,7 +56,7 @@ def judge_poll(reply: Reply, rows: int) -> PollVerdict:
     if status is None:
         return Retry(RetryCause.SERVER_ERROR, "the import's status is unreadable")
     if status.error is not None:
-        return Failed(f"the platform says of the import: {status.error}")
+        return Failed(f"the platform says of the import: {status.error}", status.total, status.processed)
     # "0 of 0" is an import that has not begun; fewer lines than rows one that the platform has not read whole.
     if status.total is not None and status.total == status.processed and status.total >= max(rows, 1):
         return Completed(found=status.total, failed=0)

@@ -74,9 +74,13 @@ class Completed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
-    """The platform gave the file up, or knows nothing of it: whose rows are at fault nobody says."""
+    """The platform gave the file up, or knows nothing of it: whose rows are at fault nobody says. ``divides``: smaller
+    imports could tell. Counts are of rows, None where untold."""
 
     detail: str
+    found: int | None = None
+    processed: int | None = None
+    divides: bool = True
 
 
 # Completed: an import that nobody can ask about counts as delivered, where the lane says so.
@@ -121,7 +125,8 @@ def judge_refused_poll(reply: Reply, text: str | None) -> PollVerdict:
         case Row.CONFLICT:
             return Retry(RetryCause.THROTTLED, text)
         case Row.NOT_FOUND | Row.GONE:
-            return Failed(_said(f"the platform does not know the import any more ({reply.status})", text))
+            said = _said(f"the platform does not know the import any more ({reply.status})", text)
+            return Failed(said, divides=False)
         case Row.TOO_LARGE | Row.REFUSED:
             return Hold(HoldScope.LANE, _said(f"the platform refuses to tell of the import ({reply.status})", text))
         case Row.THROTTLED | Row.CREDENTIALS | Row.FORBIDDEN | Row.MISDIRECTED:

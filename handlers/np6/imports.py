@@ -109,10 +109,21 @@ class Np6ImportsConfig(Struct, frozen=True, forbid_unknown_fields=True, rename={
         ),
     ] = "file"
     poll: Annotated[Poll, Meta(description="When an import's state is asked for.")] = Poll()
+    partial_failures: Annotated[
+        Literal["report", "split"],
+        Meta(
+            description="What follows when the platform says that an execution failed: all events of the file are "
+            "unattributed. `split` is refused here: what becomes of rows that are sent twice is the import's own."
+        ),
+    ] = "report"
     deleted: Deleted = "skip"
 
     def __post_init__(self) -> None:
         distinct(list(self.columns), "column")
+        if self.partial_failures == "split":
+            raise ValueError(
+                "partial_failures: split sends rows once more, and what NP6's import makes of them nobody says: report"
+            )
 
 
 class Np6ImportsHandler:

@@ -16,9 +16,11 @@ class Divided(msgspec.Struct, frozen=True):
 
 
 def judge_end(verdict: Completed | Failed, rows: int, *, divides: bool) -> Ends | Divided:
-    """``rows`` are those that were sent; fewer found, or any failed, is a failure of nobody knows whom."""
+    """``rows`` are those that were sent, 0 where nobody knows that any more; fewer found, or any failed, is a failure
+    of nobody knows whom."""
     if isinstance(verdict, Failed):
-        detail = verdict.detail
+        detail = _counted(verdict, rows)
+        divides = divides and verdict.divides
     else:
         missing = 0 if verdict.found is None else max(0, rows - verdict.found)
         failed = verdict.failed or 0
@@ -29,3 +31,13 @@ def judge_end(verdict: Completed | Failed, rows: int, *, divides: bool) -> Ends 
     if not divides:
         return unattributed
     return Divided(alone=Ends(Outcome.REJECTED, Reason.REFUSED, detail), otherwise=unattributed)
+
+
+def _counted(verdict: Failed, rows: int) -> str:
+    """What the platform said, behind how much it has done: its words may be long."""
+    if not rows:
+        return verdict.detail
+    if verdict.found is None and verdict.processed is None:
+        return f"of {rows} rows the platform tells no counts; {verdict.detail}"
+    found, processed = ("?" if count is None else count for count in (verdict.found, verdict.processed))
+    return f"of {rows} rows the platform has found {found} and processed {processed}; {verdict.detail}"

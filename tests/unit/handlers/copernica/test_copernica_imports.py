@@ -188,9 +188,20 @@ def test_without_key_fields_no_two_rows_are_the_same() -> None:
         ({"autostart": False}, "needs i_know: true"),
         ({"database": 0}, "database"),
         ({"fields": {}}, "fields"),
+        ({"action": "add", "key_fields": [], "partial_failures": "split"}, "action add would double their profiles"),
+        ({"action": "add", "partial_failures": "split"}, "action add would double their profiles"),
+        ({"remove_missing": True, "i_know": True, "partial_failures": "split"}, "deletes who is not among them"),
     ],
 )
 def test_keys_that_contradict_each_other(keys: dict[str, Any], problem: str) -> None:
     """Refused when the configuration is read."""
     with pytest.raises(msgspec.ValidationError, match=problem):
         handler(**keys)
+
+
+def test_halves_are_sent_where_the_lane_says_so_and_rows_may_be_sent_twice() -> None:
+    """As of any import lane: within ``split_budget``."""
+    assert handler().split_budget is None
+    assert handler(partial_failures="report", split_budget=7).split_budget is None
+    for action in ("update", "update or add", "ignore or add", "delete"):
+        assert handler(action=action, partial_failures="split", split_budget=7).split_budget == 7

@@ -59,6 +59,15 @@ def test_an_import_from_create_to_its_end() -> None:
     assert platform.sandbox.profiles("main") == ROWS
 
 
+def test_lines_that_fail_are_counted_and_not_named() -> None:
+    """All others are carried out."""
+    platform = caller(bad_values={"Hull"}, polls=1)
+    answer = platform.create()
+    told = platform.status(answer.headers["X-Created"])
+    assert told == ImportStatus("done", 2, 1, False, "Some lines could not be imported")
+    assert platform.sandbox.profiles("main") == ROWS[1:]
+
+
 def test_a_repeated_add_doubles_profiles() -> None:
     """An update or add does not."""
     platform = caller()

@@ -94,7 +94,7 @@ def test_a_status(reply: Answer, expected: Any) -> None:
     """Its error and its line counts tell, not its words: "0 of 0" has not begun, 8 of 8 is not the file's 9."""
     verdict = judge_poll(reply, 9)
     if expected is None:
-        assert verdict == Failed("the platform says of the import: bad file")
+        assert verdict == Failed("the platform says of the import: bad file", 9, 9)
     else:
         assert verdict == expected
 

@@ -37,6 +37,7 @@ def test_over_every_status(create: bool) -> None:
         elif isinstance(verdict, Failed):
             assert str(status) in verdict.detail
             assert verdict.detail.endswith(f": {TEXT}")
+            assert not verdict.divides, "it is no row's fault that the platform has forgotten it"
         else:
             assert verdict == wanted
 

@@ -95,7 +95,7 @@ def test_what_became_of_an_execution(reply: Reply, verdict: Any) -> None:
         (said(200, b'{"state": 2}'), Failed("the platform says of the execution: error")),
         (said(200, b'{"state": 3}'), UNREADABLE),
         (Answer(200, {}, b'{"state": 1}', truncated=True), UNREADABLE),
-        (said(404), Failed("the platform does not know the import any more (404): so it says")),
+        (said(404), Failed("the platform does not know the import any more (404): so it says", divides=False)),
         (TIMED_OUT, Retry(RetryCause.TIMED_OUT, "no answer")),
     ],
 )

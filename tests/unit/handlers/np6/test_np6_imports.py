@@ -102,6 +102,7 @@ def test_events_without_a_row(event: Event, keys: dict[str, Any], outcome: Outco
         ({"via": {"ftp": {**FTP["ftp"], "host": "ftp://x/y"}}}, "without scheme"),
         ({"via": "mail"}, "via"),
         ({"import": {"id": 2**31}}, "id"),
+        ({"partial_failures": "split"}, "split sends rows once more, and what NP6's import makes of them nobody says"),
     ],
 )
 def test_keys_that_contradict_each_other(keys: dict[str, Any], problem: str) -> None:

@@ -24,7 +24,9 @@ def test_an_import_without_a_failure_is_delivered(verdict: Completed, divides: b
         (Completed(found=4, failed=2), "of 4 rows the platform reports 2 failed and 0 not found"),
         (Completed(found=1, failed=1), "of 4 rows the platform reports 1 failed and 3 not found"),
         (Completed(failed=1), "of 4 rows the platform reports 1 failed and 0 not found"),
-        (Failed("given up"), "given up"),
+        (Failed("given up"), "of 4 rows the platform tells no counts; given up"),
+        (Failed("given up", 4, 3), "of 4 rows the platform has found 4 and processed 3; given up"),
+        (Failed("given up", 4), "of 4 rows the platform has found 4 and processed ?; given up"),
     ],
 )
 def test_a_failure_of_nobody_knows_whom(verdict: Completed | Failed, detail: str) -> None:
@@ -33,3 +35,10 @@ def test_a_failure_of_nobody_knows_whom(verdict: Completed | Failed, detail: str
     assert judge_end(verdict, 4, divides=False) == unattributed
     refused = Ends(Outcome.REJECTED, Reason.REFUSED, detail)
     assert judge_end(verdict, 4, divides=True) == Divided(alone=refused, otherwise=unattributed)
+
+
+def test_what_the_platform_has_forgotten_is_not_divided() -> None:
+    """No half of it could tell more: it may all have been carried out."""
+    forgotten = Failed("not known any more", divides=False)
+    ends = judge_end(forgotten, 0, divides=True)
+    assert ends == Ends(Outcome.UNATTRIBUTED, Reason.UNATTRIBUTED, "not known any more")
