@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from .envelope import Undecodable
-from .events import Event
+from .events import Envelope, Event
 from .outcomes import Outcome, Reason
 from .timestamps import instant_text, rfc3339_ms
 
@@ -151,7 +151,7 @@ class ResultEncoder:
     def encode(
         self,
         result_id: str,
-        event: Event | Undecodable | None,
+        event: Event | Envelope | Undecodable | None,
         outcome: Outcome,
         reason: Reason | None,
         detail: str | None,
@@ -261,7 +261,7 @@ class ResultEncoder:
 
 
 def _described(
-    event: Event | Undecodable | None,
+    event: Event | Envelope | Undecodable | None,
 ) -> tuple[str | UnsetType, ResultEvent | None, str | UnsetType]:
     """Subject, envelope and traceparent of a result: cut, and absent where they could not be read."""
     if event is None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from .events import Event
+from .events import Envelope, Event
 from .outcomes import DEAD, Outcome, Reason
 from .results import TARGET_MAX, Operation, Origin, ResultEncoder, ResultEvent
 from .timestamps import instant_text, rfc3339_ms
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 # Of a result of an event of a source topic, whose end is that of its one operation: the result's id, the event, the
 # operation, the batch's id, the record's topic, partition, offset and timestamp in ms, and when it was received in ms.
-UsualResult = tuple[str, Event, Operation, str | None, str, int, int, int, int]
+UsualResult = tuple[str, Event | Envelope, Operation, str | None, str, int, int, int, int]
 
 
 class UsualResults:

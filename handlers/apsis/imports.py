@@ -1,6 +1,6 @@
 """``apsis.imports``: each contact's state as a row of a profile import."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -11,11 +11,12 @@ from contracts.results import Operation
 from handlers.apsis import client
 from handlers.apsis.discovery import looks_of
 from handlers.apsis.verdicts import judge_create, judge_poll, judge_upload
-from handlers.base import Expression, Refusal, Reply, Request
+from handlers.base import Refusal, Reply, Request
 from handlers.deletions import DELETED, Deleted, is_deletion
 from handlers.expressions import Condition, Expr
 from handlers.faults import unresolved, wrong_value
 from handlers.imports.cells import CellError, flag_cell, phone_cell, text_cell
+from handlers.imports.columns import Column, Columns
 from handlers.imports.csv_rows import row_writer
 from handlers.imports.rows import (
     IMPORT_ROW,
@@ -148,10 +149,6 @@ class ApsisImportsConfig(Struct, frozen=True, forbid_unknown_fields=True):
         distinct([tag.discriminator for tag in self.tags], "tag")
 
 
-# A column behind those of the keyspaces: its value, where that stands in the lane, and its cell; raises CellError.
-_Column = tuple[Expression, str, Callable[[Any], str]]
-
-
 class ApsisImportsHandler:
     """One row per event, in files per set of tags. Implements ``handlers.imports.rows.ImportHandler``.
 
@@ -173,7 +170,7 @@ class ApsisImportsHandler:
             (compile_(one.value, f"keyspaces[{n}].value"), f"keyspaces[{n}].value")
             for n, one in enumerate(options.keyspaces)
         ]
-        self._columns = _columns(options, compile_)
+        self._columns = Columns(_columns(options, compile_))
         self._tags = [(n, compile_(tag.when, f"tags[{n}].when", "bool")) for n, tag in enumerate(options.tags)]
         self._line = row_writer(options.delimiter)
         self._head = self._line(_column_names(options))
@@ -199,11 +196,9 @@ class ApsisImportsHandler:
             except CellError as error:
                 return beyond_the_contract(expression, place, error)
         keys = tuple(cells)
-        for read, place, cell in self._columns:
-            try:
-                cells.append(cell(read(event, key)))
-            except CellError as error:
-                return beyond_the_contract(read, place, error)
+        refusal = self._columns.add_to(cells, event, key)
+        if refusal is not None:
+            return refusal
         tags = tuple([n for n, when in self._tags if when(event, key) is True])
         return [Row(Operation(IMPORT_ROW, contact_of(event), self._entity), keys, self._line(cells), tags)]
 
@@ -242,18 +237,19 @@ class ApsisImportsHandler:
         return judge_poll(reply)
 
 
-def _columns(options: ApsisImportsConfig, compile_: Compile) -> Sequence[_Column]:
+def _columns(options: ApsisImportsConfig, compile_: Compile) -> Sequence[Column]:
     """The columns behind those of the keyspaces, in the order of :func:`_column_names`."""
-    columns: list[_Column] = []
+    columns: list[Column] = []
     for n, attribute in enumerate(options.attributes):
         place = f"attributes[{n}].value"
-        cell = phone_cell if attribute.form == "phone" else _text
-        columns.append((compile_(attribute.value, place), place, cell))
+        is_phone = attribute.form == "phone"
+        cell, text_up_to = (phone_cell, 0) if is_phone else (_text, MAX_TEXT_CHARACTERS)
+        columns.append(Column(compile_(attribute.value, place), place, cell, text_up_to))
     for n, consent in enumerate(options.consents):
         place = f"consents[{n}].value"
-        columns.append((compile_(consent.value, place, "bool"), place, flag_cell))
+        columns.append(Column(compile_(consent.value, place, "bool"), place, flag_cell))
     for value, place in _addresses(options).values():
-        columns.append((compile_(value, place), place, _text))
+        columns.append(Column(compile_(value, place), place, _text, MAX_TEXT_CHARACTERS))
     return columns
 
 

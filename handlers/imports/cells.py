@@ -1,12 +1,10 @@
 """A value of an event as the text of a cell: null is empty, a bool ``true`` or ``false``, an int all its digits, a
 double the shortest decimal that reads back as the same number, without exponent; a text stays as it is, never cut."""
 
-import re
 from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-_USUAL_PHONE = re.compile(r"[0-9+ ()./-]+")
 _NO_DIGITS = str.maketrans("", "", "+ ()./-")
 
 
@@ -41,7 +39,8 @@ def phone_cell(value: Any) -> str:
         return str(value)
     if not isinstance(value, str):
         raise CellError("gives no phone number: expected a text or null")
-    if _USUAL_PHONE.fullmatch(value) and (digits := value.translate(_NO_DIGITS)):
+    digits = value.translate(_NO_DIGITS)
+    if digits.isascii() and digits.isdigit():
         return digits
     digits = "".join(letter for letter in value if letter in "0123456789")
     if not digits or any(letter.isalpha() for letter in value):

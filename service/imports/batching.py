@@ -11,6 +11,7 @@ from math import inf
 
 import msgspec
 
+from contracts.results import Operation
 from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
 from service.imports.growth import Reading, Waiting, stands_still
 from service.intake.item import Item
@@ -30,9 +31,12 @@ class BatchingMeans(msgspec.Struct, frozen=True):
 
 def keys_of(item: Item) -> set[Hashable]:
     """What of an event is in one import at a time."""
-    keys: set[Hashable] = {row.key for row in item.rows if row.key is not None}
-    if item.record.key is not None:
-        keys.add(item.record.key)
+    rows, own = item.rows, item.record.key
+    if len(rows) == 1 and own is not None and rows[0].key is not None:
+        return {own, rows[0].key}
+    keys: set[Hashable] = {row.key for row in rows}
+    keys.add(own)
+    keys.discard(None)
     return keys
 
 
@@ -100,6 +104,11 @@ class ImportBatcher(Batcher):
         ):
             self._queue.append((item, keys))
             self._queued.update(keys)
+
+    def add_all(self, items: Iterable[Item], group_of: Callable[[Operation], Hashable], now: float) -> None:
+        """:meth:`add` of each, in the order given."""
+        for item in items:
+            self.add(item, None, now)
 
     def claim(self, item: Item) -> None:
         """The event is in an import already, which somebody else began."""
@@ -265,7 +274,8 @@ class ImportBatcher(Batcher):
 
 def bytes_of(item: Item) -> int:
     """What the event's rows take of a file; what stands between two rows is counted as a byte."""
-    return sum([len(row.line) + 1 for row in item.rows])
+    rows = item.rows
+    return len(rows[0].line) + 1 if len(rows) == 1 else sum([len(row.line) + 1 for row in rows])
 
 
 def _group(batch: OpenBatch) -> _Group:

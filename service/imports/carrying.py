@@ -11,7 +11,6 @@ from handlers.imports.rows import ImportHandler
 from service.delivery.bulk import Part
 from service.delivery.bulk_dispatcher import BulkHooks
 from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks
-from service.imports.batching import keys_of
 from service.imports.ending import Ending
 from service.imports.files import halves, parts_of, rows_of
 from service.imports.policy import CLOCKS_APART_S, ImportPolicy
@@ -65,7 +64,9 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         self._journal = imports.journal
         self._deliveries = imports.deliveries
         self._hooks = hooks
-        self.ending = Ending(bulk, imports.ids, lambda detail, items: self._masked(detail, (i.event for i in items)))
+        self.ending = Ending(
+            bulk, imports.ids, lambda detail, items: self._masked(detail, (i.read_event() for i in items))
+        )
         self._turns = Turns(means.clock)
         self._spools = Spools(means.clock)
         self.runs: list[ImportRun] = []
@@ -232,10 +233,11 @@ class ImportCarrying(LaneDelivery[ImportRun]):
                 return False
             some = items[start : start + _ENDED_AT_ONCE]
             self.ending.end(some, ends, reference)
-            for item in some:
-                keys |= keys_of(item)
+            keys.update([row.key for item in some for row in item.rows])
+            keys.update([item.record.key for item in some])
             await self._turns.rest()
         self._tell_guard(items, ends)
+        keys.discard(None)
         self._hooks.released(keys)
         return True
 
@@ -246,8 +248,8 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         found: list[str] = [*self._account.secrets()]
         for start in range(0, len(items), _ENDED_AT_ONCE):
             for item in items[start : start + _ENDED_AT_ONCE]:
-                if item.event is not None:
-                    found += standing_in(ends.detail, personal_strings(item.event))
+                if (event := item.read_event()) is not None:
+                    found += standing_in(ends.detail, personal_strings(event))
             await self._turns.rest()
         return msgspec.structs.replace(ends, detail=mask_detail(ends.detail, found))
 

@@ -29,6 +29,7 @@ class Ending:
     def end(self, items: Sequence[Item], ends: Ends, reference: str | None) -> None:
         """End these events; the detail is masked."""
         detail = ends.detail
+        kinds: dict[str, int] = {}
         for item in items:
             item.outcome, item.reason, item.detail = ends.outcome, ends.reason, detail
             for operation in item.operations:
@@ -36,7 +37,10 @@ class Ending:
                 operation.status, operation.reference = ends.status, reference
             item.remaining = 0
             if item.operations:
-                self._hooks.operations_ended(item.operations[0].kind, ends.outcome, len(item.operations))
+                kind = item.operations[0].kind
+                kinds[kind] = kinds.get(kind, 0) + len(item.operations)
+        for kind, count in kinds.items():
+            self._hooks.operations_ended(kind, ends.outcome, count)
         self._hooks.ended(items)
 
     def name_those_sent(self, rows: FileRows) -> None:

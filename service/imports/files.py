@@ -47,8 +47,9 @@ async def rows_of(items: Sequence[Item], plan: Plan, turns: Turns) -> FileRows:
     rows = FileRows([], [], {})
     # A list only where a key has several changes: 50,000 lists are work for Python's collector.
     changes: dict[Hashable, _Change | list[_Change]] = {}
-    async for item in _in_turns(in_order(items), turns):
-        place = len(rows.items)
+    for place, item in enumerate(in_order(items)):
+        if not place % _AT_ONCE:
+            await turns.rest()
         rows.items.append(item)
         for n, row in enumerate(item.rows):
             # A row without a key is never the same as another.
@@ -60,11 +61,14 @@ async def rows_of(items: Sequence[Item], plan: Plan, turns: Turns) -> FileRows:
             elif found is not change:
                 changes[key] = [found, change]
     lost: Counter[int] = Counter()
-    async for found in _in_turns(changes.values(), turns):
+    for count, found in enumerate(changes.values()):
+        if not count % _AT_ONCE:
+            await turns.rest()
         if isinstance(found, tuple):
             rows.lines.append(found[1].line)
             continue
-        best, line = _coalesced(rows.items, found, plan)
+        events = [event async for event in _in_turns((_event_of(rows.items[place]) for place, _ in found), turns)]
+        best, line = _coalesced(rows.items, found, events, plan)
         rows.lines.append(line)
         winner = rows.items[best]
         for place, _ in found:
@@ -120,13 +124,17 @@ def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]] | None:
     return [item for one in first for item in one], [item for one in second for item in one]
 
 
-def _coalesced(items: Sequence[Item], found: Sequence[tuple[int, Row]], plan: Plan) -> tuple[int, bytes]:
-    """The newest change of one key, as a place among ``items``, and its row with what it lacks from the others."""
-    events: list[Event] = []
-    for place, _ in found:
-        event = items[place].event
-        assert event is not None
-        events.append(event)
+def _event_of(item: Item) -> Event:
+    event = item.read_event()
+    assert event is not None
+    return event
+
+
+def _coalesced(
+    items: Sequence[Item], found: Sequence[_Change], events: Sequence[Event], plan: Plan
+) -> tuple[int, bytes]:
+    """The newest change of one key, as a place among ``items``, and its row with what it lacks from the others;
+    ``events`` are the changes'."""
     best, event = merged(events)
     place, row = found[best]
     if event is events[best]:

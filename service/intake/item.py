@@ -9,8 +9,8 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 
 from contracts.deadletters import ReplayRecord
-from contracts.envelope import Undecodable
-from contracts.events import Event
+from contracts.envelope import Undecodable, decode
+from contracts.events import Envelope, Event
 from contracts.ids import ResultIds
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
@@ -24,6 +24,9 @@ ReadRecord = ConsumerRecord[bytes, bytes]
 Payload = bytes
 # What a held record costs beside its own bytes: the objects made of it.
 OVERHEAD_BYTES = 2048
+# The same where its event is not held, and what each row has beside its line.
+HELD_BYTES = 1024
+ROW_BYTES = 512
 
 
 class Item(msgspec.Struct, eq=False):
@@ -50,8 +53,10 @@ class Item(msgspec.Struct, eq=False):
     called: bool = False
     # What a request that carries several events has of this one.
     payload: Payload = b""
-    # Its rows in the file of an import; the result id of the event whose row was sent in the place of its own.
+    # Its rows in the file of an import, and what stands for the event then; the result id of the event whose row was
+    # sent in the place of its own.
     rows: Sequence[Row] = ()
+    envelope: Envelope | None = None
     coalesced_into: str | None = None
     # The journal's entry of the delivery that has it; None: nothing of it was begun.
     entry: OpenEntry | None = None
@@ -62,6 +67,26 @@ class Item(msgspec.Struct, eq=False):
 
     # Where one is told of by mistake, nothing that it holds is.
     __repr__ = object.__repr__
+
+    def hold_rows(self, event: Event, rows: Sequence[Row], *, timed: bool) -> None:
+        """The event was planned as rows, and is held no longer. ``timed``: its own time is asked for later."""
+        self.rows = rows
+        self.operations = tuple([row.operation for row in rows])
+        self.remaining = len(rows)
+        time_ms = event.time_ms if timed else None
+        self.envelope = Envelope(event.id, event.source, event.type, event.tenant, event.traceparent, time_ms)
+        self.event = None
+        self.size = HELD_BYTES + self.bytes + sum([ROW_BYTES + len(row.line) for row in rows])
+
+    def read_event(self) -> Event | None:
+        """The event, decoded again where it is not held; None for a record that is none."""
+        if self.event is not None or self.envelope is None:
+            return self.event
+        event = decode(self.record.value, self.record.headers)
+        if not isinstance(event, Event):
+            return None
+        event.record_ms = self.record.timestamp
+        return event
 
 
 def item_of(partition: PartitionState, record: ReadRecord, offset: int, received_ms: int) -> Item:

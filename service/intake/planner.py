@@ -93,10 +93,7 @@ class Planner:
             item.outcome, item.reason, item.detail = planned.outcome, planned.reason, planned.detail
             return
         if type(planned[0]) is Row:  # type: ignore[index] # a Sequence by contract, and neither of the others here
-            item.rows = planned  # type: ignore[assignment] # all are rows, or none is
-            item.operations = [row.operation for row in item.rows]
-            item.remaining = len(item.operations)
-            item.size += sum([len(row.line) for row in item.rows])
+            item.hold_rows(event, planned, timed=self._policy.deadline_from_time)  # type: ignore[arg-type] # all are rows
             return
         item.operations = planned  # type: ignore[assignment] # a Sequence by contract, and not a Refusal here
         item.remaining = len(item.operations)
@@ -113,8 +110,9 @@ class Planner:
         if self._policy.deadline_s is None:
             return None
         began: int | None = item.record.timestamp
-        if self._policy.deadline_from_time and not item.partition.is_replay and item.event is not None:
-            began = item.event.time_ms
+        event = item.event or item.envelope
+        if self._policy.deadline_from_time and not item.partition.is_replay and event is not None:
+            began = event.time_ms
         # Kafka's -1 says that a record has no timestamp.
         return None if began is None or began < 0 else began + self._policy.deadline_s * 1000
 

@@ -92,7 +92,7 @@ class Documents:
         assert item.result_id is not None
         return self._encoder.encode(
             item.result_id,
-            item.event if item.event is not None else item.undecodable,
+            item.event or item.envelope or item.undecodable,
             item.outcome,
             item.reason,
             item.detail,
@@ -137,7 +137,7 @@ class Documents:
 
 def _usual(item: Item) -> UsualResult | None:
     """What the result of an item is made of, if it may be a usual one."""
-    event, operations, result_id = item.event, item.operations, item.result_id
+    event, operations, result_id = item.event or item.envelope, item.operations, item.result_id
     if event is None or result_id is None or len(operations) != 1 or item.replay is not None:
         return None
     operation, read = operations[0], item.record

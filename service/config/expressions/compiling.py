@@ -178,6 +178,7 @@ def _plain_entry(name: str, entry: str, value: Expression) -> Expression:
             return found
         return value(event, key)
 
+    read.entry = (name, entry)  # type: ignore[attr-defined] # a function; who reads many entries at once asks
     return read
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from contracts.events import Event
+from contracts.events import Envelope, Event
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
 from handlers.base import Expression, ExpressionError, Piece, Refusal
 from handlers.imports.rows import Row
 from handlers.np6.segments import SegmentsHandler
-from service.intake.item import OVERHEAD_BYTES, Item
+from service.intake.item import HELD_BYTES, OVERHEAD_BYTES, ROW_BYTES, Item
 from service.intake.planner import Planner, PlanningPolicy, unparsable_record
 from tests.support.fakes import START_WALL_MS, Source, join
 
@@ -81,16 +81,29 @@ def test_a_piece_of_a_batch_is_one_operation_with_its_payload() -> None:
 
 
 def test_the_rows_of_an_event_are_its_operations() -> None:
-    """One each; the lines, which wait for their file, count as memory that the item holds."""
+    """One each; the lines, which wait for their file, count as memory that the item holds, and the event, which is
+    decoded again where it is asked for, does not."""
     rows = [
         Row(Operation("import.row", target, "7"), (target,), b"x" * size)
         for target, size in (("c-1", 300), ("c-2", 40))
     ]
     value = event()
     item, other = Bench(lambda *_: rows).plan(value), Bench().plan(value)
-    assert (item.rows, item.operations, item.remaining) == (rows, [row.operation for row in rows], 2)
-    assert item.size == other.size + 340
+    assert (item.rows, item.operations, item.remaining) == (rows, tuple(row.operation for row in rows), 2)
+    assert item.size == HELD_BYTES + item.bytes + 2 * ROW_BYTES + 340
+    assert item.event is None
+    assert other.event is not None
+    assert item.read_event() == other.event == other.read_event()
     assert other.rows == ()
+
+
+def test_what_is_held_of_an_event_with_rows_is_what_its_result_tells() -> None:
+    """And the event's own time, where its age counts from that."""
+    row = Row(Operation("import.row", "c-1", "7"), ("c-1",), b"x")
+    for timed, time_ms in ((False, None), (True, 1_700_000_000_000)):
+        policy = PlanningPolicy(other_types_skipped=False, deadline_s=60.0, deadline_from_time=timed)
+        item = Bench(lambda *_: [row], policy=policy).plan(event(tenant="t", time="2023-11-14T22:13:20Z"))
+        assert item.envelope == Envelope("e-1", "crm", "contact.changed.v1", "t", None, time_ms)
 
 
 def test_where_skips() -> None:
