@@ -20,7 +20,7 @@ def real(text: str) -> Real:
         (b"[" * 65 + b"]" * 65, "nested over 64 levels"),
         (b'["\\ud800"]', "a lone surrogate"),
         (b'["\\uDC00"]', "a lone surrogate"),
-        (b"[1,]", "not JSON at character 3"),
+        (b"[1 2]", "not JSON at character 3"),
         (b"", "not JSON at character 0"),
         (b"\xef\xbb\xbf[]", "not JSON at character 0"),
         (b"[NaN]", "NaN or Infinity, which JSON does not have"),
