@@ -23,6 +23,15 @@ MUTANTS_READY := $(VENV)/.fanline-mutants-ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	pyproject.toml
 
+# A Python that is named gets an environment of its own, also where another one's is there.
+VERSION_OF := -c 'import sys; print(sys.version_info[:2])'
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) $(VERSION_OF) 2>&1),$(shell $(BIN)/python $(VERSION_OF) 2>&1))
+ANOTHER := yes
+.PHONY: $(READY)
+endif
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench memory turns imports minio soak chaos rolling chaos-bugs mutants fuzz lock clean
 
@@ -36,7 +45,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
 		echo "Fanline needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is none of these." >&2; \
 		echo "Name one that is, for example: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@{ test -z "$(ANOTHER)" && $(BIN)/python -m pip --version >/dev/null 2>&1; } || $(PYTHON) deploy/environment.py $(VENV)
 	@echo "Installing what Fanline needs into $(VENV): about a minute, once."
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
