@@ -39,6 +39,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "handlers/templates.py": (f"{HANDLERS}test_handlers_templates.py", f"{NP6}workflows.py"),
     "handlers/tokens.py": (f"{HANDLERS}test_handlers_tokens.py",),
     "handlers/statuses.py": (f"{HANDLERS}test_handlers_statuses.py", f"{NP6}verdicts.py"),
+    "handlers/apsis/discovery.py": ("tests/unit/service/checking/test_checking_lanes.py",),
     "handlers/apsis/client.py": (f"{HANDLERS}apsis/test_apsis_client.py",),
     "handlers/apsis/verdicts.py": (f"{HANDLERS}apsis/test_apsis_verdicts.py",),
     "handlers/apsis/wire.py": (f"{HANDLERS}apsis/test_apsis_wire.py",),

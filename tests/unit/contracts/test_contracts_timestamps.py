@@ -147,6 +147,15 @@ def test_what_is_no_instant_is_not_written() -> None:
     assert instant_text(0) == "1970-01-01T00:00:00.000Z"
 
 
+def test_a_second_that_was_written_has_its_own_milliseconds_each_time() -> None:
+    """Also where the one of another instant is remembered: of a thousand in one second, and at its two ends."""
+    timestamps._written.clear()
+    assert instant_text(1_772_366_400_000) == "2026-03-01T12:00:00.000Z"
+    told = [instant_text(1_772_366_400_000 + ms) for ms in range(1_001)]
+    assert told == [f"2026-03-01T12:00:00.{ms:03d}Z" for ms in range(1_000)] + ["2026-03-01T12:00:01.000Z"]
+    assert instant_text(1_772_366_399_999) == "2026-03-01T11:59:59.999Z"
+
+
 def test_memory_is_bounded() -> None:
     """However many different seconds and days come."""
     for second in range(5_000):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.events import ContactChanged, Event, NotificationOccurred
+from contracts.results import Operation
 from handlers.base import ExpressionError, Piece, Refusal
 from handlers.np6.usual_executions import UsualExecutions, usual_executions
 from handlers.np6.workflows import WorkflowsHandler
@@ -69,6 +70,15 @@ def test_the_usual_one_is_written_into_the_template(both: list[WorkflowsHandler]
         b'"data":{"label":"Autumn","more":{"at":"2026-01-01T00:00:00Z","who":"c-1"}}}'
     )
     assert both[0]._usual.encode(read) == ("000PKXK4", payload)
+
+
+def test_the_target_is_told_where_the_receiver_is_one(both: list[WorkflowsHandler]) -> None:
+    """Of another type it may be an address: nothing of it stands in a result. Both ways plan the same."""
+    read = NotificationOccurred(1, "000PKXK4", "activation", "2026-01-01T00:00:00Z", "Autumn", "c-1")
+    for one, target in zip(both, ("000PKXK4", None), strict=True):
+        piece = planned(one, read, exactly=False)
+        assert piece == planned(one, read, exactly=True)
+        assert piece.operation == Operation("workflow.execute", target, "42")
 
 
 def test_what_is_filled_in_once_is_gone_the_next_time(both: list[WorkflowsHandler]) -> None:

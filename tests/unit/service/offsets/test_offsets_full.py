@@ -1,6 +1,8 @@
 """A ledger whose window is large and whose metadata is full: thousands of records, whatever finishes of them."""
 
 import random
+from bisect import bisect_left
+from itertools import product
 
 import pytest
 
@@ -95,6 +97,30 @@ def test_a_stuck_record_leaves_room_to_the_others() -> None:
             ledger.read(offset)
         ledger.apply(ledger.prepare(offsets))
     assert len(ledger.prepare([]).metadata) < 50
+
+
+def most_room(ledger: PartitionLedger) -> int:
+    """How many records could be read at once."""
+    return bisect_left(range(20_000), True, key=lambda more: not ledger.room(more))
+
+
+@pytest.mark.parametrize("done", [100, 500])
+def test_how_much_room_is_left_is_told_of_what_is_finished_now(done: int) -> None:
+    """The oldest record is stuck, and each second one behind it finishes: whoever asks after each of them is told the
+    same as one who asks but once, wherever in the log that is."""
+    told = set()
+    for first, asks in product((0, 10**12), (True, False)):
+        ledger = PartitionLedger(first)
+        for offset in (*range(1_200), 30_000):
+            ledger.read(first + offset)
+        before = most_room(ledger) if asks else None
+        for n in range(1, done + 1):
+            ledger.apply(ledger.prepare([first + 2 * n]))
+            if asks:
+                ledger.room(1_500)
+        told.add(most_room(ledger))
+        assert before is None or before > max(told)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))

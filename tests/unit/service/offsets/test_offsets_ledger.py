@@ -97,6 +97,9 @@ def test_records_compacted_away_after_a_restart_hold_nothing() -> None:
     ledger = PartitionLedger(10, [(12, 20)])
     assert [ledger.read(offset) for offset in (10, 15, 25)] == [True, False, True]
     assert settle(ledger, 10) == (25, "")
+    ledger = PartitionLedger(10, [(14, 20)])
+    assert [ledger.read(offset) for offset in (10, 14, 20)] == [True, False, True]
+    assert settle(ledger, 10) == (20, "")
     ledger = PartitionLedger(10, [(12, 20)])
     assert ledger.read(30)
     assert settle(ledger, 30) == (31, "")
