@@ -29,8 +29,11 @@ HELD_BYTES = 1024
 ROW_BYTES = 512
 
 
-class Item(msgspec.Struct, eq=False):
+class Item(msgspec.Struct, eq=False, gc=False):
     """A record, its plan and its progress. It belongs to one assignment and dies with it.
+
+    The collector does not know of items, which are the most of what a lane holds: its partition and it hold each other
+    until it is settled or its assignment ends (``Assignment.end``), and nothing else that it holds may hold it.
 
     ``outcome`` is None until every operation has reached its end; ``remaining`` counts those that have not.
     """

@@ -11,7 +11,7 @@ from handlers.base import BatchHandler
 from handlers.imports.rows import ImportHandler
 from service.batching.batcher import Cause, OpenBatch
 from service.delivery.bulk_dispatcher import BulkDispatcher, BulkHooks
-from service.delivery.chain import Chain, chains_of, close
+from service.delivery.chain import Chain, chains_of
 from service.delivery.dispatcher import DeliveryHooks, Dispatcher
 from service.delivery.guard import Guard
 from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
@@ -162,8 +162,8 @@ class Delivering:
             for operation in item.operations:
                 operation.outcome = Outcome.DELIVERED
             item.remaining = 0
-            close(item)
-            self._item_ended(item)
+            item.outcome = Outcome.DELIVERED
+        self._items_ended(items)
         self._buffer.batcher.release_items(items, self._clock.monotonic())
 
     # -- and ends
