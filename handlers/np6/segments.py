@@ -1,7 +1,7 @@
 """``np6.segments``: joins targets to segments and takes them out."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -75,8 +75,12 @@ class SegmentsHandler:
 
     def plan(self, event: Event, key: bytes | None) -> Sequence[Operation] | Refusal:
         """The calls for an event, or why there are none. Raises ExpressionError, also for a wrong type."""
-        joins = _segments(self._join, "join", event, key)
-        leaves = _segments(self._leave, "leave", event, key)
+        joins, leaves = self._join(event, key), self._leave(event, key)
+        # One of the two is nearly always empty, and needs no look.
+        if joins != []:
+            joins = _segments(joins, self._join, "join")
+        if leaves != []:
+            leaves = _segments(leaves, self._leave, "leave")
         if not joins and not leaves:
             return _NOTHING_TO_DO
         if joins and leaves and (both := set(leaves).intersection(joins)):
@@ -86,14 +90,14 @@ class SegmentsHandler:
             if target is not None:
                 raise wrong_value(self._target, "target", "must give a string or null")
             return unresolved(self._target, "target", "gives null")
-        if not client.addressable(target):
+        if not ((target.isascii() and target.isalnum()) or client.addressable(target)):
             return unresolved(self._target, "target", "cannot stand in a path" if target else "gives an empty string")
         if len(joins) + len(leaves) > MAX_OPERATIONS:
             return _too_many(len(joins) + len(leaves))
+        if not leaves and len(joins) == 1:
+            return (Operation(JOIN, target, str(joins[0])),)
         operations = [Operation(LEAVE, target, str(segment)) for segment in leaves]
-        for segment in joins:
-            operations.append(Operation(JOIN, target, str(segment)))  # noqa: PERF401 (extend is slower for one)
-        return operations
+        return operations + [Operation(JOIN, target, str(segment)) for segment in joins]
 
     def merges_with(self, operation: Operation, earlier: Operation) -> bool:
         """Equal neighbours of one target are one call; a leave between two joins makes them three calls."""
@@ -128,9 +132,8 @@ class SegmentsHandler:
         return verdicts.judge_confirmation(reply, segment=segment, member=operation.kind == JOIN)
 
 
-def _segments(expression: Expression, name: str, event: Event, key: bytes | None) -> Sequence[int]:
-    """The segments that an expression gives, without duplicates. Raises ExpressionError for a wrong value."""
-    value = expression(event, key)
+def _segments(value: Any, expression: Expression, name: str) -> Sequence[int]:
+    """The segments of what an expression gave, without duplicates. Raises ExpressionError for a wrong value."""
     if value is None:
         return ()
     if type(value) is int:

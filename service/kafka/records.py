@@ -22,7 +22,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 def record_of(tp: TopicPartition, record: Any) -> Record:
     """In place of the client's ``PartitionRecords._consumer_record``, for a consumer without deserializers."""
-    value = record.value
+    value, headers = record.value, record.headers
     return Record(
         tp.topic,
         tp.partition,
@@ -32,5 +32,5 @@ def record_of(tp: TopicPartition, record: Any) -> Record:
         record.key,
         value,
         -1 if value is None else len(value),
-        tuple(record.headers),
+        tuple(headers) if headers else (),
     )

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 
 from service.kafka.records import record_of
 
@@ -26,6 +26,14 @@ _FEW_BATCHES = 8
 # Of one fetch of a partition: what they inflate to is held at the same time.
 _MOST_BATCHES = 2
 _RECORD_BATCH_MAGIC = 2
+
+
+class _Records(PartitionRecords):
+    """What the client unpacks, without a call of ours for each record: who asks for many gets them from the generator
+    itself, which stands between two of them as before."""
+
+    def __iter__(self) -> Any:
+        return iter(()) if self._records_iterator is None else self._records_iterator
 
 
 class _Unpacked:
@@ -103,6 +111,7 @@ def _make_ours(found: dict[Any, Any]) -> None:
     for result in found.values():
         if type(result) is FetchResult and result._partition_records is not None:
             result._partition_records._consumer_record = record_of
+            result._partition_records.__class__ = _Records
 
 
 def _take_large(found: dict[Any, Any]) -> dict[Any, Any]:

@@ -87,6 +87,23 @@ def field_of(tree: Tree) -> str | None:
     return path[1] if path is not None and len(path) == 2 and path[0] == "data" and _path(tree) is not None else None
 
 
+def inner_of(tree: Tree) -> tuple[str, str] | None:
+    """The field of the data and what it has in it, if the expression is such a path: ``data.segments.join``."""
+    path = steps(tree)
+    if path is None or len(path) != 3 or path[0] != "data" or _path(tree) is None:
+        return None
+    return path[1:] if isinstance(_shape_at(path[:2]), Closed) else None
+
+
+def text_test_of(tree: Tree) -> tuple[str, str, bool] | None:
+    """The field of the data, the text and whether it has to be equal, if the expression compares the two."""
+    match tree:
+        case Operation("==" | "!=" as operator, (Const(str() as text), field) | (field, Const(str() as text))):
+            name = field_of(field)
+            return None if name is None else (name, text, operator == "==")
+    return None
+
+
 def entry_of(tree: Tree) -> tuple[str, str] | None:
     """The map of the data and its key, if the expression is such an entry: ``data.attributes.city``."""
     path = steps(tree)

@@ -63,11 +63,14 @@ def compile_expression(text: str, *, place: str, wants: Wants = "value") -> Expr
     if accessor is None:
         return interpreted
     if wants == "bool":
-        return _condition(accessor, interpreted)
+        test = accessors.text_test_of(tree)
+        return _condition(accessor, interpreted) if test is None else _text_condition(*test)
     value = _value(accessor, interpreted, place)
-    field, entry = accessors.field_of(tree), accessors.entry_of(tree)
+    field, entry, inner = accessors.field_of(tree), accessors.entry_of(tree), accessors.inner_of(tree)
     if entry is not None:
         return _plain_entry(*entry, value)
+    if inner is not None:
+        return _few_ints(*inner, value)
     return value if field is None else _short(field, value)
 
 
@@ -135,6 +138,16 @@ def _condition(accessor: Accessor, interpreted: Expression) -> Expression:
     return condition
 
 
+def _text_condition(field: str, text: str, equal: bool) -> Expression:
+    """What most conditions are: a text of the event's data and a constant, without a detour."""
+
+    def condition(event: Event, key: bytes | None) -> Any:
+        value = getattr(event.data, field, None)
+        return value is not None and (value == text) is equal
+
+    return condition
+
+
 def _value(accessor: Accessor, interpreted: Expression, place: str) -> Expression:
     def read(event: Event, key: bytes | None) -> Any:
         value = accessor(event, key)
@@ -160,6 +173,18 @@ def _short(field: str, value: Expression) -> Expression:
         return text if text is None or (type(text) is str and len(text) <= _SHORT) else value(event, key)
 
     read.field = field  # type: ignore[attr-defined] # a function; who reads many fields of the data at once asks
+    return read
+
+
+def _few_ints(name: str, inner: str, value: Expression) -> Expression:
+    """What an event's segments are: a list of some ints in a field of the data, without a detour."""
+
+    def read(event: Event, key: bytes | None) -> Any:
+        found = getattr(getattr(event.data, name, None), inner, None)
+        if found is None or (type(found) is list and (not found or (len(found) <= _FEW and type(found[0]) is int))):
+            return found
+        return value(event, key)
+
     return read
 
 

@@ -43,7 +43,7 @@ def calls(operations: Any) -> list[tuple[str, str | None, str | None]]:
 
 def test_one_join() -> None:
     """An int is one segment."""
-    assert plan(join=501) == [Operation("segment.join", "T1", "501")]
+    assert plan(join=501) == (Operation("segment.join", "T1", "501"),)
 
 
 def test_leaves_come_before_joins_each_in_list_order_without_duplicates() -> None:

@@ -90,6 +90,7 @@ def test_the_clients_private_names_exist() -> None:
     }
     assert partition_records(SMALL)._records.size_in_bytes() == len(SMALL)
     assert "_consumer_record" in PartitionRecords._unpack_records.__code__.co_names
+    assert "_records_iterator" in PartitionRecords.__next__.__code__.co_names
 
 
 def _codes(code: Any) -> list[Any]:
@@ -108,6 +109,22 @@ async def test_the_records_are_the_same(data: bytes) -> None:
         assert [getattr(record, name) for record in ours] == [getattr(record, name) for record in theirs]
     assert found.next_fetch_offset == plain.next_fetch_offset
     assert len(list(fetcher.found(OTHER))) == 20
+
+
+async def test_records_are_handed_out_some_at_a_time() -> None:
+    """Some, one, none and the rest: each once, and the client knows between them where to go on."""
+    data = b"".join(batch(n * 10, 10, 2_000) for n in range(3))
+    fetcher = fetcher_of((TP, data))
+    await fetcher.fetch()
+    found = fetcher.found()
+    assert [record.offset for record, _ in zip(found, range(7), strict=False)] == list(range(7))
+    assert next(found).offset == 8  # the loop above had asked for one more
+    assert found.next_fetch_offset == 9
+    assert [record.offset for record in found] == list(range(9, 30))
+    assert (list(found), list(found)) == ([], [])
+    with pytest.raises(StopIteration):
+        next(found)
+    assert (list(found), found.next_fetch_offset) == ([], 30)
 
 
 async def test_a_record_without_key_and_value() -> None:
