@@ -8,6 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from service.localkafka.errors import LocalKafkaError
@@ -27,13 +28,12 @@ def options(class_path: Sequence[Path], one_life: OneLife, *, directory: Path | 
     """
     directory = cache_dir() / "aot" if directory is None else directory
     cache = directory / f"kafka-{_key(class_path)}.aot"
-    if not cache.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        with only_one(directory):
+    if not os.path.isfile(cache):  # which raises nothing, also where the folder may not be read
+        with suppress(LocalKafkaError), only_one(directory):  # nothing can be kept there: starts go without
             if not cache.exists():
                 _make(cache, one_life)
     # Java's warnings about parts of the cache that it does without are no part of a broker's log.
-    return [f"-XX:AOTCache={cache}", "-Xlog:aot*=off"] if cache.exists() else []
+    return [f"-XX:AOTCache={cache}", "-Xlog:aot*=off"] if os.path.isfile(cache) else []
 
 
 def _key(class_path: Sequence[Path]) -> str:

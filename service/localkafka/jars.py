@@ -56,8 +56,19 @@ def listed() -> list[Jar]:
 
 def cache_dir() -> Path:
     """The user's cache: ``$XDG_CACHE_HOME/fanline`` or ``~/.cache/fanline``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:  # neither HOME nor an entry in the system's list of users, as in some containers
+        raise _nowhere("the home directory, which is not known", error) from error
     return Path(base) / "fanline"
+
+
+def _nowhere(where: str, error: Exception) -> LocalKafkaError:
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return LocalKafkaError(
+        f"the local Kafka's jars cannot be kept in {where}: {said}. "
+        "XDG_CACHE_HOME names another folder for them, for example: export XDG_CACHE_HOME=/var/tmp/cache"
+    )
 
 
 def class_path(
@@ -72,7 +83,6 @@ def class_path(
     root = cache_dir() / "maven" if root is None else root
     missing = [jar for jar in jars if not _is_sound(root / jar.path, jar)]
     if missing:
-        root.mkdir(parents=True, exist_ok=True)
         with only_one(root):
             _fetch(jars, root, progress)
     return [root / jar.path for jar in jars]
@@ -82,14 +92,19 @@ def _is_sound(file: Path, jar: Jar) -> bool:
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest() == jar.sha256
-    except FileNotFoundError:
+    except OSError:  # what cannot be read is not there; what cannot be fetched either is told then
         return False
 
 
 @contextmanager
 def only_one(directory: Path) -> Iterator[None]:
-    """Keeps two processes from filling the same directory at once."""
-    with (directory / ".lock").open("w") as lock:
+    """Makes the directory, and keeps two processes from filling it at once. Raises LocalKafkaError if it cannot."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        opened = (directory / ".lock").open("w")
+    except OSError as error:
+        raise _nowhere(str(directory), error) from error
+    with opened as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.localkafka import LocalKafkaError, jars
+from service.localkafka import LocalKafkaError, aot, jars
 
 CONTENT = b"a jar"
 JAR = jars.Jar("org.example", "thing", "1.0", hashlib.sha256(CONTENT).hexdigest())
@@ -92,3 +93,23 @@ def test_the_cache_follows_the_users_setting(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert jars.cache_dir() == tmp_path / ".cache" / "fanline"
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where, and which setting names another place; Java's cache is done without."""
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(LocalKafkaError, match=r"kept in .*file/fanline/maven: Not a directory\. XDG_CACHE_HOME names"):
+        jars.class_path([JAR])
+    assert aot.options([], lambda _: None) == []
+
+
+def test_a_home_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user of whom the system knows nothing, without HOME."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    with pytest.raises(LocalKafkaError, match=r"the home directory, which is not known: .* XDG_CACHE_HOME names"):
+        jars.cache_dir()
