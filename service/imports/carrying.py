@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 
 import msgspec
+from aiokafka.errors import KafkaError
 
 from contracts.ids import ResultIds
 from contracts.masking import mask_detail, personal_strings, standing_in
@@ -13,9 +14,11 @@ from service.delivery.bulk_dispatcher import BulkHooks
 from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks
 from service.imports.ending import Ending
 from service.imports.files import halves, parts_of, rows_of
+from service.imports.others import ReadsOthers
 from service.imports.policy import CLOCKS_APART_S, ImportPolicy
 from service.imports.runs import Ends, ImportRun, Stage
 from service.imports.seams import FileWay, Uploads
+from service.imports.torn import WHOLE
 from service.intake.assignment import Assignment
 from service.intake.item import Item
 from service.journal.deliveries import OpenDeliveries
@@ -27,6 +30,8 @@ from service.uploading.spool import Spools
 _REREAD_WITHIN_S = 60.0
 _LOOK_AGAIN_S = 0.2
 _LAPSE_LOOK_S = 60.0
+# Where another process is to send the file: so long behind the address's end nothing of it is under way any more.
+_SENT_WITHIN_S = 60.0
 _ENDED_AT_ONCE = 250
 _EXPIRED = Ends(Outcome.EXPIRED, Reason.DEADLINE)
 
@@ -49,6 +54,7 @@ class ImportMeans(msgspec.Struct, frozen=True):
     journal: JournalWriter
     deliveries: OpenDeliveries
     ids: ResultIds
+    others: ReadsOthers
     way: FileWay | None = None  # where files are put first, or stand in the create
 
 
@@ -99,15 +105,16 @@ class ImportCarrying(LaneDelivery[ImportRun]):
     # -- the file
 
     async def _build(self, run: ImportRun) -> bool:
-        """Make the file of the run's events; False where they were divided, or dropped, instead. Raises SpoolError."""
-        rows = await rows_of(run.items, self._handler.plan, self._turns)
+        """Make the file of the run's events, with those that others have; False where they were divided, or dropped,
+        instead. Raises SpoolError."""
+        rows = await rows_of([*run.items, *(run.others or ())], self._handler.plan, self._turns)
         if not run.assignment.active:
             return False
         file = await self._spools.write(parts_of(self._handler, run.items[0].rows[0].group, rows.lines))
         if not run.assignment.active:
             file.close()
             return False
-        run.rows, run.file = rows, file
+        run.rows, run.file, run.others = rows, file, None
         if file.size > self._imports.policy.max_file_bytes:
             detail = f"a file of {file.size} bytes; the platform takes {self._imports.policy.max_file_bytes}"
             await self._divide(run, Ends(Outcome.REJECTED, Reason.TOO_LARGE, detail))
@@ -121,6 +128,9 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         if self._waits_for_records(run):
             return False
         same = not run.unread and bool(run.items) and all(planned[0] is None for planned in run.planned.values())
+        if same and not await self._others_read(run):
+            return False
+        same = same and not run.others_gone and all(item.rows for item in run.others or ())
         if same and await self._build(run) and run.file is not None:
             if run.file.sha256 == run.delivery.opened.sha256:
                 return True
@@ -140,6 +150,31 @@ class ImportCarrying(LaneDelivery[ImportRun]):
             return False
         self._workers.park(run, _LOOK_AGAIN_S)
         return True
+
+    # -- what others have of it
+
+    async def _others_read(self, run: ImportRun) -> bool:
+        """Read the records of it that others own, unless they cannot be had; False: not yet, and the run is parked, or
+        dropped."""
+        if not run.share.others or run.others is not None or run.others_gone:
+            return True
+        now = self._clock.monotonic()
+        run.others_since = now if run.others_since is None else run.others_since
+        try:
+            run.others = await self._imports.others.read(run.share, run.assignment)
+        except (KafkaError, TimeoutError):
+            if self._clock.monotonic() - run.others_since < _REREAD_WITHIN_S:
+                self._workers.park(run, _LOOK_AGAIN_S)
+                return False
+        run.others_gone, run.others_since = run.others is None, None
+        return run.assignment.active
+
+    async def _waits_for_sender(self, run: ImportRun) -> bool:
+        """Another process is to send the file; where it has not until the address has ended, nobody will."""
+        if self._clock.wall_ms() < self._expires_ms(run) + int(_SENT_WITHIN_S * 1000):
+            self._workers.park(run, self._handler.poll_settings.every_s)
+            return False
+        return await self._create_anew(run)
 
     # -- what may be open, and nobody can say
 
@@ -177,6 +212,17 @@ class ImportCarrying(LaneDelivery[ImportRun]):
             return False
         return self._next_part(run) if not run.items else self._from_the_start(run)
 
+    async def _create_anew(self, run: ImportRun) -> bool:
+        """Nothing took effect, and nothing is open any more."""
+        delivery = run.delivery
+        assert delivery is not None
+        if not await self._journal.take_out(delivery):
+            return False
+        if run.known:
+            self._give_back(run)
+            return self._next_part(run)
+        return self._from_the_start(run)
+
     # -- ends
 
     async def _has_unexpired(self, run: ImportRun) -> bool:
@@ -202,7 +248,11 @@ class ImportCarrying(LaneDelivery[ImportRun]):
             return False
         items = run.items
         if run.known and items and all(item.rows for item in items):
-            run.rows = await rows_of(items, self._handler.plan, self._turns)
+            if not await self._others_read(run):
+                return False
+            run.rows = None
+            if not run.others_gone:
+                run.rows = await rows_of([*items, *(run.others or ())], self._handler.plan, self._turns)
             if not run.assignment.active:
                 return False
         delivery = run.delivery
@@ -291,6 +341,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         run.delivery = None
         run.stage = Stage.CREATE
         run.asks = run.known = run.detached = False
+        run.share, run.others = WHOLE, None
         return True
 
     def _give_back(self, run: ImportRun) -> None:

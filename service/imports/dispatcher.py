@@ -34,6 +34,7 @@ from service.imports.files import halves
 from service.imports.judging import Divided, judge_end
 from service.imports.policy import CLOCKS_APART_S
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
+from service.imports.torn import apart, budget_share
 from service.transport.account import Permit, Transport, is_success
 from service.uploading.spool import SpoolError
 
@@ -281,7 +282,10 @@ class ImportDispatcher(ImportCarrying):
             case Divide():
                 # The import stays open without its file, until its address ends.
                 self._lapse(run, self._expires_ms(run) + int(CLOCKS_APART_S * 1000))
-                if (found := halves(run.items)) is not None:
+                if run.share.others:
+                    # Smaller it is as each of us sends his own.
+                    self._give_back(run)
+                elif (found := halves(run.items)) is not None:
                     run.divide(*found)
                 else:
                     await self._end_detached(run, alone(verdict, reply))
@@ -305,17 +309,6 @@ class ImportDispatcher(ImportCarrying):
             run.file.close()
             run.file = None
         return await self._journal.rewrite(delivery) is not None
-
-    async def _create_anew(self, run: ImportRun) -> bool:
-        """Nothing took effect, and nothing is open any more."""
-        delivery = run.delivery
-        assert delivery is not None
-        if not await self._journal.take_out(delivery):
-            return False
-        if run.known:
-            self._give_back(run)
-            return self._next_part(run)
-        return self._from_the_start(run)
 
     # -- poll
 
@@ -346,6 +339,8 @@ class ImportDispatcher(ImportCarrying):
     async def _pending(self, run: ImportRun, verdict: Pending) -> bool:
         run.word = verdict.state
         if run.asks and verdict.has_file is False:
+            if not run.share.sends:
+                return await self._waits_for_sender(run)
             run.stage = Stage.UPLOAD
             return True
         if run.asks and verdict.has_file and not await self._has_file(run):
@@ -367,16 +362,39 @@ class ImportDispatcher(ImportCarrying):
             # It never had the file.
             return await self._create_anew(run)
         budget = self._handler.split_budget if run.budget is None else run.budget
-        whole = not run.unread and all(planned[0] is None for planned in run.planned.values())
-        divides = budget is not None and bool(run.items) and whole
-        ends = judge_end(verdict, delivery.opened.rows, divides=divides)
+        ends = judge_end(verdict, delivery.opened.rows, divides=budget is not None)
+        if isinstance(ends, Divided) and self._waits_for_records(run):
+            # A restart found it, and only who has all of its events can divide them.
+            return False
+        whole = bool(run.items) and not run.unread and all(planned[0] is None for planned in run.planned.values())
+        if isinstance(ends, Divided) and not whole:
+            ends = ends.otherwise
         if isinstance(ends, Divided):
             run.budget = budget
+            if run.share.others:
+                return await self._sent_by_each(run, msgspec.structs.replace(ends.otherwise, status=status_of(reply)))
             divided = self._halved(run, ends)
             if divided is None:
                 return await self._journal.take_out(delivery) and self._from_the_start(run)
             ends = divided
         return await self._end(run, msgspec.structs.replace(ends, status=status_of(reply)))
+
+    async def _sent_by_each(self, run: ImportRun, otherwise: Ends) -> bool:
+        """What failed was of several processes: each sends its own events, in an import of its own that is divided
+        further. Those whose row is another's too end instead: in which order they would be sent again, nobody could
+        say."""
+        if not await self._others_read(run):
+            return False
+        assert run.budget is not None
+        budget = budget_share(run.budget, len(run.items), run.share)
+        own, shared = apart(run.items, run.others or ())
+        delivery = run.delivery
+        if run.others_gone or budget < 1 or not own or delivery is None:
+            return await self._end(run, otherwise)
+        run.current.items, run.budget = own, budget - 1
+        if not await self._end_items(run, shared, otherwise):
+            return False
+        return await self._journal.take_out(delivery) and self._from_the_start(run)
 
     def _halved(self, run: ImportRun, ends: Divided) -> Ends | None:
         """Two parts instead of one, within the budget: None; or the end of what cannot be divided."""

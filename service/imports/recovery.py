@@ -6,7 +6,7 @@ intended     One may be open, and nobody knows its id: its slot counts as taken 
              in doubt. One whose id was known before it was begun is asked about.
 created      The status is asked for. ``waiting_for_file``: the file is built again of the same offsets,
              and uploaded if its hash is the same; else it lapses, and its events are delivered anew.
-             Any other: polled on.
+             Any other: polled on. Where its partitions are several members', ``torn`` says whose it is.
 uploaded     Polled on.
 ===========  ==========================================================================================
 """
@@ -20,6 +20,7 @@ from aiokafka.structs import TopicPartition
 from contracts.journal import Delivery, DeliveryState, ImportEntry
 from service.errors import JournalUnreadableError
 from service.imports.policy import ImportPolicy
+from service.imports.torn import WHOLE, Share, furthest, share_of
 from service.intake.starts import Begin
 from service.journal.deliveries import OpenEntry
 from service.journal.recovery import Recovered, recover
@@ -34,13 +35,15 @@ class Found(StrEnum):
 
 
 class LeftOpen(msgspec.Struct):
-    """An import that was left open: its entries in our partitions, and how many of its records are to be read."""
+    """An import that was left open: its entries in our partitions, how many of its records are to be read, and what of
+    it is not ours."""
 
     delivery_id: str
     record: Delivery
     entries: dict[int, OpenEntry]
     found: Found
     unread: int = 0
+    share: Share = WHOLE
 
     def slots(self, count: int) -> set[int]:
         """The slots that it takes."""
@@ -113,6 +116,9 @@ def recover_imports(
     for offsets in recovered.interrupted.values():
         for entry in offsets.values():
             by_id[entry.delivery_id].unread += 1
+    for one in by_id.values():
+        if one.found is Found.ASKED:
+            one.share = share_of(one.record, begins.keys(), one.entries.keys())
     result.imports = list(by_id.values())
     return result
 
@@ -121,4 +127,6 @@ def _of(by_id: dict[str, LeftOpen], delivery_id: str, record: Delivery, found: F
     one = by_id.get(delivery_id)
     if one is None:
         one = by_id[delivery_id] = LeftOpen(delivery_id, record, {}, found)
+    elif (further := furthest(one.record, record)) is not one.record:
+        one.record, one.found = further, found
     return one

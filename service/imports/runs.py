@@ -11,6 +11,7 @@ from contracts.outcomes import Outcome, Reason
 from handlers.imports.verdicts import Opened, Upload
 from service.delivery.bulk import Bulk, Part
 from service.imports.files import FileRows
+from service.imports.torn import WHOLE, Share
 from service.intake.assignment import Assignment
 from service.intake.item import Item
 from service.journal.deliveries import OpenDelivery, OpenEntry
@@ -90,10 +91,14 @@ class ImportRun(Bulk):
         "key",
         "known",
         "lapses_at_ms",
+        "others",
+        "others_gone",
+        "others_since",
         "planned",
         "proved_at",
         "put_as",
         "rows",
+        "share",
         "slot",
         "stage",
         "unread",
@@ -119,6 +124,11 @@ class ImportRun(Bulk):
         # Records of it that are still to be read, where it was found in the journal.
         self.unread = 0
         self.planned: dict[int, Planned] = {}
+        # What of it is not ours; those events, while they are needed; whether they cannot be had any more.
+        self.share: Share = WHOLE
+        self.others: list[Item] | None = None
+        self.others_gone = False
+        self.others_since: float | None = None
         # Found in the journal, not begun here.
         self.known = False
         # Its end, where that is known and records of it are not read yet; and since when they are waited for.
@@ -134,10 +144,10 @@ class ImportRun(Bulk):
         self.put_as: str | None = None
 
     @classmethod
-    def found(cls, delivery: ImportDelivery, slot: int, stage: Stage, unread: int) -> "ImportRun":
+    def found(cls, delivery: ImportDelivery, slot: int, stage: Stage, unread: int, share: Share = WHOLE) -> "ImportRun":
         """One that an earlier owner began."""
         run = cls(delivery.id.partition(".")[0], [], slot, delivery.assignment)
-        run.delivery, run.stage, run.unread, run.known = delivery, stage, unread, True
+        run.delivery, run.stage, run.unread, run.known, run.share = delivery, stage, unread, True, share
         run.asks = stage is Stage.POLL and delivery.record.state is not DeliveryState.UPLOADED
         return run
 
@@ -155,6 +165,12 @@ class ImportRun(Bulk):
     def is_lapsing(self) -> bool:
         """Whether nobody can be asked what is open."""
         return self.stage is Stage.LAPSE
+
+    @property
+    def how_far(self) -> str:
+        """How far it is, for a person; and who leads it, where that is another process."""
+        state = self.word or self.stage.value
+        return state if self.share.leads else f"{state}, led by the process that has partition {self.share.lowest}"
 
     @property
     def opened(self) -> Opened:
@@ -186,4 +202,4 @@ class ImportRun(Bulk):
         """The file is not needed, or not any more."""
         if self.file is not None:
             self.file.close()
-        self.file = self.rows = self.put_as = None
+        self.file = self.rows = self.put_as = self.others = None

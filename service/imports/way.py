@@ -139,13 +139,14 @@ class ImportWay:
     def _described(self, run: ImportRun) -> str:
         if run.is_lapsing:
             left_s = max(0.0, (run.lapses_at_ms - self._clock.wall_ms()) / 1000)
-            return f"an import that may be open counts as such for {left_s:.1f} s more"
+            why = ", for records of it are gone" if run.others_gone else ""
+            return f"an import that may be open counts as such for {left_s:.1f} s more{why}"
         name = None if run.delivery is None else run.delivery.record.reference
         if name is None:
             return "an import is being created"
         if run.waits_since is not None:
             return f"import {name} waits for {run.unread} more of its records to be read again"
-        return f"import {name} is open ({run.word or run.stage.value})"
+        return f"import {name} is open ({run.how_far})"
 
     def open_imports(self) -> list[OpenImport]:
         """What is open on the platform, or may be."""
@@ -161,6 +162,10 @@ class ImportWay:
             age_s = max(0, now_ms - delivery.record.begun_at_ms) / 1000
             found.append(OpenImport(name, state, delivery.opened.rows, age_s, run.slot))
         return found
+
+    def led_imports(self) -> int:
+        """How many imports are open, where one of several processes counts with the one that leads it."""
+        return sum(run.delivery is not None and run.share.leads for run in self.dispatcher.runs)
 
     # -- what becomes of runs
 
@@ -219,7 +224,7 @@ class ImportWay:
         delivery = ImportDelivery.found(left.delivery_id, left.record, left.entries, assignment)
         taken = left.slots(self.slots.count)
         stage = Stage.POLL if left.found is Found.ASKED else Stage.LAPSE
-        run = ImportRun.found(delivery, min(taken), stage, left.unread)
+        run = ImportRun.found(delivery, min(taken), stage, left.unread, left.share)
         run.lapses_at_ms = left.lapses_at_ms(self._policy)
         run.detached = left.found is not Found.ASKED
         for slot in taken:

@@ -30,7 +30,7 @@ def set_gauges(app: Application, readings: Mapping[str, Sequence[Reading]]) -> N
         metrics[m.OLDEST_UNFINISHED_SECONDS].gauge(name).set(max(ages, default=0.0))
         metrics[m.IN_FLIGHT].gauge(name).set(lane.dispatcher.in_flight)
         if isinstance(lane.bulks, ImportWay):
-            metrics[m.OPEN_IMPORTS].gauge(name, lane.account.name).set(len(lane.bulks.open_imports()))
+            metrics[m.OPEN_IMPORTS].gauge(name, lane.account.name).set(lane.bulks.led_imports())
     for name, account in app.accounts.items():
         limiter = account.limiter
         metrics[m.BREAKER_OPEN].gauge("", name).set(float(account.breaker.state is not BreakerState.CLOSED))

@@ -118,7 +118,7 @@ def _until_told(run: ImportRun, due: float, now: float) -> str:
     if name is None:
         why = f" ({run.current.last})" if run.current.last else ""
         return f"for its import to be created{why}; {again}"
-    return f"import {name} ({run.word or run.stage.value}); {again}"
+    return f"import {name} ({run.how_far}); {again}"
 
 
 def account_waits_for(account: Account, now: float) -> str | None:

@@ -81,6 +81,8 @@ class ImportWorld(World):
         super().__init__(time, "imports", lambda number, call: None)
         self.config, self.import_handler = _configured(slots, options, batch)
         self.kinds: list[str] = []
+        # By what the platform knows a contact.
+        self.email_of: Callable[[int], str] = "c{}@example.org".format
         self._answers = replies
         self.sandbox = ApsisSandbox({ACCOUNT: Rules(max_open=slots, imports_per_minute=None, upload_life_s=120.0)})
         if rules:
@@ -100,7 +102,7 @@ class ImportWorld(World):
         data = {
             "contact_id": f"c{contact}",
             "change": "updated",
-            "identifiers": {"email": f"c{contact}@example.org"},
+            "identifiers": {"email": self.email_of(contact)},
             "attributes": {"city": f"city-{number}"},
         }
         event = {"specversion": "1.0", "id": f"e{number}", "source": "s", "type": "contact.changed.v1", "data": data}

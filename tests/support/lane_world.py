@@ -136,10 +136,10 @@ class FakeConsumer:
     async def late_assignment(self) -> None:
         """The last word of a coordinator that is being stopped."""
         if self._listener is not None:
-            await self._listener.on_partitions_assigned(set(ALL))
+            await self._listener.on_partitions_assigned(set(self._world.assigned))
 
     async def _rejoin(self) -> None:
-        await self._listener.on_partitions_revoked(set(ALL))
+        await self._listener.on_partitions_revoked(set(self._world.assigned))
         await self._join()
 
     async def _join(self) -> None:
@@ -150,7 +150,7 @@ class FakeConsumer:
         self._assignor.view = View(topics=Counter(tp.topic for tp in ALL))
         self._positions.clear()
         self._paused.clear()
-        await self._listener.on_partitions_assigned(set(ALL))
+        await self._listener.on_partitions_assigned(set(self._world.assigned))
 
     async def _heartbeat(self) -> bool:
         await asyncio.sleep(0)
@@ -271,6 +271,8 @@ class World:
         self.consumer: FakeConsumer | None = None
         # Partitions that the brokers do not hand anything out of for now.
         self.withheld: set[TopicPartition] = set()
+        # What whoever joins next is given.
+        self.assigned = ALL
         self.control = Control()
 
     def publish(self, events: int) -> None:
@@ -351,7 +353,7 @@ class World:
 
     async def _journal(self, connection: Any, topic: str, *, own: Iterable[int], others: Iterable[int] = ()) -> Journal:
         await asyncio.sleep(HOP_S)
-        return journal_of(self.broker.written)
+        return journal_of(write for write in self.broker.written if write.partition in {*own, *others})
 
 
 async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:

@@ -25,7 +25,9 @@ from service.imports.carrying import ImportHooks, ImportMeans
 from service.imports.policy import ImportPolicy
 from service.imports.runs import ImportDelivery, ImportRun, Stage
 from service.imports.seams import FileWay, Spooled
+from service.imports.torn import Share
 from service.imports.way import dispatcher_of
+from service.intake.assignment import Assignment
 from service.intake.item import Item
 from service.journal.deliveries import OpenDeliveries, OpenEntry
 from service.journal.writer import JournalWriter
@@ -46,6 +48,13 @@ def putting_handler(**keys: Any) -> Np6ImportsHandler:
     columns = {"contact": "data.contact_id", "name": "data.attributes.name"}
     given = {"import": {"id": 23}, "columns": columns, "poll": {"every": 0.1, "deadline": 60.0}, **keys}
     return Np6ImportsHandler(msgspec.convert(given, Np6ImportsConfig), compiled, None)
+
+
+class NobodyElse:
+    """All of an import is one process's."""
+
+    async def read(self, share: Share, assignment: Assignment) -> list[Item] | None:
+        raise AssertionError("nothing of it is another's")
 
 
 class PuttingBench:
@@ -84,6 +93,7 @@ class PuttingBench:
             self.journal,
             self.deliveries,
             ResultIds("vip"),
+            NobodyElse(),
             way,
         )
         self.dispatcher = dispatcher_of(imports)(

@@ -1,0 +1,294 @@
+"""An import of two partitions that two processes have by now, one after the other in fake time: each a whole lane."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
+from aiokafka.structs import TopicPartition
+
+from handlers.base import Hold, Reply
+from handlers.imports.verdicts import Opened
+from service.dedupe.readback import Records, Stretch
+from service.imports.seams import Spooled
+from service.imports.way import ImportWay
+from service.lane import Lane
+from tests.support.fakes import FakeTime, eventually, run
+from tests.support.import_world import ACCOUNT, ImportWorld, coalesced, outcomes
+from tests.support.lane_world import ALL, HOP_S
+
+FIRST, SECOND = 0, 1
+LIFE_S = 120.0  # of an upload's address
+
+
+class TornWorld(ImportWorld):
+    """One slot, and an import of all that is published. ``trouble`` meets whoever reads another's records."""
+
+    def __init__(self, time: FakeTime, **given: Any) -> None:
+        super().__init__(time, slots=1, **given)
+        self.trouble: list[Exception] = []
+        self.reads = 0
+        self._holds_uploads = False
+
+    def patches(self, patch: pytest.MonkeyPatch) -> None:
+        super().patches(patch)
+        patch.setattr("service.imports.others.ReadBack", lambda *_, **__: _Reading(self))
+
+    async def lives(
+        self, *partitions: int, until: Callable[[], bool], look: Callable[[Lane], None] | None = None
+    ) -> None:
+        """A process that has these partitions, until it is killed."""
+        self.assigned = frozenset(tp for tp in ALL if tp.partition in partitions)
+        lane = self.lane()
+        running = asyncio.create_task(lane.run())
+        await eventually(until, within_s=20_000, every_s=0.05)
+        if look is not None:
+            look(lane)
+        running.cancel()
+        await asyncio.wait({running})
+        assert lane.died is None, self.observer.faults
+
+    async def send(self, opened: Opened, file: Spooled) -> Reply | Hold:
+        if self._holds_uploads:
+            await asyncio.Event().wait()
+        return await super().send(opened, file)
+
+    async def until_created(self) -> None:
+        """The import is open, and has no file."""
+        self._holds_uploads = True
+        await self.lives(FIRST, SECOND, until=lambda: self.states() == ["created", "created"])
+        self._holds_uploads = False
+        assert "upload" not in self.kinds
+
+    def states(self) -> list[str]:
+        """What the entries say, sorted."""
+        return sorted(state for state, _ in self.open_entries())
+
+    def for_s(self, seconds: float) -> Callable[[], bool]:
+        """So long from now on."""
+        until = self.time.monotonic() + seconds
+        return lambda: self.time.monotonic() >= until
+
+    def has_settled(self, count: int) -> Callable[[], bool]:
+        """Whether so many events have a result, and nothing of them is on its way to the journal."""
+        return lambda: len(self.results()) == count
+
+    def uploaded(self) -> list[int]:
+        """How often each import got its file, in order."""
+        return [one.uploads for one in self.sandbox.imports(ACCOUNT)]
+
+
+class _Reading:
+    """In place of ``ReadBack``."""
+
+    def __init__(self, world: TornWorld) -> None:
+        self._world = world
+
+    async def __aenter__(self) -> "_Reading":
+        self._world.reads += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def read(
+        self, stretches: Mapping[TopicPartition, Stretch], take: Callable[[TopicPartition, Records], None]
+    ) -> None:
+        await asyncio.sleep(HOP_S)
+        if self._world.trouble:
+            raise self._world.trouble.pop(0)
+        for tp, stretch in stretches.items():
+            take(tp, self._world.log[tp][stretch.at : stretch.end])
+
+
+def in_world(
+    patch: pytest.MonkeyPatch, life: Callable[[TornWorld], Awaitable[None]], *, shared: bool = False, **given: Any
+) -> None:
+    """Run ``life`` in a world of its own; at its end each event has one result, and no file was sent twice."""
+
+    async def main(time: FakeTime) -> None:
+        world = TornWorld(time, **given)
+        world.patches(patch)
+        if shared:
+            world.email_of = lambda _: "all@example.org"
+        world.publish(4, contacts=4)
+        await life(world)
+        world.check()
+        if "partial_failures" not in given.get("options", ""):
+            assert world.cities() == world.newest()
+        assert not world.open_entries()
+
+    run(main, within_s=100_000)
+
+
+def settled(world: TornWorld, count: int) -> Callable[[], bool]:
+    """Whether so many events have a result, and what the journal says of them is gone with it."""
+    return lambda: len(world.results()) == count
+
+
+def test_the_file_is_sent_by_who_has_the_lowest_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """He alone, with the other's records in it; each ends his own events. Whoever asks the other is told who leads."""
+
+    async def life(world: TornWorld) -> None:
+        told: list[tuple[str | None, int, int]] = []
+
+        def look(lane: Lane) -> None:
+            way = lane.bulks
+            assert isinstance(way, ImportWay)
+            told.append((way.slot_waits_for(SECOND), len(way.open_imports()), way.led_imports()))
+
+        await world.until_created()
+        await world.lives(SECOND, until=world.for_s(20), look=look)
+        assert world.uploaded() == [0], "sent by who does not lead"
+        await world.lives(FIRST, until=lambda: "upload" in world.kinds, look=look)
+        await world.lives(FIRST, until=world.has_settled(2))
+        assert world.uploaded() == [1]
+        await world.lives(SECOND, until=world.has_settled(4))
+        assert outcomes(world.results()) == {"delivered": 4}
+        assert world.uploaded() == [1]
+        (sent,) = world.sandbox.imports(ACCOUNT)
+        assert {operation.reference for result in world.results() for operation in result.operations} == {sent.id}
+        waits, opened, led = told[0]
+        assert waits == "another process has it"
+        assert (opened, led) == (1, 0)
+        assert told[1][1:] == (1, 1)
+
+    in_world(monkeypatch, life)
+
+
+def test_whoever_was_coalesced_into_anothers_event_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All events have one row: three of the four name the fourth, whoever has them."""
+
+    async def life(world: TornWorld) -> None:
+        await world.until_created()
+        await world.lives(FIRST, until=world.has_settled(2))
+        await world.lives(SECOND, until=world.has_settled(4))
+        results = world.results()
+        assert coalesced(results) == 3
+        assert len({result.coalesced_into for result in results} - {None}) == 1
+        assert world.sandbox.imports(ACCOUNT)[0].found == 1
+
+    in_world(monkeypatch, life, shared=True)
+
+
+def test_where_anothers_records_cannot_be_read_at_its_end_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention has taken them since: each event has its own result all the same."""
+
+    async def life(world: TornWorld) -> None:
+        await world.until_created()
+        await world.lives(FIRST, until=world.has_settled(2))
+        world.trouble = [OffsetOutOfRangeError()]
+        await world.lives(SECOND, until=world.has_settled(4))
+        assert outcomes(world.results()) == {"delivered": 4}
+        assert coalesced(world.results()[2:]) == 0
+
+    in_world(monkeypatch, life, shared=True)
+
+
+def test_brokers_that_do_not_answer_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is late, and sent."""
+
+    async def life(world: TornWorld) -> None:
+        await world.until_created()
+        world.trouble = [KafkaConnectionError("away"), TimeoutError()]
+        await world.lives(FIRST, until=world.has_settled(2))
+        assert world.uploaded() == [1]
+        await world.lives(SECOND, until=world.has_settled(4))
+
+    in_world(monkeypatch, life)
+
+
+def test_what_cannot_be_read_any_more_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is sent, the slot is taken until nothing can be open, and each delivers his own anew."""
+
+    async def life(world: TornWorld) -> None:
+        began = world.time.monotonic()
+        await world.until_created()
+        world.trouble = [OffsetOutOfRangeError()]
+        told: list[str | None] = []
+
+        def look(lane: Lane) -> None:
+            assert isinstance(lane.bulks, ImportWay)
+            told.append(lane.bulks.slot_waits_for(FIRST))
+
+        await world.lives(FIRST, until=lambda: bool(world.reads), look=look)
+        world.trouble = [OffsetOutOfRangeError()]
+        await world.lives(FIRST, until=world.for_s(30), look=look)
+        assert told[-1] is not None
+        assert told[-1].endswith("s more, for records of it are gone")
+        world.trouble = [OffsetOutOfRangeError()]
+        await world.lives(FIRST, until=world.has_settled(2))
+        assert world.time.monotonic() - began >= LIFE_S
+        assert world.uploaded() == [0, 1]
+        await world.lives(FIRST, SECOND, until=world.has_settled(4))
+        assert world.uploaded() == [0, 1, 1]
+
+    in_world(monkeypatch, life)
+
+
+def test_a_file_that_nobody_sends_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute behind its address's end whoever does not lead takes his records out of the import. Who has all
+    partitions then does not send the file, which holds them still."""
+
+    async def life(world: TornWorld) -> None:
+        await world.until_created()
+        world.sandbox.configure(ACCOUNT, {"stuck_at": "waiting_for_file"})
+        began = world.time.monotonic()
+        await world.lives(SECOND, until=lambda: len(world.open_entries()) < 2)
+        assert world.time.monotonic() - began > LIFE_S + 50
+        await world.lives(FIRST, SECOND, until=world.for_s(10))
+        world.sandbox.configure(ACCOUNT, {"stuck_at": None})
+        await world.lives(FIRST, SECOND, until=world.has_settled(4))
+        assert world.uploaded()[0] == 0
+
+    in_world(monkeypatch, life)
+
+
+def test_whoever_has_all_again_knows_what_one_of_them_knew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file was sent, and the other's entry does not say so yet: it is not sent again, though the platform's word
+    lags behind."""
+
+    async def life(world: TornWorld) -> None:
+        await world.until_created()
+        world.sandbox.configure(ACCOUNT, {"stuck_at": "waiting_for_file"})
+        await world.lives(FIRST, until=lambda: "uploaded" in world.states())
+        assert world.states() == ["created", "uploaded"]
+        await world.lives(FIRST, SECOND, until=world.for_s(20))
+        assert world.uploaded() == [1]
+        world.sandbox.configure(ACCOUNT, {"stuck_at": None})
+        await world.lives(FIRST, SECOND, until=world.has_settled(4))
+        assert world.uploaded() == [1]
+
+    in_world(monkeypatch, life)
+
+
+def test_failed_rows_are_sent_again_by_each_for_himself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within his share of the budget; what is bad is found among whoever has it."""
+
+    async def life(world: TornWorld) -> None:
+        world.sandbox.configure(ACCOUNT, {"bad_values": {"city-1"}, "stuck_at": "in_progress"})
+        await world.lives(FIRST, SECOND, until=lambda: "uploaded" in world.states())
+        world.sandbox.configure(ACCOUNT, {"stuck_at": None})
+        await world.lives(FIRST, until=world.has_settled(2))
+        assert outcomes(world.results()) == {"delivered": 2}
+        assert world.uploaded() == [1, 1]
+        await world.lives(FIRST, SECOND, until=world.has_settled(4))
+        assert outcomes(world.results()) == {"delivered": 3, "rejected": 1}
+
+    in_world(monkeypatch, life, options="partial_failures: split\n    split_budget: 20")
+
+
+def test_failed_rows_that_are_of_both_are_nobodys_to_send_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In which order, neither could say."""
+
+    async def life(world: TornWorld) -> None:
+        world.sandbox.configure(ACCOUNT, {"bad_values": {"city-3"}, "stuck_at": "in_progress"})
+        await world.lives(FIRST, SECOND, until=lambda: "uploaded" in world.states())
+        world.sandbox.configure(ACCOUNT, {"stuck_at": None})
+        await world.lives(FIRST, until=world.has_settled(2))
+        await world.lives(SECOND, until=world.has_settled(4))
+        assert outcomes(world.results()) == {"unattributed": 4}
+        assert world.uploaded() == [1]
+
+    in_world(monkeypatch, life, shared=True, options="partial_failures: split\n    split_budget: 20")
