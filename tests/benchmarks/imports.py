@@ -1,10 +1,11 @@
 """1,000,000 profiles through a lane of imports to the imitated Apsis One: memory, imports, CPU, the event loop's turns.
 
 ``python -m tests.benchmarks.imports [--small 100000] [--large 1000000] [--rounds 1] [--spine]``. Each backlog goes
-through a lane with the handler's defaults and a buffer that both backlogs fill, against an account with the platform's
-limits: three imports open, ten a minute. Memory must not grow with the backlog. ``--spine`` measures ``speed``'s spine
-between the rounds, to compare with on any machine. Kafka, the platform and the lane are processes of their own; only
-the lane's CPU counts.
+through a lane with the handler's defaults, whose buffer both fill, against an account with the platform's limits: three
+imports open, ten a minute. Memory must not grow with the backlog. The small one goes through a lane with one slot too,
+whose imports have the 50,000 rows that the buffer holds: for the longest turn of the event loop. ``--spine`` measures
+``speed``'s spine between the rounds, to compare with on any machine. Kafka, the platform and the lane are processes of
+their own; only the lane's CPU counts.
 """
 
 import argparse
@@ -55,7 +56,7 @@ lanes:
         column: shoes
         value: 'data.consents.exists(c, c.topic == "shoes" && c.status == "opt-in")'
     tags: [{{discriminator: usercreated.attributes.app, when: '"app" in data.tags'}}]
-    buffer: 256MiB     # which 100,000 events fill too, so that memory can be compared
+    slots: {slots}
 """
 _STAGES = ("file", "create", "upload", "processing", "ending", "settle")
 _SPINE_EVENTS = 100_000
@@ -68,7 +69,7 @@ def _platform(ready: Any) -> None:
     uvloop.run(serve("127.0.0.1:0", ready=lambda server: ready.put(server.url), record=False, apsis=ApsisSandbox()))
 
 
-def _lane(bootstrap: str, url: str, account: str, events: int, folder: Path) -> list[str]:
+def _lane(bootstrap: str, url: str, account: str, events: int, folder: Path, slots: int = 3) -> list[str]:
     prefix = f"p-{secrets.token_hex(4)}"
     topics = [f"{prefix}.bench.{name}" for name in ("dead-letters", "replay", "journal")]
     asyncio.run(
@@ -76,15 +77,17 @@ def _lane(bootstrap: str, url: str, account: str, events: int, folder: Path) -> 
     )
     path = folder / f"{prefix}.yaml"
     path.write_text(
-        _LANE.format(bootstrap=bootstrap, prefix=prefix, results=RESULTS, url=url, account=account, topic=PROFILES)
+        _LANE.format(
+            bootstrap=bootstrap, prefix=prefix, results=RESULTS, url=url, account=account, topic=PROFILES, slots=slots
+        )
     )
     return [str(speed.CONTENDERS / "fanline_imports.py"), str(path), str(events)]
 
 
-def _measured(bootstrap: str, url: str, events: int, folder: Path) -> dict[str, Any]:
+def _measured(bootstrap: str, url: str, events: int, folder: Path, slots: int = 3) -> dict[str, Any]:
     """One lane through the backlog; beside its own figures what the platform has counted."""
     account = f"bench-{secrets.token_hex(4)}"
-    measured: dict[str, Any] = speed.measure(_lane(bootstrap, url, account, events, folder), within_s=3_600)
+    measured: dict[str, Any] = speed.measure(_lane(bootstrap, url, account, events, folder, slots), within_s=3_600)
     with urllib.request.urlopen(f"{url}/__sandbox__/state?platform=apsis&account={account}") as answer:
         state = json.load(answer)["platforms"]["apsis"]
     if state["profiles"] != events:
@@ -93,8 +96,10 @@ def _measured(bootstrap: str, url: str, events: int, folder: Path) -> dict[str, 
     return {**measured, "imports": len(rows), "rows": max(rows), "most_open": state["most_open"]}
 
 
-def _backlog(events: int, rounds: int, url: str, *, with_spine: bool) -> tuple[list[dict[str, Any]], list[float]]:
-    """The figures of each round, and the spine's CPU seconds per 100,000 events."""
+def _backlog(
+    events: int, rounds: int, url: str, *, with_spine: bool, one_slot: bool
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """The figures of each round, and the spine's CPU seconds per 100,000 events. ``one_slot``: that is tried too."""
     measured, spine = [], []
     with Cluster() as cluster, tempfile.TemporaryDirectory() as folder:
         bootstrap = cluster.bootstrap_servers
@@ -108,6 +113,8 @@ def _backlog(events: int, rounds: int, url: str, *, with_spine: bool) -> tuple[l
             if with_spine:
                 command = speed.fanline(bootstrap, url, _SPINE_EVENTS, Path(folder), speed.SPINE)
                 spine.append(speed.measure(command)["cpu_s"] / _SPINE_EVENTS * 100_000)
+        if one_slot:
+            _tell(events, _measured(bootstrap, url, events, Path(folder), slots=1))
     return measured, spine
 
 
@@ -134,17 +141,22 @@ def main() -> None:
     platform = multiprocessing.get_context("spawn").Process(target=_platform, args=(queue,), daemon=True)
     platform.start()
     url = queue.get(timeout=30)
-    peaks, spines = {}, []
+    peaks, ratios, spines = {}, [], []
     for events in (options.small, options.large):
-        measured, spine = _backlog(events, options.rounds, url, with_spine=options.spine)
+        measured, spine = _backlog(
+            events, options.rounds, url, with_spine=options.spine, one_slot=events == options.small
+        )
         peaks[events] = statistics.median(one["peak_rss_kib"] for one in measured)
+        each = statistics.median(one["cpu_s"] for one in measured) / events * 100_000
+        ratios += [each / statistics.median(spine)] if spine else []
         spines += spine
     platform.terminate()
     print(
         f"peak memory of {options.large:,} against {options.small:,}: {peaks[options.large] / peaks[options.small]:.2f}"
     )
     if spines:
-        print(f"the spine in the same run: {statistics.median(spines):.2f} CPU-s per 100,000")
+        told = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"the spine in the same run: {statistics.median(spines):.2f} CPU-s per 100,000; times that: {told}")
 
 
 if __name__ == "__main__":

@@ -303,6 +303,21 @@ def test_a_refused_create_opened_nothing(fault: int, monkeypatch: pytest.MonkeyP
     in_world(monkeypatch, life, replies=once("create", refused, refused))
 
 
+def test_the_platforms_words_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what the event says, which is not held while its row waits, nothing is told."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(1, contacts=1)
+        await lived(world)
+        [result] = world.results()
+        assert (result.outcome.value, result.reason) == ("rejected", "refused")
+        assert result.detail is not None
+        assert "nothing is known of •••" in result.detail
+
+    refused = Answer(400, {}, b'{"detail": "nothing is known of city-0"}')
+    in_world(monkeypatch, life, replies=once("create", refused))
+
+
 def test_failed_rows_without_names_are_told_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """``report``: nobody knows whose they are."""
 
