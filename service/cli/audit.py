@@ -28,14 +28,14 @@ def audit_command(
         list[str] | None,
         typer.Option(
             "--from",
-            metavar="AGO|TIME|TOPIC:PARTITION:OFFSET",
-            help="Compare from here on instead of from the lane's recorded start. An offset may be given for several "
-            "partitions.",
+            metavar="WHERE",
+            help="Compare from here on instead of from the lane's recorded start: so long ago, such as 2h, a time such "
+            "as 2026-11-22T08:00:00Z, or TOPIC:PARTITION:OFFSET (may be given for several partitions).",
         ),
     ] = None,
     end: Annotated[
         list[str] | None,
-        typer.Option("--to", metavar="AGO|TIME|TOPIC:PARTITION:OFFSET", help="Compare up to before here; else to now."),
+        typer.Option("--to", metavar="WHERE", help="Compare up to before here, told alike; else to now."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail also where results may have been deleted already (unknown).")

@@ -32,8 +32,8 @@ def demo(
         bool,
         typer.Option(
             "--faults",
-            help="The platform fails as platforms do: errors, resets, lost answers, slow ones, requests for patience, "
-            "receivers that it refuses, and an outage of some seconds.",
+            help="The platforms fail as platforms do: errors, resets, lost answers, slow ones, requests for patience, "
+            "receivers that are refused, and an outage of some seconds.",
         ),
     ] = False,
     keep: Annotated[
@@ -48,8 +48,7 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """See it work: Kafka, a platform that is imitated, events of two kinds, three lanes, and a count of what became of
-    each.
+    """See it work: Kafka, the platforms imitated, events of two kinds, six lanes, and a count of what became of each.
 
     Needs nothing but this machine; the first start downloads Apache Kafka (43 MB) into the user's cache. At the end
     the topics are read back: exit code 0 means that each event has exactly one result in each lane and that no workflow

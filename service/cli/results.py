@@ -43,7 +43,10 @@ def results(
         typer.Option(metavar="KEY", help="Results of events with this record key (hashed, where results.key is hash)."),
     ] = None,
     lane: Annotated[str | None, typer.Option(metavar="LANE", help="Results of this lane.")] = None,
-    outcome: Annotated[Outcome | None, typer.Option(help="Results with this outcome.")] = None,
+    outcome: Annotated[
+        Outcome | None,
+        typer.Option(metavar="OUTCOME", help=f"Results with this outcome: {', '.join(Outcome)}."),
+    ] = None,
     since: Annotated[
         str,
         typer.Option(

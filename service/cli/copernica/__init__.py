@@ -39,7 +39,7 @@ def import_(
     config: ConfigOption,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="With `create`: its parameters, a JSON object as the platform has it."),
+        typer.Argument(metavar="FILE", help="With `create`: its parameters, a JSON object as the platform has it."),
     ] = None,
     account: AccountOption = None,
     as_json: JsonOption = False,

@@ -1,11 +1,13 @@
 """How every command behaves when it is used wrongly, asked for help, or its surroundings are broken."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from service.__main__ import main
 from service.cli import failures
 from service.errors import StartError
 from tests.unit.service.cli.conftest import CONFIGURATION, SECRET, Run
@@ -71,6 +73,17 @@ def test_wrong_use_ends_with_2(run: Run, arguments: list[str]) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert "Error" in result.stderr
+
+
+def test_a_terminal_that_knows_no_check_mark_fails_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its encoding has no character for is shown escaped."""
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "argv", ["fanline", "validate", "--help"])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="latin-1", write_through=True))
+    with pytest.raises(SystemExit):
+        main()
+    print("✓ grün")
+    assert shown.getvalue().endswith(b"\\u2713 gr\xfcn\n")
 
 
 @pytest.mark.parametrize("command", WITH_CONFIG, ids=" ".join)
