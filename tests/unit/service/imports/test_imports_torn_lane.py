@@ -29,6 +29,8 @@ class TornWorld(ImportWorld):
         super().__init__(time, slots=1, **given)
         self.trouble: list[Exception] = []
         self.reads = 0
+        # So many of them are gone without a word.
+        self.compacted = 0
         self._holds_uploads = False
 
     def patches(self, patch: pytest.MonkeyPatch) -> None:
@@ -99,7 +101,7 @@ class _Reading:
         if self._world.trouble:
             raise self._world.trouble.pop(0)
         for tp, stretch in stretches.items():
-            take(tp, self._world.log[tp][stretch.at : stretch.end])
+            take(tp, self._world.log[tp][stretch.at + self._world.compacted : stretch.end])
 
 
 def in_world(
@@ -199,13 +201,16 @@ def test_brokers_that_do_not_answer_are_asked_again(monkeypatch: pytest.MonkeyPa
     in_world(monkeypatch, life)
 
 
-def test_what_cannot_be_read_any_more_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compacted", [0, 1])
+def test_what_cannot_be_read_any_more_lapses(monkeypatch: pytest.MonkeyPatch, compacted: int) -> None:
     """No file is sent, the slot is taken until nothing can be open, and each delivers his own anew."""
 
     async def life(world: TornWorld) -> None:
         began = world.time.monotonic()
         await world.until_created()
-        world.trouble = [OffsetOutOfRangeError()]
+        world.compacted = compacted
+        lost = [] if compacted else [OffsetOutOfRangeError()]
+        world.trouble = [*lost]
         told: list[str | None] = []
 
         def look(lane: Lane) -> None:
@@ -213,11 +218,11 @@ def test_what_cannot_be_read_any_more_lapses(monkeypatch: pytest.MonkeyPatch) ->
             told.append(lane.bulks.slot_waits_for(FIRST))
 
         await world.lives(FIRST, until=lambda: bool(world.reads), look=look)
-        world.trouble = [OffsetOutOfRangeError()]
+        world.trouble = [*lost]
         await world.lives(FIRST, until=world.for_s(30), look=look)
         assert told[-1] is not None
         assert told[-1].endswith("s more, for records of it are gone")
-        world.trouble = [OffsetOutOfRangeError()]
+        world.trouble = [*lost]
         await world.lives(FIRST, until=world.has_settled(2))
         assert world.time.monotonic() - began >= LIFE_S
         assert world.uploaded() == [0, 1]
