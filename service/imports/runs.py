@@ -168,8 +168,11 @@ class ImportRun(Bulk):
 
     @property
     def how_far(self) -> str:
-        """How far it is, for a person; and who leads it, where that is another process."""
-        state = self.word or self.stage.value
+        """How far it is, for a person."""
+        return self.led(self.word or self.stage.value)
+
+    def led(self, state: str) -> str:
+        """A state for a person; and who leads the import, where that is another process."""
         return state if self.share.leads else f"{state}, led by the process that has partition {self.share.lowest}"
 
     @property

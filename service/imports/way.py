@@ -155,9 +155,7 @@ class ImportWay:
         for run in self.dispatcher.runs:
             if (delivery := run.delivery) is None:
                 continue
-            state = run.word or delivery.record.state.value
-            if run.is_lapsing:
-                state = "unknown"
+            state = "unknown" if run.is_lapsing else run.led(run.word or delivery.record.state.value)
             name = delivery.record.reference or ""
             age_s = max(0, now_ms - delivery.record.begun_at_ms) / 1000
             found.append(OpenImport(name, state, delivery.opened.rows, age_s, run.slot))

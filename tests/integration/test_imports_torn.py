@@ -123,8 +123,10 @@ async def test_slots_are_changed_while_imports_are_open(bootstrap_servers: str, 
         await torn.order("pause")
         torn.come_back_as_two()
         told = await torn.until_torn()
-        for lanes in told:
+        for number, lanes in enumerate(told):
             for lane, one in lanes.items():
+                leads = not one["open_imports"][0]["state"].endswith(", led by the process that has partition 0")
+                assert leads is (number == 0), lane
                 assert [opened["id"] for opened in one["open_imports"]] == [first[lane].id], lane
                 assert one["slots"] == {"owned": 1, "free": 0}, lane
         bad = _bad_event(torn)
