@@ -331,6 +331,8 @@ class Settler:
 
 def _fitting(items: Sequence[Item], max_events: int, max_bytes: int) -> int:
     """How many of the first items stay within the bounds."""
+    if sum([item.bytes for item in items[:max_events]]) <= max_bytes:
+        return min(len(items), max_events)
     size = 0
     for count, item in enumerate(items):
         size += item.bytes
