@@ -252,9 +252,17 @@ class ImportBatcher(Batcher):
         """Dispatch what one import may hold; the rest opens the next batch."""
         rest = batch.cut()
         del self._batches[_group(batch)]
-        self._placed -= batch.keys
-        self._placed -= batch.rest_keys
-        self._busy |= batch.keys
+        if self._batches:
+            self._placed -= batch.keys
+            self._placed -= batch.rest_keys
+        else:
+            # Whatever is placed is this batch's.
+            self._placed = set()
+        if self._busy:
+            self._busy |= batch.keys
+        else:
+            # A closed batch needs its keys no longer: those of 50,000 rows are not copied.
+            self._busy = batch.keys
         self._put_rest(rest, now)
         self._dispatch(batch, cause)
 
