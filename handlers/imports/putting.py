@@ -17,7 +17,12 @@ class Free(msgspec.Struct, frozen=True, gc=False):
     """Nothing runs there: a file may be put, and its import begun."""
 
 
+class Begun(msgspec.Struct, frozen=True, gc=False):
+    """What was put is not there any more: its start was made, or nobody can tell."""
+
+
 LookVerdict = Free | Retry | Hold
+WithdrawVerdict = Free | Begun | Retry | Hold
 PutVerdict = Uploaded | Divide | Retry | Hold
 
 
@@ -56,3 +61,10 @@ class PutsFirst(Protocol):
 
     def start(self, name: str) -> Request:
         """Begins the import of the file that was put under the name; ``judge_create`` judges the answer."""
+
+    def withdraw(self, name: str) -> Request | None:
+        """Takes away what was put under the name and not begun: it never can be then, by nobody. None: no request
+        proves that here."""
+
+    def judge_withdraw(self, reply: Reply) -> WithdrawVerdict:
+        """What the answer says. Unanswered, it is asked again."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from handlers.base import Answer, Failure, FailureKind, Hold, HoldScope, Reply, Retry, RetryCause
-from handlers.imports.putting import Free, LookVerdict, PutVerdict
+from handlers.imports.putting import Begun, Free, LookVerdict, PutVerdict, WithdrawVerdict
 from handlers.imports.verdicts import (
     Completed,
     CreateVerdict,
@@ -117,6 +117,14 @@ def judge_ftp_start(reply: Reply, import_id: str) -> CreateVerdict:
     if isinstance(reply, Failure) and reply.kind in (FailureKind.TIMED_OUT, FailureKind.RESET):
         return MayBeOpen(reply.detail)
     return _ftp_refused(reply)
+
+
+def judge_ftp_withdraw(reply: Reply) -> WithdrawVerdict:
+    """Whether the file had its first name still, and has none now. What is said of no file is no proof: it was given
+    the name that the platform waits for, an earlier try has taken it away, or the server takes nothing away."""
+    if isinstance(reply, Answer) and row_of(reply.status) in (Row.NOT_FOUND, Row.MISDIRECTED):
+        return Begun()
+    return Free() if _is_there(reply) else _ftp_refused(reply)
 
 
 def judge_ftp_poll(reply: Reply) -> PollVerdict:

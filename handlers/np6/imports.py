@@ -14,7 +14,7 @@ from handlers.deletions import DELETED, Deleted, is_deletion
 from handlers.expressions import Expr
 from handlers.imports.cells import CellError, text_cell
 from handlers.imports.csv_rows import row_writer
-from handlers.imports.putting import LookVerdict, PutVerdict
+from handlers.imports.putting import Begun, LookVerdict, PutVerdict, WithdrawVerdict
 from handlers.imports.rows import IMPORT_ROW, Poll, Row, beyond_the_contract, contact_of, distinct
 from handlers.imports.verdicts import CreateVerdict, PollVerdict, UploadVerdict
 from handlers.looks import Fault, Look
@@ -261,6 +261,15 @@ class Np6ImportsHandler:
         if self._ftp is not None:
             return Request("MOVE", self._place(self._part(name)), (("Destination", self._place()),))
         return client.execute_import(self._standing.id, self._standing.binding)
+
+    def withdraw(self, name: str) -> Request | None:
+        """Takes the file out of the folder that was not given its name. An execution has nothing of the kind: of it
+        the last one's state is all that is told."""
+        return None if self._ftp is None else Request("DELETE", self._place(self._part(name)))
+
+    def judge_withdraw(self, reply: Reply) -> WithdrawVerdict:
+        """Whether it lay there."""
+        return Begun() if self._ftp is None else import_verdicts.judge_ftp_withdraw(reply)
 
     def judge_create(self, reply: Reply) -> CreateVerdict:
         """What became of the start."""

@@ -135,8 +135,9 @@ class ImportDispatcher(ImportCarrying):
             request = await self._create_request(run)
             # Not between the entry and the call, which has to start soon behind it.
             await self._account.prepare()
-            name, began_ms = self._journal.new_id(run.id), self._clock.wall_ms()
-            delivery = run.delivery = ImportDelivery(name, self._handler.name, run.items, began_ms, run.slot)
+            began_ms = self._clock.wall_ms()
+            delivery = ImportDelivery(self._delivery_id(run), self._handler.name, run.items, began_ms, run.slot)
+            run.delivery = delivery
             self._intend(run, delivery)
             began = await self._journal.enter(delivery)
         except BaseException:
@@ -167,6 +168,10 @@ class ImportDispatcher(ImportCarrying):
     async def _prepare(self, run: ImportRun, trial: LaneHold | None) -> bool:
         """What comes before the create; whether the worker goes on with the run."""
         raise NotImplementedError("nothing comes before the create")
+
+    def _delivery_id(self, run: ImportRun) -> str:
+        """What no other entry is called."""
+        return self._journal.new_id(run.id)
 
     def _intend(self, run: ImportRun, delivery: ImportDelivery) -> None:
         """What the entry says before the create, beside that there will be one."""

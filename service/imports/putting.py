@@ -2,16 +2,16 @@
 
 Looking and putting have no entry in the journal, for they change nothing, and are done again whenever the start did
 not come about. The start has one, which names the import from the beginning: whoever finds it asks, and what runs then
-is ours; what has ended may be another's, so that the events are in doubt.
+is ours; what has ended may be another's, so that the events are in doubt. Where what was put can be withdrawn as long
+as it was not begun, that is tried before: the entry's id tells under which name it was put.
 """
 
-import secrets
 from functools import cached_property
 
 from contracts.journal import DeliveryState
 from contracts.outcomes import Outcome, Reason
 from handlers.base import Hold, Reply, Request, Retry
-from handlers.imports.putting import Free, PutsFirst
+from handlers.imports.putting import Begun, Free, PutsFirst
 from handlers.imports.verdicts import Completed, CreateVerdict, Divide, Failed, MayBeOpen, Uploaded
 from service.delivery.bulk import Part
 from service.delivery.holding import LaneHold
@@ -21,6 +21,8 @@ from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
 from service.imports.seams import Spooled
 from service.transport.account import Permit, Transport
 
+# In an entry's id, in front of what the file's name has behind the batch's.
+_PUT_AS = "_"
 _NOT_OURS = "the last execution has ended, and whether it was this one is not known"
 
 
@@ -42,7 +44,7 @@ class PuttingDispatcher(ImportDispatcher):
         looked = self._puts.judge_look(reply)
         if not isinstance(looked, Free):
             return await self._not_yet(run, looked, reply)
-        name = f"{run.id}-{secrets.token_hex(4)}"
+        name = self._journal.new_id(run.id)
         reply = await self._call(run, self._puts.put(name), trial, run.file)
         if reply is None:
             return run.assignment.active
@@ -88,6 +90,10 @@ class PuttingDispatcher(ImportDispatcher):
 
     # -- the start
 
+    def _delivery_id(self, run: ImportRun) -> str:
+        assert run.put_as is not None
+        return f"{super()._delivery_id(run)}{_PUT_AS}{run.put_as.partition('.')[2]}"
+
     def _intend(self, run: ImportRun, delivery: ImportDelivery) -> None:
         delivery.becomes(state=DeliveryState.INTENDED, opened=delivery.opened, reference=self._puts.import_id())
 
@@ -97,7 +103,7 @@ class PuttingDispatcher(ImportDispatcher):
 
     async def _created(self, run: ImportRun, delivery: ImportDelivery, verdict: CreateVerdict, reply: Reply) -> bool:
         if isinstance(verdict, MayBeOpen):
-            run.stage, run.asks = Stage.POLL, True
+            run.stage, run.asks, run.begun = Stage.POLL, True, False
             return True
         if isinstance(verdict, Retry | Hold):
             # Whatever happens there meanwhile: it is looked at, and put, anew.
@@ -109,7 +115,27 @@ class PuttingDispatcher(ImportDispatcher):
     async def _ask(self, run: ImportRun, trial: LaneHold | None) -> bool:
         if (missing := self._puts.missing()) is not None:
             return await self._find(run, missing, trial)
+        if run.asks and not run.begun and (request := self._puts.withdraw(_put_as(run))) is not None:
+            return await self._withdraw(run, request, trial)
         return await super()._ask(run, trial)
+
+    async def _withdraw(self, run: ImportRun, request: Request, trial: LaneHold | None) -> bool:
+        """Nobody knows whether it was begun: if it was not, it never is any more, and goes anew."""
+        if self._gate.paused is not None:
+            return self._poll_later(run)
+        reply = await self._call(run, request, trial)
+        if reply is None:
+            return run.assignment.active
+        match verdict := self._puts.judge_withdraw(reply):
+            case Free():
+                self._passed(trial)
+                run.put_as = None
+                return await self._create_anew(run)
+            case Begun():
+                self._passed(trial)
+                run.begun = True
+                return True
+        return await self._not_yet(run, verdict, reply)
 
     async def _told_end(self, run: ImportRun, verdict: Completed | Failed, reply: Reply) -> bool:
         if run.asks:
@@ -139,3 +165,9 @@ class PuttingDispatcher(ImportDispatcher):
     def _puts(self) -> PutsFirst:
         assert isinstance(self._handler, PutsFirst)
         return self._handler
+
+
+def _put_as(run: ImportRun) -> str:
+    """Under which name the file of an import was put."""
+    assert run.delivery is not None
+    return f"{run.id}.{run.delivery.id.rpartition(_PUT_AS)[2]}"

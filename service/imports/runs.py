@@ -83,6 +83,7 @@ class ImportRun(Bulk):
 
     __slots__ = (
         "asks",
+        "begun",
         "budget",
         "delivery",
         "detached",
@@ -121,6 +122,8 @@ class ImportRun(Bulk):
         self.budget: int | None = None
         # Whether the platform has the file is not known: its status tells.
         self.asks = False
+        # What was put cannot be withdrawn any more: it was begun, as far as anybody can tell.
+        self.begun = False
         # Records of it that are still to be read, where it was found in the journal.
         self.unread = 0
         self.planned: dict[int, Planned] = {}

@@ -15,7 +15,7 @@ from handlers.sandbox import Match, Prescription, Step
 from service.app import Application
 from tests.support.events import Feed
 from tests.support.harness import until_state
-from tests.support.import_stage import APSIS, COPERNICA, ImportStage, contacts_of, newest_of
+from tests.support.import_stage import APSIS, COPERNICA, NP6, ImportStage, contacts_of, newest_of
 from tests.support.oracle import Expect, Place, Result, Source, delivered
 from tests.support.patience import patiently
 
@@ -72,12 +72,17 @@ def copernica(**rules: Any) -> Act:
     return lambda stage, lane: stage.copernica.configure(lane, rules)
 
 
-def answers(kind: str, *steps: Step | int, repeat: bool = False) -> Act:
-    """What calls of a kind are answered with."""
+def np6(**rules: Any) -> Act:
+    """The platform behaves so."""
+    return lambda stage, lane: stage.np6.configure(lane, rules)
+
+
+def answers(kind: str, *steps: Step | int, repeat: bool = False, skip: int = 0) -> Act:
+    """What calls of a kind are answered with, behind so many others."""
 
     def prescribe(stage: ImportStage, lane: str) -> None:
         match = Match(kind=kind, account=lane)
-        stage.sandbox.prescriptions.add([Prescription(list(steps), match, repeat=repeat)])
+        stage.sandbox.prescriptions.add([Prescription(list(steps), match, skip, repeat)])
 
     return prescribe
 
@@ -303,6 +308,141 @@ COPERNICA_WAYS = {
 }
 
 
+def executed_by_hand(stage: ImportStage, lane: str) -> None:
+    """Somebody else executes the import, and it takes long."""
+    held = stage.np6._account(lane).imports
+    held.put(23, OTHERS)
+    held.execute(23, b'{"binding": 7}')
+    stage.np6.configure(lane, {"import_looks": 1_000_000})
+
+
+class Sent(NamedTuple):
+    """What an import of NP6 has carried out for a lane: ``rows``, in so many executions; so often it was asked for a
+    file and for an execution."""
+
+    rows: Callable[[Feed], list[str]] = each_once
+    files: int = 1
+    puts: int = 1
+    starts: int = 1
+
+
+def nobody(_feed: Feed) -> list[str]:
+    return []
+
+
+OTHERS = b"contact;newest\r\n"
+NO_EXECUTION = Step(status=200, body="<html>busy</html>")
+HURRIED = {"retry": {"first_delay": "20ms", "max_delay": "20ms", "max_attempts": 3}}
+ONCE = Sent()
+NP6_WAYS: dict[str, tuple[Way, Sent]] = {
+    # The file.
+    "put-too-large": (Way(answers("put_source", 413)), Sent(files=2, puts=3, starts=2)),
+    "each-too-large": (
+        Way(answers("put_source", 413, repeat=True), expect=ending("rejected", "too_large")),
+        Sent(nobody, files=0, puts=11, starts=0),
+    ),
+    "put-throttled": (
+        Way(
+            answers("put_source", Step(status=429, headers={"Retry-After": "1"})),
+            waits=("holding", "asked us to wait"),
+        ),
+        Sent(puts=2),
+    ),
+    "put-lost-before": (Way(answers("put_source", Step(reset="before"))), Sent(puts=2)),
+    "put-lost": (Way(answers("put_source", Step(reset="after"))), Sent(puts=2)),
+    "put-broken": (Way(answers("put_source", Step(status=500, effect=True))), Sent(puts=2)),
+    "put-key-refused": (
+        Way(answers("put_source", 401), waits=("holding", "credentials refused (401)"), resumes=True),
+        Sent(puts=2),
+    ),
+    "put-forbidden": (
+        Way(answers("put_source", 403), waits=("holding", "the platform forbids it (403)"), resumes=True),
+        Sent(puts=2),
+    ),
+    # The start. Where nothing took effect file and start are made again, else neither is.
+    "start-throttled": (
+        Way(
+            answers(
+                "execute_import", Step(status=429, headers={"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"})
+            ),
+            waits=("holding", "asked us to wait"),
+        ),
+        Sent(puts=2, starts=2),
+    ),
+    "start-unavailable": (Way(answers("execute_import", 503)), Sent(puts=2, starts=2)),
+    "start-garbage": (Way(answers("execute_import", Step(status=200, body="<html>"))), ONCE),
+    "start-lost": (Way(both(np6(import_looks=5), answers("execute_import", Step(reset="after")))), ONCE),
+    "start-broken": (
+        Way(both(np6(import_looks=5), answers("execute_import", Step(status=500, effect=True)))),
+        ONCE,
+    ),
+    "start-lost-and-ended": (
+        Way(both(np6(import_looks=1), answers("execute_import", Step(reset="after"))), expect=IN_DOUBT),
+        ONCE,
+    ),
+    "start-lost-before": (
+        Way(answers("execute_import", Step(reset="before")), expect=IN_DOUBT),
+        Sent(nobody, files=0),
+    ),
+    "start-broken-before": (Way(answers("execute_import", 502), expect=IN_DOUBT), Sent(nobody, files=0)),
+    "start-refused": (
+        Way(answers("execute_import", 400, repeat=True), expect=ending("rejected", "refused")),
+        Sent(nobody, files=0, puts=11, starts=11),
+    ),
+    "start-key-refused": (
+        Way(answers("execute_import", 401), waits=("holding", "credentials refused (401)"), resumes=True),
+        Sent(puts=2, starts=2),
+    ),
+    "start-forbidden": (
+        Way(answers("execute_import", 403), waits=("holding", "the platform forbids it (403)"), resumes=True),
+        Sent(puts=2, starts=2),
+    ),
+    # The state, which is the last execution's.
+    "runs-already": (
+        Way(
+            executed_by_hand,
+            waits=("holding", "an execution of the import runs already"),
+            mended=np6(import_looks=1),
+            resumes=True,
+            keys=HURRIED,
+        ),
+        ONCE,
+    ),
+    "look-garbage": (Way(answers("import_state", NO_EXECUTION)), ONCE),
+    "definition-garbage": (Way(answers("import", NO_EXECUTION)), ONCE),
+    "unknown-state": (
+        Way(
+            answers("import_state", Step(status=200, body='{"state": 7}'), NO_EXECUTION, Step(cut=True), 500, skip=1),
+            asked=("import_state", 6),
+        ),
+        ONCE,
+    ),
+    "stuck": (
+        Way(
+            np6(import_looks=1_000_000),
+            expect=IN_DOUBT,
+            keys={"poll": {"every": "100ms", "deadline": "1s"}},
+        ),
+        ONCE,
+    ),
+    "forgotten": (
+        Way(
+            answers("import_state", 404, skip=1),
+            expect=ending("unattributed", "unattributed"),
+        ),
+        ONCE,
+    ),
+    "state-forbidden": (
+        Way(
+            answers("import_state", 403, 401, skip=1),
+            waits=("holding", "the platform forbids it (403)"),
+            resumes=True,
+        ),
+        ONCE,
+    ),
+}
+
+
 class Names:
     """Looks up names of nobody's; of ``files.example`` all lead into a private network."""
 
@@ -375,3 +515,18 @@ async def test_copernica(bootstrap_servers: str, prefix: str, tmp_path: Path) ->
         for lane, (way, rows, creates) in COPERNICA_WAYS.items():
             way.found(stage, lane)
             profiles(rows, creates)(stage, lane, feed)
+
+
+async def test_np6(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """Files that are too large, lost or refused are put again, and nobody minds; a start that may have begun something
+    never is made again, and what nobody can tell is in doubt."""
+    ways = {lane: way for lane, (way, _) in NP6_WAYS.items()}
+    async with ImportStage(bootstrap_servers, prefix, tmp_path, lanes_of(ways, NP6)) as stage:
+        feed = Feed(CONTACTS)
+        await all_go(stage, ways, feed)
+        for lane, (_, wanted) in NP6_WAYS.items():
+            assert sorted(stage.sent(lane)) == sorted(wanted.rows(feed)), lane
+            files = [one.file for one in stage.np6.imported(lane) if one.file != OTHERS]
+            asked = stage.asked(lane)
+            made = Sent(wanted.rows, len(files), asked.count("put_source"), asked.count("execute_import"))
+            assert made == wanted, lane

@@ -72,6 +72,7 @@ class PuttingBench:
         self.ended: list[Item] = []
         self.settled: list[Item] = []
         self.finished: list[ImportRun] = []
+        self.again: list[str] = []
         self.deliveries = OpenDeliveries(JOURNAL)
         hooks = SettleHooks(
             settled=lambda items, _: self.settled.extend(items),
@@ -108,8 +109,11 @@ class PuttingBench:
             ),
             LoadHooks(retried=lambda _: None, hold_changed=lambda: None, expires_at_ms=None, fault=lambda _: None),
             BulkHooks(ended=self._ended, released=lambda _: None, operations_ended=lambda *_: None),
-            ImportHooks(released=lambda _: None, again=lambda _: None, finished=self.finished.append),
+            ImportHooks(released=lambda _: None, again=self._again, finished=self.finished.append),
         )
+
+    def _again(self, run: ImportRun) -> None:
+        self.again.extend(item.event.id for item in run.items if item.event is not None)
 
     def _ended(self, items: Sequence[Item]) -> None:
         self.ended.extend(items)
@@ -133,9 +137,9 @@ class PuttingBench:
         self.dispatcher.begin([run])
         return run
 
-    def find(self, record: Delivery, *names: str) -> ImportRun:
+    def find(self, record: Delivery, *names: str, delivery_id: str = "batch-1.x0") -> ImportRun:
         """An import that an earlier owner left in the journal, with its events."""
-        entry = OpenEntry("batch-1.x0", 0, left=len(names))
+        entry = OpenEntry(delivery_id, 0, left=len(names))
         self.deliveries.found({entry})
         delivery = ImportDelivery.found(entry.delivery_id, record, {0: entry}, self.source.assignment)
         run = ImportRun.found(delivery, 0, Stage.POLL, len(names))
@@ -198,6 +202,7 @@ class FakeFolder:
         self.taken: list[bytes] = []
         self.asked: list[str] = []
         self.replies: dict[str, list[tuple[Reply, bool]]] = {}
+        self.picks_up_at_once = False
 
     def transport(self, file: Spooled | None, before: bytes = b"", behind: bytes = b"") -> "_FakeLogin":
         return _FakeLogin(self, file)
@@ -221,6 +226,10 @@ class FakeFolder:
                 if name not in self.files:
                     return Answer(404, {}, b"550 none")
                 self.files[to] = self.files.pop(name)
+                if self.picks_up_at_once:
+                    self.pick_up()
+            case "DELETE" if self.files.pop(name, None) is None:
+                return Answer(404, {}, b"550 none")
         return Answer(204, {}, b"")
 
 

@@ -8,7 +8,7 @@ import pytest
 from contracts.events import CONTACT_CHANGED, ContactChanged, Event
 from contracts.outcomes import Outcome, Reason
 from handlers.base import Answer, Expression, Failure, FailureKind, Hold, HoldScope, Refusal, Request, Retry, RetryCause
-from handlers.imports.putting import Free, PutsFirst
+from handlers.imports.putting import Begun, Free, PutsFirst
 from handlers.imports.rows import ImportHandler, Row
 from handlers.imports.verdicts import Completed, Divide, Failed, MayBeOpen, Opened, Pending, Uploaded
 from handlers.np6.import_definitions import Definition
@@ -325,6 +325,12 @@ def test_whose_fault_an_answer_of_the_platform_is(step: str, reply: Any, expecte
         ("judge_create", plain(404), LANE),
         ("judge_poll", plain(204), Pending),
         ("judge_poll", plain(404), Completed),
+        ("judge_withdraw", plain(204), Free),
+        ("judge_withdraw", plain(404), Begun),
+        ("judge_withdraw", TIMED_OUT, RetryCause.TIMED_OUT),
+        ("judge_withdraw", plain(403), LANE),
+        ("judge_withdraw", plain(405), Begun),
+        ("judge_withdraw", plain(401), LANE),
         *((step, plain(401), LANE) for step in ("judge_look", "judge_put", "judge_create", "judge_poll")),
         *((step, plain(503), LATER) for step in ("judge_look", "judge_put", "judge_create", "judge_poll")),
         *((step, plain(405), LANE) for step in ("judge_look", "judge_put", "judge_create", "judge_poll")),

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import blake2s
 from typing import Any
 
 import msgspec
 import pytest
 
 from contracts.journal import Delivery, DeliveryState, ImportEntry
-from handlers.base import Answer, Failure, FailureKind
+from handlers.base import Answer, Failure, FailureKind, Reply
 from handlers.np6.sandbox import Np6Sandbox
 from handlers.sandbox.prescriptions import Match, Prescription, Step
 from handlers.sandbox.server import SandboxServer
@@ -262,18 +263,56 @@ async def test_a_file_that_lies_there_is_waited_for() -> None:
 TIMED_OUT = Failure(FailureKind.TIMED_OUT, "no answer")
 
 
-@pytest.mark.parametrize(("effect", "expected"), [(True, "delivered"), (False, "in_doubt/interrupted")])
-async def test_a_name_without_an_answer(*, effect: bool, expected: str) -> None:
-    """A file that lies there is ours; one that does not was never there, or was picked up already."""
+@pytest.mark.parametrize("effect", [True, False])
+async def test_a_name_without_an_answer(*, effect: bool) -> None:
+    """A file that has its first name still was never begun, and is taken away before it goes anew; one that has its
+    own is ours."""
     fake = FakeFolder()
     fake.replies["MOVE"] = [(TIMED_OUT, effect)]
     async with folder(fake) as bench:
         bench.deliver("a", "b")
-        await bench.until(lambda: "MOVE" in fake.asked and fake.asked[-1] == "HEAD")
+        await bench.until(lambda: "DELETE" in fake.asked and fake.asked[-1] == "HEAD" and "a.csv" in fake.files)
         fake.pick_up()
         await bench.until(bench.is_over)
-        assert set(bench.outcomes().values()) == {expected}
+        assert set(bench.outcomes().values()) == {"delivered"}
+        assert fake.asked.count("MOVE") == (1 if effect else 2)
+        assert fake.taken == [FILE]
+        ended = [INTENDED, UPLOADED, None]
+        assert bench.states() == (ended if effect else [INTENDED, None, *ended])
+
+
+@pytest.mark.parametrize(
+    ("replies", "picked"),
+    [([], True), ([(TIMED_OUT, True)], False), ([(Answer(405, {}, b"502 no"), False)], False)],
+    ids=["named and picked up", "taken away without an answer", "a server that takes nothing away"],
+)
+async def test_what_cannot_be_proved_is_in_doubt(*, replies: list[tuple[Reply, bool]], picked: bool) -> None:
+    """The file has neither name: it may have been picked up. It is never put again."""
+    fake = FakeFolder()
+    fake.replies["MOVE"] = [(TIMED_OUT, picked)]
+    fake.replies["DELETE"] = list(replies)
+    fake.picks_up_at_once = picked
+    async with folder(fake) as bench:
+        bench.deliver("a", "b")
+        await bench.until(bench.is_over)
+        assert set(bench.outcomes().values()) == {"in_doubt/interrupted"}
         assert fake.asked.count("MOVE") == 1
+        assert bench.states() == [INTENDED, None]
+
+
+@pytest.mark.parametrize("lies_there", [True, False])
+async def test_a_name_that_was_never_given_before_a_crash(*, lies_there: bool) -> None:
+    """Whoever finds the entry takes the file away under the name that its id tells; what took no effect goes back, to
+    be planned as it is now."""
+    fake = FakeFolder()
+    async with folder(fake) as bench:
+        if lies_there:
+            fake.files[f".fanline-part-{blake2s(b'a.csv', digest_size=6).hexdigest()}-batch-1.x7"] = FILE
+        bench.find(record(DeliveryState.INTENDED), "a", "b", delivery_id="batch-1.x9_x7")
+        await bench.until(bench.is_over)
+        assert fake.files == {}
+        assert bench.again == (["a", "b"] if lies_there else [])
+        assert set(bench.outcomes().values()) == (set() if lies_there else {"in_doubt/interrupted"})
 
 
 async def test_a_login_that_is_refused_holds_the_lane_and_not_the_account() -> None:
