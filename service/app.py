@@ -414,5 +414,5 @@ def lane_setup(
         instance_id=config.kafka.instance_id,
         session_timeout_s=config.kafka.session_timeout_s,
         rebalance_timeout_s=config.kafka.rebalance_timeout_s,
-        imports=import_policy(config, lane, handler.max_file_bytes) if isinstance(handler, ImportHandler) else None,
+        imports=import_policy(config, lane, handler) if isinstance(handler, ImportHandler) else None,
     )

@@ -26,6 +26,7 @@ class LaneState(StrEnum):
 
 # Why a lane of imports holds whenever its next import waits for the one before: the way it works, and no trouble.
 WAITING_FOR_SLOT = "waiting for a slot"
+PACED = "rate limit: the platform lets an account create only so many imports a minute"
 
 _ANY = frozenset(LaneState)
 

@@ -159,6 +159,7 @@ class ApsisImportsHandler:
     name: ClassVar[str] = "apsis.imports"
     platform: ClassVar[str] = "apsis"
     max_file_bytes = MAX_FILE_BYTES
+    creates_per_minute: ClassVar[int | None] = 10
     carries_rows = False
     repeatable = True
 

@@ -130,6 +130,7 @@ class CopernicaImportsHandler:
     name: ClassVar[str] = "copernica.imports"
     platform: ClassVar[str] = "copernica"
     max_file_bytes = 50_000_000
+    creates_per_minute: ClassVar[int | None] = None
     carries_rows = True
 
     def __init__(

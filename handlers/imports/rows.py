@@ -75,12 +75,13 @@ class ImportHandler(Protocol):
     ``carries_rows``: the create has the rows itself, and no upload follows. What an unanswered one has done nobody
     knows then: ``repeatable`` says whether it may be sent twice. Where the create carries none, an unanswered one costs
     a slot for a while and nothing else. ``poll_settings``: the lane's ``poll``; ``split_budget``: None where
-    ``partial_failures`` is ``report``.
+    ``partial_failures`` is ``report``. ``creates_per_minute``: so many the platform allows an account; None: unknown.
     """
 
     name: ClassVar[str]
     platform: ClassVar[str]
     max_file_bytes: int
+    creates_per_minute: ClassVar[int | None]
 
     @property
     def carries_rows(self) -> bool: ...

@@ -137,6 +137,7 @@ class Np6ImportsHandler:
     name: ClassVar[str] = "np6.imports"
     platform: ClassVar[str] = "np6"
     max_file_bytes = MAX_FILE_BYTES
+    creates_per_minute: ClassVar[int | None] = None
     # The start is all that is left to do once the file is in its place.
     carries_rows = True
     repeatable = False

@@ -30,7 +30,8 @@ accounts:
     client_id: {{file: "{key_file}"}}
     client_secret: {{file: "{key_file}"}}
     upload_hosts: [localhost]
-    limits: {{max_open_imports: {max_open}, orphan_life: 5s}}    # at the platform itself: 1h, as by default
+    # At the platform itself both as by default: an orphan lives for an hour, and imports are created at its pace.
+    limits: {{max_open_imports: {max_open}, orphan_life: 5s, requests_per_second: null}}
   copernica:
     platform: copernica
     base_url: "{copernica_url}"

@@ -15,6 +15,7 @@ from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHook
 from service.imports.ending import Ending
 from service.imports.files import halves, parts_of, rows_of
 from service.imports.others import ReadsOthers
+from service.imports.pace import CreatePace
 from service.imports.policy import CLOCKS_APART_S, ImportPolicy
 from service.imports.runs import Ends, ImportRun, Stage
 from service.imports.seams import FileWay, Uploads
@@ -75,6 +76,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         )
         self._turns = Turns(means.clock)
         self._spools = Spools(means.clock)
+        self.pace = CreatePace(imports.policy.create_every_s)
         self.runs: list[ImportRun] = []
 
     async def run(self) -> None:

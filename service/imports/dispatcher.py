@@ -10,7 +10,7 @@ import msgspec
 
 from contracts.journal import DeliveryState, ImportEntry
 from contracts.outcomes import Outcome, Reason
-from handlers.base import Answer, Failure, Hold, HoldScope, Reply, Request, Retry
+from handlers.base import Answer, Failure, FailureKind, Hold, HoldScope, Reply, Request, Retry
 from handlers.imports.verdicts import (
     Completed,
     CreateVerdict,
@@ -35,6 +35,7 @@ from service.imports.judging import Divided, judge_end
 from service.imports.policy import CLOCKS_APART_S
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
 from service.imports.torn import apart, budget_share
+from service.lifecycle import PACED
 from service.transport.account import Permit, Transport, is_success
 from service.uploading.spool import SpoolError
 
@@ -114,6 +115,10 @@ class ImportDispatcher(ImportCarrying):
     async def _create(self, run: ImportRun, trial: LaneHold | None) -> bool:
         if not await self._has_unexpired(run):
             return self._next_part(run)
+        if wait_s := self.pace.wait_s(run.slot, self._clock.monotonic()):
+            run.current.last = PACED
+            self._workers.park(run, wait_s)
+            return False
         if run.file is None and not await self._build(run):
             # Divided, or at its end; a run that has ended is no more among the others.
             return run in self.runs
@@ -152,6 +157,8 @@ class ImportDispatcher(ImportCarrying):
             for operation in item.operations:
                 operation.attempts += 1
         reply = await self._send_create(run, request, permit)
+        if not isinstance(reply, Failure) or reply.kind is not FailureKind.NOT_SENT:
+            self.pace.ended(run.slot, self._clock.monotonic())
         if not run.assignment.active:
             return False
         verdict = self._handler.judge_create(reply)

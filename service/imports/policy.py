@@ -9,12 +9,14 @@ CLOCKS_APART_S = 5.0
 class ImportPolicy(msgspec.Struct, frozen=True):
     """``slots``: the imports that the lane may have open at once, over all replicas. ``orphan_life_s``: for so long a
     slot counts as taken by an import whose create got no answer. ``max_file_bytes``: of one import. ``under_way_s``:
-    so long after its entry was made up a create can still reach the platform, at most."""
+    so long after its entry was made up a create can still reach the platform, at most. ``create_every_s``: so far the
+    creates of one slot lie apart; None: they need not."""
 
     slots: int
     orphan_life_s: float
     max_file_bytes: int
     under_way_s: float = 0.0
+    create_every_s: float | None = None
 
     def lapses_at_ms(self, begun_at_ms: int) -> int:
         """When nothing can be open any more of a create of which only its entry is known, by our clock: the address

@@ -25,6 +25,7 @@ from service.intake.assignor import View
 from service.intake.item import Item
 from service.intake.starts import Begin
 from service.journal.recovery import Recovered
+from service.lifecycle import PACED, WAITING_FOR_SLOT
 from service.settling.batches import PartitionWrite
 
 _INTERRUPTED = "begun before a restart or a takeover: whether it took effect is not known"
@@ -111,7 +112,10 @@ class ImportWay:
         """Whether an import of this slot could be opened now. While it could not, its batch grows."""
         if not self.slots.is_free(slot) or self.dispatcher.paused is not None or self.dispatcher.hold is not None:
             return False
-        return self._account.holding() is None
+        return self._account.holding() is None and not self._paced_s(slot)
+
+    def _paced_s(self, slot: int) -> float:
+        return self.dispatcher.pace.wait_s(slot, self._clock.monotonic())
 
     def _reading(self, slot: int) -> Reading:
         """What stops the slot's partitions from being read. A replay topic is read when there are replays."""
@@ -122,15 +126,20 @@ class ImportWay:
         unfinished = sum(state.ledger.unfinished for state in fed) if stopped else None
         return Reading(self._hooks.full_bytes(), unfinished, len(self.slots.owned))
 
-    def waits_for_slot(self) -> bool:
-        """Whether a batch that is due cannot be delivered for want of a slot."""
-        return any(not self.slots.is_free(slot) for slot in self._hooks.batcher().slots_due(self._clock.monotonic()))
+    def waits_for(self) -> str | None:
+        """Why what is due is not created: no slot is free, or the account's next import is not due yet; else None."""
+        due = self._hooks.batcher().slots_due(self._clock.monotonic())
+        if any(not self.slots.is_free(slot) for slot in due):
+            return WAITING_FOR_SLOT
+        creating = (run.slot for run in self.dispatcher.runs if run.stage is Stage.CREATE and run.delivery is None)
+        return PACED if any(self._paced_s(slot) for slot in (*due, *creating)) else None
 
     def slot_waits_for(self, partition: int) -> str | None:
         """Why no import of the partition's slot can be opened now, in words; None if its slot is free."""
         slot = self._slot_of(partition)
         if self.slots.is_free(slot):
-            return None
+            wait_s = self._paced_s(slot)
+            return f"{PACED}; the next may be in {wait_s:.1f} s" if wait_s else None
         if slot not in self.slots.owned:
             return "another process has it"
         keys = self.slots.taken_by(slot)
@@ -209,6 +218,7 @@ class ImportWay:
         view = self._hooks.view()
         count = view.slots or self._policy.slots
         self.slots.begin(count, owned_slots(assignment.tps, view.topics, count))
+        self.dispatcher.pace.begin(self.slots.owned, assignment.membership.generation, self._clock.monotonic())
         self._found.clear()
         self._assignment = assignment
         if not isinstance(recovered, RecoveredImports):

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from handlers.imports.rows import ImportHandler
 from service.config import Account, Configuration
 from service.config import Lane as LaneConfig
 from service.config.accounts import ApsisAccount
 from service.config.checks import is_loopback
+from service.imports.pace import create_every_s
 from service.imports.policy import ImportPolicy
 from service.imports.slots import SlotShare, shared_slots
 from service.journal.writer import JournalPolicy
@@ -18,14 +20,18 @@ from service.uploading.upload import FormPolicy, FormUploads
 _LATE_S = 0.25
 
 
-def import_policy(config: Configuration, lane: LaneConfig, max_file_bytes: int) -> ImportPolicy:
-    """The policy of a lane whose handler makes files of at most so many bytes."""
+def import_policy(config: Configuration, lane: LaneConfig, handler: ImportHandler) -> ImportPolicy:
+    """The policy of a lane. Where an account has no pace of ours (``requests_per_second: null``), imports have none."""
     limits = config.accounts[lane.account].limits
     most = getattr(limits, "max_open_imports", None)
     # An account without such a bound has one import at a time of each lane.
-    slots = 1 if most is None else shared_slots(_sharing(config.lanes.values(), lane.account), most)[lane.name]
+    shares = {} if most is None else shared_slots(_sharing(config.lanes.values(), lane.account), most)
+    every_s = None
+    if handler.creates_per_minute is not None and limits.requests_per_second is not None:
+        every_s = create_every_s(handler.creates_per_minute, max(1, sum(shares.values())))
     under_way_s = _under_way_s(config.accounts[lane.account].timeouts.total_s)
-    return ImportPolicy(slots, getattr(limits, "orphan_life_s", 3_600.0), max_file_bytes, under_way_s)
+    life_s = getattr(limits, "orphan_life_s", 3_600.0)
+    return ImportPolicy(shares.get(lane.name, 1), life_s, handler.max_file_bytes, under_way_s, every_s)
 
 
 def _under_way_s(total_s: float) -> float:

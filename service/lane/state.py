@@ -7,7 +7,7 @@ from service.intake.assignment import READING_BACK
 from service.lane.core import Core
 from service.lane.delivering import Delivering
 from service.lane.denials import unseen
-from service.lifecycle import WAITING_FOR_SLOT, LaneState, StateBoard
+from service.lifecycle import LaneState, StateBoard
 
 
 class StateKeeper:
@@ -78,8 +78,8 @@ class StateKeeper:
         if not assignment.ready:
             return LaneState.STANDBY, "reading offsets"
         bulks = self._delivering.bulks
-        if isinstance(bulks, ImportWay) and bulks.waits_for_slot():
-            return LaneState.HOLDING, WAITING_FOR_SLOT
+        if isinstance(bulks, ImportWay) and (reason := bulks.waits_for()) is not None:
+            return LaneState.HOLDING, reason
         if self._buffer.full:
             return LaneState.FULL, f"the buffer of {self._buffer.max_bytes} bytes is full"
         if (waiting := assignment.reading_back) and waiting == sum(

@@ -14,7 +14,7 @@ from service.clock import Clock, SystemClock
 from service.delivery.chain import Unit
 from service.intake.item import Item
 from service.lane.observer import BatchLine
-from service.lifecycle import WAITING_FOR_SLOT, LaneState
+from service.lifecycle import PACED, WAITING_FOR_SLOT, LaneState
 
 from . import metrics as m
 from .events import LogEvent
@@ -133,7 +133,7 @@ class LaneTelemetry:
     def state_changed(self, state: LaneState, reason: str | None) -> None:
         """The lane's state or reason is another."""
         self._show_state(state)
-        trouble = state in _TROUBLE and reason not in (None, WAITING_FOR_SLOT)
+        trouble = state in _TROUBLE and reason not in (None, WAITING_FOR_SLOT, PACED)
         log = self._log.warning if trouble else self._log.info
         log(LogEvent.LANE_STATE, state=state, reason=reason)
 

@@ -35,7 +35,7 @@ CONFIGURATION = """
 kafka: {bootstrap_servers: [localhost:9092], topic_prefix: p}
 accounts:
   a: {platform: apsis, base_url: "https://api.example", client_id: {env: ID}, client_secret: {env: SECRET},
-      upload_hosts: [files.example], limits: {max_open_imports: SLOTS, orphan_life: 2m}}
+      upload_hosts: [files.example], limits: {max_open_imports: SLOTS, orphan_life: 2m, requests_per_second: PACE}}
 lanes:
   vip:
     handler: apsis.imports
@@ -56,8 +56,9 @@ Replies = Callable[[int, str], Reply | None]
 
 
 @cache
-def _configured(slots: int, options: str, batch: str) -> tuple[Configuration, ImportHandler]:
+def _configured(slots: int, options: str, batch: str, paced: bool) -> tuple[Configuration, ImportHandler]:
     text = CONFIGURATION.replace("SLOTS", str(slots)).replace("OPTIONS", options).replace("BATCH", batch)
+    text = text.replace("PACE", "50" if paced else "null")
     config = loads(text.encode(), KINDS)
     handler = Application(config).handler(config.lanes["vip"])
     assert isinstance(handler, ImportHandler)
@@ -74,12 +75,13 @@ class ImportWorld(World):
         *,
         slots: int = 2,
         options: str = "",
+        paced: bool = False,
         batch: str = "{max_events: 4, max_bytes: 1MiB, linger: 1s}",
         replies: Replies = lambda number, kind: None,
         rules: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(time, "imports", lambda number, call: None)
-        self.config, self.import_handler = _configured(slots, options, batch)
+        self.config, self.import_handler = _configured(slots, options, batch, paced)
         self.kinds: list[str] = []
         # By what the platform knows a contact.
         self.email_of: Callable[[int], str] = "c{}@example.org".format

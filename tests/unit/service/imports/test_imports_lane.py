@@ -9,7 +9,7 @@ import pytest
 
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from service.lane import Lane
-from service.lifecycle import LaneState
+from service.lifecycle import PACED, LaneState
 from service.status.reading import Reading
 from service.status.waiting import Waits
 from service.watching.sights import look_at
@@ -170,6 +170,41 @@ def test_a_full_buffer_does_not_wait_for_the_linger(monkeypatch: pytest.MonkeyPa
 
     batch = "{max_events: 4, max_bytes: 1KiB, linger: 1h}"
     in_world(monkeypatch, life, slots=1, batch=batch, options="buffer: 4KiB")
+
+
+@pytest.mark.parametrize("options", ["", "partial_failures: split"], ids=["batches", "halves"])
+def test_imports_are_created_at_the_platforms_pace(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten a minute over two slots, also over a kill and for halves of a file: none that the platform would refuse is
+    ever asked for. What waits for the next one says so, and a batch grows meanwhile."""
+    reasons: set[str | None] = set()
+    waits: set[str] = set()
+
+    async def look(world: ImportWorld, lane: Lane) -> None:
+        for number in range(4, 60):
+            world.publish_more(number, contact=number)
+            await asyncio.sleep(2)
+            reasons.add(lane.board.reason)
+            told = Waits(lane, world.time.monotonic())
+            states = lane.assignment.partitions.values() if lane.assignment else ()
+            waits.update(told.of(item).words for state in states for item in state.items.values())
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(4, contacts=4)
+        first = asyncio.create_task(world.lane().run())
+        await eventually(lambda: world.kinds.count("upload") >= 2, within_s=100)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await lived(world, look=look)
+        assert outcomes(world.results()) == ({"delivered": 59, "rejected": 1} if options else {"delivered": 60})
+        created = sorted(one.expires_at for one in world.sandbox.imports(ACCOUNT))
+        assert world.kinds.count("create") == len(created) > 12, "one was refused"
+        assert all(beyond - first >= 60 for first, beyond in zip(created, created[10:], strict=False))
+        assert PACED in reasons
+        assert any(f"waits for a slot: {PACED}; the next may be in" in words for words in waits)
+
+    bad = ["city-7"] if options else []
+    rules = {"imports_per_minute": 10, "bad_values": bad}
+    in_world(monkeypatch, life, paced=True, options=options, rules=rules)
 
 
 def test_a_create_without_an_answer_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
