@@ -1,8 +1,10 @@
 """The lane's member of its consumer group: its consumer, its assignment, and its view of the topics."""
 
+import contextlib
+
 import msgspec
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import TopicPartition
 
 from service.delivery.shares import part_of
@@ -11,6 +13,7 @@ from service.intake.assignment import Assignment
 from service.intake.assignor import LaneAssignor, View, assignor_for
 from service.journal.reading import read_journal
 from service.journal.settled import refuse_undecided, trusted
+from service.kafka.closing import end_within
 from service.kafka.leaving import stop_member
 from service.kafka.offsets import CommittedOffset, ToldOffsets, read_told_offsets
 from service.kafka.private import Membership, membership, on_heartbeat, request_rejoin
@@ -21,6 +24,7 @@ from service.lane.silence import Silence
 # Longer than a transaction that is pending on the offsets may take, with the coordinator's look for those that expired.
 # Behind it the journal is asked.
 _OFFSETS_WITHIN_S = 30.0
+_STOP_S = 5.0
 
 
 # A rebalance is told in the answer to a heartbeat: those that have heard of it stand still until all have.
@@ -50,9 +54,14 @@ class Group:
         self.draining = False
 
     async def start(self) -> AIOKafkaConsumer:
-        """Start the consumer; it joins the group once it subscribes."""
+        """Start the consumer; it joins the group once it subscribes. Raises KafkaConnectionError."""
         consumer = self._new_consumer()
-        await consumer.start()
+        try:
+            await consumer.start()
+        except KafkaConnectionError:
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await end_within(consumer.stop(), _STOP_S)
+            raise
         # Kept only now: a consumer whose start was cancelled waits for ever.
         self.consumer = consumer
         unpack_aside(consumer)

@@ -7,11 +7,12 @@ read, ``deferring`` lets hot keys wait; ``delivering`` sends batches on their wa
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from contracts.outcomes import Reason
 from handlers.base import BatchHandler
@@ -51,6 +52,7 @@ from service.transport.account import Account
 _TICK_S = 0.25
 _VIEW_CHECK_S = 60.0
 _CLOSE_S = 5.0
+_REACHED_AGAIN_S = 1.0
 # Also without a deadline, or with a shorter one: it may be set, or raised, later.
 _HELD_TIME_KEPT_MS = 7 * 24 * 3_600_000
 
@@ -151,10 +153,9 @@ class Lane:
     async def run(self) -> None:
         """Work until ``stop``, or until the broker refuses what the lane must write."""
         try:
-            await self._client.bootstrap()
-            for topic in self.setup.written:
-                await self._client.add_topic(topic)
-            consumer = await self.core.group.start()
+            consumer = await self._connected()
+            if consumer is None:
+                return
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(part) for part in self._parts()]
                 consumer.subscribe(self.setup.subscribed, listener=Rebalances(self._assigning))
@@ -165,6 +166,30 @@ class Lane:
                     task.cancel()
         finally:
             await self._close()
+
+    async def _connected(self) -> AIOKafkaConsumer | None:
+        """The lane's consumer; None: the lane was to stop before the brokers could be reached.
+
+        The process has asked them before it began, so they are away for a while: that holds the lane, and would be no
+        reason to end the others of the process.
+        """
+        while not self._stopping.is_set():
+            try:
+                await self._client.bootstrap()
+                for topic in self.setup.written:
+                    await self._client.add_topic(topic)
+                consumer = await self.core.group.start()
+            except KafkaConnectionError as error:
+                self._observer.kafka_error(type(error).__name__)
+                self.core.troubles.kafka = "the brokers cannot be reached"
+                self.refresh_state()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_REACHED_AGAIN_S):
+                        await self._stopping.wait()
+                continue
+            self.core.troubles.kafka = None
+            return consumer
+        return None
 
     def _parts(self) -> list[Coroutine[Any, Any, None]]:
         """What runs for as long as the lane does."""
