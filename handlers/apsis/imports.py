@@ -188,6 +188,9 @@ class ApsisImportsHandler:
         cells: list[str] = []
         for expression, place in self._keys:
             value = expression(event, key)
+            if type(value) is str and 0 < len(value) <= MAX_TEXT_CHARACTERS:
+                cells.append(value)
+                continue
             if value is None or value == "":
                 return unresolved(expression, place, "gives null" if value is None else "gives an empty string")
             if isinstance(value, list | dict | bool):

@@ -74,12 +74,15 @@ class Item(msgspec.Struct, eq=False, gc=False):
     def hold_rows(self, event: Event, rows: Sequence[Row], *, timed: bool) -> None:
         """The event was planned as rows, and is held no longer. ``timed``: its own time is asked for later."""
         self.rows = rows
-        self.operations = tuple([row.operation for row in rows])
+        if len(rows) == 1:
+            self.operations, lines = (rows[0].operation,), len(rows[0].line)
+        else:
+            self.operations, lines = tuple([row.operation for row in rows]), sum([len(row.line) for row in rows])
         self.remaining = len(rows)
         time_ms = event.time_ms if timed else None
         self.envelope = Envelope(event.id, event.source, event.type, event.tenant, event.traceparent, time_ms)
         self.event = None
-        self.size = HELD_BYTES + self.bytes + sum([ROW_BYTES + len(row.line) for row in rows])
+        self.size = HELD_BYTES + self.bytes + ROW_BYTES * len(rows) + lines
 
     def read_event(self) -> Event | None:
         """The event, decoded again where it is not held; None for a record that is none."""
