@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
+_LIST = ord("[")
 
 # Possessive quantifiers: linear on any input. An unterminated string reaches to the end.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
@@ -59,9 +60,10 @@ def parse(value: bytes) -> Any:
 
 def is_too_deep(value: bytes) -> bool:
     """Whether objects and arrays nest over 64 levels. Right for a valid text; for others it may be either."""
-    # To leave a byte out takes half as long as to count it, or less: it is looked for with all the machine has.
+    # To leave a byte out takes half as long as to count it, or less: it is looked for with all the machine has. So is a
+    # byte that is given as a number, in a tenth of the time of one that is given as bytes.
     rest = value.replace(b"{", b"")
-    if len(value) - len(rest.replace(b"[", b"") if b"[" in rest else rest) <= MAX_DEPTH:
+    if len(value) - len(rest.replace(b"[", b"") if _LIST in rest else rest) <= MAX_DEPTH:
         return False
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(value):

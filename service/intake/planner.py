@@ -75,7 +75,7 @@ class Planner:
                 return
             planned = self._handler.plan(event, record.key)
             if type(planned) is Piece:
-                item.operations, item.remaining = [planned.operation], 1
+                item.operations, item.remaining = (planned.operation,), 1
                 item.payload = payload = planned.payload
                 item.size += len(payload)
                 return

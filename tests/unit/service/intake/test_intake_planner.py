@@ -76,7 +76,7 @@ def test_a_piece_of_a_batch_is_one_operation_with_its_payload() -> None:
     value = event()
     item, other = Bench(plan).plan(value), Bench().plan(value)
     assert seen == [("e-1", b"k")]
-    assert (item.operations, item.remaining, item.payload) == ([join("T1")], 1, b"x" * 1000)
+    assert (item.operations, item.remaining, item.payload) == ((join("T1"),), 1, b"x" * 1000)
     assert item.size == other.size + 1000
 
 
@@ -137,7 +137,7 @@ def test_what_is_no_event_ends_at_once(value: bytes | None, expected: tuple[Outc
     """Without operations; what is invalid says why."""
     item = Bench().plan(value)
     assert end(item) == expected
-    assert item.operations == []
+    assert not item.operations
     assert (item.detail is not None) == (expected[0] is Outcome.INVALID)
     assert item.undecodable is not None
 
