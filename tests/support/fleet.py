@@ -23,7 +23,9 @@ from handlers.apsis.sandbox import ApsisSandbox, Rules
 from handlers.apsis.sandbox_imports import Import, Profiles
 from handlers.np6.sandbox import Np6Sandbox
 from handlers.sandbox import SandboxServer
+from tests.support import import_halts
 from tests.support.harness import KEY_VARIABLE, ServiceProcess, Stage, free_port
+from tests.support.import_halts import Point
 from tests.support.oracle import NAMESPACE
 from tests.support.patience import patiently
 
@@ -288,6 +290,19 @@ class Fleet(Stage):
             if (most := max(counts))[0]:
                 return most[1]
             assert time.monotonic() < until, "no replica has an import open"
+            await self.look()
+
+    def start_freezing(self, freezes: Sequence[tuple[str, Point]]) -> ServiceProcess:
+        """One more replica, which freezes itself where it is told (see :mod:`tests.support.import_halts`)."""
+        environment = import_halts.freezing(self.directory, freezes)
+        self.start(1, module=import_halts.MODULE, environment=environment)
+        return self.replicas[-1]
+
+    async def until_frozen(self, point: Point, *, within_s: float = 60.0) -> None:
+        """Wait until it has frozen itself there."""
+        until = time.monotonic() + patiently(within_s)
+        while not (self.directory / point.name).exists():
+            assert time.monotonic() < until, f"no replica came to {point}"
             await self.look()
 
     async def until_taken_over(self, *, besides: int, within_s: float = 60.0) -> None:

@@ -2,12 +2,15 @@
 clock that a test sets.
 
 A process is told by ``HALTS`` which lane waits where (JSON: lane -> point), and tells by a file of the lane's name in
-the folder ``FOLDER`` that it has come there. It waits there until it is killed.
+the folder ``FOLDER`` that it has come there. It waits there until it is killed. By ``FREEZES`` (JSON: a list of lane and
+point) it is told where to stop itself as a whole, once at each, in this order; it tells by a file of the point's name,
+and goes on with the next step when it is thawed.
 """
 
 import asyncio
 import json
 import os
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -17,6 +20,7 @@ from typing import Any
 from tests.chaos.entry import step_clock
 
 HALTS = "FANLINE_TEST_HALTS"
+FREEZES = "FANLINE_TEST_FREEZES"
 FOLDER = "FANLINE_TEST_HALTS_FOLDER"
 CLOCK_FILE = "clock"
 MODULE = "tests.support.import_halts"
@@ -41,9 +45,15 @@ def environment(folder: Path, halts: Mapping[str, Point]) -> dict[str, str]:
     return {FOLDER: str(folder), HALTS: json.dumps(halts)}
 
 
+def freezing(folder: Path, freezes: Sequence[tuple[str, Point]]) -> dict[str, str]:
+    """What a process is told that freezes."""
+    return {**environment(folder, {}), FREEZES: json.dumps(freezes)}
+
+
 def main() -> None:
     folder = Path(os.environ[FOLDER])
-    _put_in(folder, {lane: Point(point) for lane, point in json.loads(os.environ[HALTS]).items()})
+    freezes = [(lane, Point(point)) for lane, point in json.loads(os.environ.get(FREEZES, "[]"))]
+    _put_in(folder, {lane: Point(point) for lane, point in json.loads(os.environ[HALTS]).items()}, freezes)
     step_clock(folder / CLOCK_FILE)
     from service.__main__ import main as service
     from service.imports import carrying
@@ -54,26 +64,31 @@ def main() -> None:
 
 
 class _Halts:
-    def __init__(self, folder: Path, points: Mapping[str, Point]) -> None:
+    def __init__(self, folder: Path, points: Mapping[str, Point], freezes: Sequence[tuple[str, Point]]) -> None:
         self._folder = folder
         self._points = points
+        self._freezes = list(freezes)
 
     def reach(self, place: str, *points: Point) -> bool:
         """Whether the lane that ``place`` (a topic, a transactional id, a path) is of stands still here."""
+        place = f".{place}.".replace("/", ".")
+        if self._freezes and self._freezes[0][1] in points and f".{self._freezes[0][0]}." in place:
+            (self._folder / self._freezes.pop(0)[1].name).touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
         for lane, point in self._points.items():
-            if point in points and f".{lane}." in f".{place}.".replace("/", "."):
+            if point in points and f".{lane}." in place:
                 (self._folder / lane).touch()
                 return True
         return False
 
 
-def _put_in(folder: Path, points: Mapping[str, Point]) -> None:
+def _put_in(folder: Path, points: Mapping[str, Point], freezes: Sequence[tuple[str, Point]]) -> None:
     from contracts.journal import DeliveryState
     from service.journal.writer import JournalWriter
     from service.settling.transactor import Transactor
     from service.uploading.ftp import _Visit
 
-    halts = _Halts(folder, points)
+    halts = _Halts(folder, points, freezes)
     enter, rewrite, commit = JournalWriter.enter, JournalWriter.rewrite, Transactor.commit
     before = {DeliveryState.CREATED: Point.CREATED_UNWRITTEN, DeliveryState.UPLOADED: Point.UPLOADED_UNWRITTEN}
     behind = {DeliveryState.CREATED: Point.CREATED, DeliveryState.UPLOADED: Point.UPLOADED}
