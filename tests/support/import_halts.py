@@ -2,9 +2,9 @@
 clock that a test sets.
 
 A process is told by ``HALTS`` which lane waits where (JSON: lane -> point), and tells by a file of the lane's name in
-the folder ``FOLDER`` that it has come there. It waits there until it is killed. By ``FREEZES`` (JSON: a list of lane and
-point) it is told where to stop itself as a whole, once at each, in this order; it tells by a file of the point's name,
-and goes on with the next step when it is thawed.
+the folder ``FOLDER`` that it has come there. It waits there until it is killed. By ``FREEZES`` (JSON: a list of lane
+and point) it is told where to stop itself as a whole, once at each, in this order; it tells by a file of the point's
+name, and goes on with the next step when it is thawed.
 """
 
 import asyncio

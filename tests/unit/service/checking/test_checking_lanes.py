@@ -98,7 +98,10 @@ def test_what_is_there_is_fine() -> None:
         ({"topics": set()}, "lanes.profiles.consents[0].topic: the platform has no topic usercreated.topics.shoes"),
         ({"topics": set()}, "the platform names none"),
         ({"attributes": {"13": None}}, "lanes.profiles.attributes[0].version_id: the platform has no version of an"),
-        ({"attributes": {"12": "2026-01-01", "13": None}}, "version 12 of an attribute was given up (2026-01-01)"),
+        (
+            {"attributes": {"12": "2026-01-01", "13": None}},
+            "version_id: version 12 of an attribute was given up (2026-01-01)",
+        ),
         ({"attributes": {"12": "2026-01-01", "13": None}}, '"13" is in use'),
         ({"attributes": {"12": "2026-01-01"}}, "the attribute has no version that is in use"),
     ],
@@ -133,12 +136,20 @@ def test_a_platform_that_fails_proves_nothing() -> None:
 
 
 def test_what_cannot_be_read_is_no_proof() -> None:
-    """No JSON of the shape, cut off, no answer: each a warning."""
+    """No JSON of the shape, cut off, no answer: each a warning, of the list that was looked at and the lane's key."""
     config = loads(CONFIGURATION.replace("APSIS", "https://a").replace("NP6", "https://n").encode(), KINDS)
     handler = Application(config).handler(config.lanes["profiles"])
     looks: list[Look] = list(handler.looks())  # type: ignore[union-attr] # the lane is one of imports
+    section = "section usercreated.sections.shop"
+    assert [(look.what, look.key) for look in looks] == [
+        ("the account's sections", "section"),
+        ("the account's keyspaces", "keyspaces"),
+        (f"the topics of {section}", "section"),
+        (f"the attributes of {section}", "section"),
+    ]
+    cut = Answer(200, {}, b'{"items":[]}', truncated=True)
     for look in looks:
-        for reply in (Answer(200, {}, b"[]"), Answer(200, {}, b"{"), Failure(FailureKind.TIMED_OUT, "timed out")):
+        for reply in (cut, Answer(200, {}, b"[]"), Answer(200, {}, b"{"), Failure(FailureKind.TIMED_OUT, "timed out")):
             [finding] = judged("profiles", look, reply)
             assert finding.severity is Severity.WARNING
             assert look.what in finding.problem
