@@ -66,6 +66,8 @@ async def test_what_a_freeze_can_cost_is_refused(bootstrap_servers: str, prefix:
         # A file whose way had begun arrives behind the one that was sent for it meanwhile.
         again = sum(count for uploads, count in fleet.uploads().items() if uploads > 1)
         assert again <= others
+        empty = [one.id for one in fleet.apsis.imports("alone") if not one.uploads]
+        assert not empty, f"begun behind the freeze, and of no use: {empty}"
         print(f"imports {sum(fleet.uploads().values())}, refused {fleet.refused()}, again {again}")
 
 
