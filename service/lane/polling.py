@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
+from handlers.imports.rows import ImportHandler
 from service.intake.assignment import PartitionState
 from service.intake.unparsable import find_unparsable
 from service.lane.core import Core
@@ -17,6 +18,8 @@ from service.turns import Turns, pieces, take_in_turns
 
 _POLL_S = 0.2
 _FULL_POLL_S = 0.02
+# Of a lane of imports, which is full for minutes at a time, and whose next records go into a file in as many.
+_FULL_IMPORTS_POLL_S = 0.2
 _ONE_BY_ONE_S = 5.0
 _HOLES_S = 0.25
 # Planned without a pause: a fraction of a millisecond each, some for one of a megabyte.
@@ -50,6 +53,8 @@ class Polling:
         self._regulating = regulating
         self._gone = gone
         self._displaced = displaced
+        imports = isinstance(core.means.handler, ImportHandler)
+        self._full_poll_s = _FULL_IMPORTS_POLL_S if imports else _FULL_POLL_S
 
     async def run(self) -> None:
         """Poll until cancelled. The consumer has started."""
@@ -58,7 +63,7 @@ class Polling:
         holes_at = 0.0
         while True:
             due_s = self._buffer.batcher.due(self._clock.monotonic())
-            wait_s = _FULL_POLL_S if self._buffer.full else min(_POLL_S, due_s if due_s is not None else _POLL_S)
+            wait_s = self._full_poll_s if self._buffer.full else min(_POLL_S, due_s if due_s is not None else _POLL_S)
             try:
                 batches = await consumer.getmany(timeout_ms=max(1, int(wait_s * 1000)), max_records=MAX_RECORDS)
             except UnicodeDecodeError:

@@ -1,5 +1,7 @@
 """Batches that grow while no slot is free: what goes together, what waits, and where an import is full."""
 
+from sys import getsizeof
+
 from aiokafka.structs import TopicPartition
 
 from contracts.results import Operation
@@ -117,6 +119,26 @@ def test_what_came_to_nothing_goes_in_front() -> None:
     bench.batcher.take_back([first], 2.0)
     bench.batcher.due(9.0)
     assert bench.took()[1] == [first, second]
+
+
+def test_nothing_is_left_of_the_keys_of_large_imports() -> None:
+    """A set that 6,000 keys have left may have room for 30,000 still, and each event behind them would look through
+    it."""
+    bench = Bench()
+    bench.batcher = ImportBatcher(
+        BatchPolicy(20_000, 10_000_000, 1.0),
+        lambda batch, cause: bench._dispatched(batch, cause),
+        BatchingMeans(lambda partition: 0, lambda slot: bench.free, 10_000_000, lambda slot: bench.reading),
+    )
+    for first, end in ((0, 10_000), (10_000, 13_000)):
+        for n in range(first, end):
+            bench.add(f"k{n}", f"address-{n}")
+        bench.free = True
+        bench.batcher.due(1.0)
+    bench.batcher.release_items(bench.closed[0].items, 5.0)
+    bench.batcher.release_items(bench.closed[1].items, 5.0)
+    assert getsizeof(bench.batcher._busy) < 1_000
+    assert getsizeof(bench.batcher._placed) < 1_000
 
 
 def test_a_batch_that_cannot_grow_does_not_wait() -> None:
