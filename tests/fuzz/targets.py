@@ -81,10 +81,9 @@ def event(data: bytes) -> None:
         assert item.reason is not Reason.HANDLER_ERROR, item.detail
         if item.outcome is None:
             item.outcome, item.reason = Outcome.REJECTED, Reason.REFUSED
-            assert item.event is not None
-            item.detail = mask_detail(
-                "the platform said: " + str(item.event.data)[:2_000], personal_strings(item.event)
-            )
+            planned = item.read_event()
+            assert planned is not None
+            item.detail = mask_detail("the platform said: " + str(planned.data)[:2_000], personal_strings(planned))
         writes = documents_for().writes([item], START_WALL_MS)
         results = values(writes, "results")
         assert len(results) == 1
