@@ -12,7 +12,7 @@ from handlers.imports.rows import ImportHandler
 from service.intake.assignment import PartitionState
 from service.intake.unparsable import find_unparsable
 from service.lane.core import Core
-from service.lane.regulating import MAX_RECORDS, Regulating
+from service.lane.regulating import MAX_RECORDS, Regulating, pause_s
 from service.lane.taking import Taking
 from service.turns import Turns, pieces, take_in_turns
 
@@ -96,8 +96,9 @@ class Polling:
             if now >= holes_at:
                 holes_at = now + _HOLES_S
                 await self._pass_holes(consumer)
-            # Records that are at hand are returned without a pause: everybody else gets a turn here.
-            await asyncio.sleep(0)
+            # Records that are at hand are returned without a pause: everybody else gets a turn here, and a longer one
+            # where much has been read that is not settled.
+            await asyncio.sleep(pause_s(self._buffer.held_bytes) if batches else 0)
 
     async def _take_in_turns(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Take records that were handed out. Those that are left when the partitions go are read by their next owner:
