@@ -1,7 +1,7 @@
 """Makes a virtual environment that has pip, with a Python that came without the parts for it.
 
 Debian and Ubuntu keep ``ensurepip`` in a package of its own, and without it ``venv`` makes no pip. The wheel of pip
-is then fetched from the package index that pip would use: this one version, checked against its hash. Needs the
+is then fetched from the package index that pip was told to use: this one version, checked against its hash. Needs the
 standard library and nothing else:
 
     python3 deploy/environment.py .venv
@@ -25,7 +25,6 @@ from pathlib import Path
 
 WHEEL = "pip-26.3-py3-none-any.whl"
 SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
-PYPI = "https://pypi.org/simple"
 MAX_BYTES = 16_000_000
 TIMEOUT_S = 60
 
@@ -82,7 +81,9 @@ def make(folder: str) -> None:
     if importlib.util.find_spec("ensurepip"):
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         return
-    index = setting("index-url", os.environ) or PYPI
+    index = setting("index-url", os.environ)
+    if index is None:
+        raise ValueError("neither PIP_INDEX_URL nor a pip.conf names a package index")
     wheel = fetch(index, setting("cert", os.environ))
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
     with tempfile.TemporaryDirectory() as downloads:
@@ -99,8 +100,8 @@ def main() -> int:
         print(f"The environment {sys.argv[1]} could not be made: {error}", file=sys.stderr)
         if not importlib.util.find_spec("ensurepip"):
             print(
-                "This Python has no ensurepip, so pip has to come from the package index. Either let that be reached\n"
-                "(PIP_INDEX_URL names it) or install what is missing, on Debian and Ubuntu: apt install python3-venv",
+                "This Python has no ensurepip, so pip has to come from a package index. Either name one\n"
+                "(PIP_INDEX_URL=https://…) or install what is missing, on Debian and Ubuntu: apt install python3-venv",
                 file=sys.stderr,
             )
         return 1
