@@ -22,8 +22,8 @@ from service.auditing.retention import Left
 from service.auditing.tally import LaneAudit, LaneTally, Place, Terms, Window
 from service.config import Configuration
 from service.errors import FanlineError, JournalUnreadableError, TransactorLostError
+from service.journal.looking import settled_offsets
 from service.journal.reading import read_journal
-from service.journal.settled import settled_offsets
 from service.kafka.connection import client_for, connection_arguments
 from service.kafka.names import LaneNames, lane_names
 from service.lookup.scanning import Record, Span, Spans, TopicReader, reading

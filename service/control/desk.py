@@ -14,8 +14,8 @@ from aiokafka.structs import TopicPartition
 from contracts.journal import Entry, Key, Settled, SettledKey, encode_entry, encode_key
 from service.control.ordering import OrderError
 from service.errors import TransactorLostError
+from service.journal.looking import settled_offsets
 from service.journal.reading import Journal, read_journal
-from service.journal.settled import settled_offsets
 from service.kafka.connection import client_for
 from service.kafka.groups import commit_for_empty_group, refuse_members
 from service.kafka.names import LaneNames

@@ -1,4 +1,5 @@
-"""How far a lane has settled, as its journal says it: written with each commit, and held against what the group tells.
+"""PURE: how far a lane has settled, as its journal says it: written with each commit, and held against what the group
+tells.
 
 Why twice: a group coordinator that has just become leader can serve offsets before it has read all of its log, and go
 on from there (seen with Kafka 4.3.1, ``docs/kafka.md``). What stands in the journal was committed in one transaction
@@ -6,17 +7,14 @@ with the offset, its results and its dead letters, and lies in a log that no coo
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import msgspec
-from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
 
 from contracts.journal import Settled, SettledKey, encode_entry, encode_key
 from service.errors import TransactorLostError
-from service.journal.reading import SettledOffsets, read_journal
-from service.kafka.names import LaneNames
-from service.kafka.offsets import CommittedOffset, ToldOffsets, read_told_offsets
+from service.journal.reading import SettledOffsets
+from service.kafka.offsets import CommittedOffset, ToldOffsets
 from service.settling.batches import PartitionWrite, Record
 from service.settling.transactor import Committed
 
@@ -69,28 +67,6 @@ def trusted(told: ToldOffsets, settled: SettledOffsets, partitions: Collection[T
         if group != right or tp in told.pending:
             behind[tp] = group
     return Trusted(offsets, behind, frozenset(untold), frozenset(undecided))
-
-
-async def settled_offsets(
-    client: AIOKafkaClient,
-    connection: Mapping[str, Any],
-    names: LaneNames,
-    partitions: Collection[TopicPartition],
-    *,
-    within_s: float,
-) -> dict[TopicPartition, CommittedOffset]:
-    """How far a lane is settled, for whoever only looks: as its group tells, and where that calls a commit undecided
-    for longer than ``within_s``, as the journal says.
-
-    Raises TimeoutError, RefusedError, KafkaError, JournalUnreadableError, TransactorLostError (nobody knows).
-    """
-    told = await read_told_offsets(client, names.group, partitions, within_s=within_s)
-    if not told.pending:
-        return told.offsets
-    journal = await read_journal(connection, names.journal, own={tp.partition for tp in told.pending})
-    found = trusted(told, journal.settled, told.pending)
-    refuse_undecided(found)
-    return found.offsets
 
 
 def refuse_undecided(found: Trusted) -> None:

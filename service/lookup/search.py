@@ -21,8 +21,8 @@ from service.config import Configuration, Start
 from service.control.ordering import read_orders
 from service.control.orders import Orders
 from service.errors import JournalUnreadableError, TransactorLostError
+from service.journal.looking import settled_offsets
 from service.journal.reading import Journal, read_journal
-from service.journal.settled import settled_offsets
 from service.kafka.connection import client_for, connection_arguments
 from service.kafka.names import LaneNames, control_topic, lane_names, status_topic
 from service.lookup.findings import Findings, Story

@@ -71,6 +71,9 @@ RULES: dict[str, tuple[str, ...]] = {
         "tests/model/test_dedupe_model.py",
     ),
     "service/dedupe/events.py": ("tests/unit/service/dedupe/test_dedupe_window.py",),
+    "service/imports/growth.py": ("tests/unit/service/imports/test_imports_growth.py",),
+    "service/imports/pace.py": ("tests/unit/service/imports/test_imports_pace.py",),
+    "service/imports/torn.py": ("tests/unit/service/imports/test_imports_torn_rules.py",),
     "service/imports/slots.py": ("tests/unit/service/imports/test_imports_slot_rules.py",),
     "service/imports/judging.py": ("tests/unit/service/imports/test_imports_judging.py",),
     "service/imports/recovery.py": ("tests/unit/service/imports/test_imports_recovery.py",),
@@ -99,6 +102,7 @@ RULES: dict[str, tuple[str, ...]] = {
     # What is finished, and what is written of it.
     "service/journal/deliveries.py": (f"{JOURNAL}deliveries.py", f"{JOURNAL}writer.py"),
     "service/journal/recovery.py": (f"{JOURNAL}recovery.py",),
+    "service/journal/settled.py": (f"{JOURNAL}settled.py",),
     "service/lifecycle.py": ("tests/unit/service/test_service_lifecycle.py",),
     "service/offsets/deferred.py": (f"{OFFSETS}deferred.py", "tests/model/test_deferring_model.py"),
     "service/offsets/ledger.py": (

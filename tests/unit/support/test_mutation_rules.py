@@ -13,8 +13,13 @@ def test_what_is_mutated_is_there_with_its_tests() -> None:
     assert sorted(name for name in named if not (ROOT / name).is_file()) == []
 
 
+def test_every_pure_module_is_in_the_table() -> None:
+    """With its tests, or with the reason why it is not."""
+    assert unlisted(ROOT) == []
+
+
 def test_a_new_pure_module_is_noticed(tmp_path: Path) -> None:
-    """A run tells of it, until it is in the table with its tests, or with a reason why not."""
+    """It is told of, until it is in the table with its tests, or with a reason why not."""
     for name, text in {"service/new.py": '"""A rule. Pure."""', "service/old.py": '"""Drives."""'}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
