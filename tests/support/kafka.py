@@ -61,13 +61,18 @@ async def create_topics(
     replication: int = 1,
     **client: Any,
 ) -> None:
-    """Creates topics (name -> partitions, or names of topics with one) and waits until all have leaders."""
+    """Creates topics (name -> partitions, or names of topics with one) and waits until all have leaders.
+
+    What stands in them stays, unless ``config`` says otherwise: tests write records with timestamps of long ago, and
+    the broker looks every few minutes for those that are older than a week.
+    """
     partitions = dict(topics) if isinstance(topics, Mapping) else dict.fromkeys(topics, 1)
+    configs = {"retention.ms": "-1", **(config or {})}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, **client)
     await admin.start()
     try:
         answer: Any = await admin.create_topics(
-            [NewTopic(name, count, replication, topic_configs=dict(config or {})) for name, count in partitions.items()]
+            [NewTopic(name, count, replication, topic_configs=configs) for name, count in partitions.items()]
         )
         errors = [(name, text or code) for name, code, text in answer.topic_errors if code]
         if errors:
