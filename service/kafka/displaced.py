@@ -6,6 +6,7 @@ The coordinator does tell, if it is asked with the instance id: before we join a
 """
 
 import asyncio
+from collections.abc import Callable
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
@@ -14,31 +15,40 @@ from service.kafka.codes import Code
 from service.kafka.private import Membership
 from service.kafka.requests import StaticHeartbeat
 
-_WITHIN_S = 20.0
-_BACKOFF_S = 0.1
-# A coordinator that has just become one may know a former life of this process instead of it until it has read its log
-# to the end: 3 s were not enough for one that had read for as long before.
-_STAYS_S = 12.0
+_SILENT_S = 20.0
+_BACKOFF_S = 0.25
+# A coordinator that has just become one may know a former life of this process instead of it: what made this one a
+# member had not been written when its predecessor died. Nobody speaks for a former life, so it ends with its session,
+# which begins anew when the coordinator has read its log; twelve seconds in which it stayed were seen. Another process
+# keeps its session.
+_BEYOND_SESSION_S = 5.0
 # Ours, expired, or of an older generation: not another's.
 _ANSWERS = frozenset({Code.NONE, Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION, Code.REBALANCE_IN_PROGRESS})
 
 
-async def is_displaced(client: AIOKafkaClient, membership: Membership, *, within_s: float = _WITHIN_S) -> bool:
-    """Whether the group knows another member under the instance id of ``membership``; to be asked before this process
-    joins again, or it is that member itself. False also for a dynamic member, and if nobody tells in time."""
+async def is_displaced(
+    client: AIOKafkaClient, membership: Membership, *, session_timeout_s: float, doubted: Callable[[], None]
+) -> bool:
+    """Whether another process is the member under the instance id of ``membership``; to be asked before this process
+    joins again, or it is that member itself. ``doubted`` is called when the group knows another member: it is asked
+    until that one's session would have ended. False also for a dynamic member, and if nobody tells for 20 s."""
     if membership.instance_id is None:
         return False
     loop = asyncio.get_running_loop()
     since: float | None = None
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(_SILENT_S) as silence:
             while (code := await _code(client, membership)) not in _ANSWERS:
                 if code != Code.FENCED_INSTANCE_ID:
-                    since = None
-                elif since is None:
-                    since = loop.time()
-                elif loop.time() - since >= _STAYS_S:
-                    return True
+                    since = None  # the next coordinator counts the session from its own beginning
+                else:
+                    now = loop.time()
+                    silence.reschedule(now + _SILENT_S)
+                    if since is None:
+                        since = now
+                        doubted()
+                    elif now - since >= session_timeout_s + _BEYOND_SESSION_S:
+                        return True
                 await asyncio.sleep(_BACKOFF_S)
     except TimeoutError:
         pass
@@ -60,6 +70,14 @@ async def _code(client: AIOKafkaClient, membership: Membership) -> int | None:
         return None
     code: int = answer.error_code
     return code
+
+
+def doubted_text(membership: Membership, session_timeout_s: float) -> str:
+    """Why a lane waits that the group knows under another member's name."""
+    return (
+        f"group {membership.group_id} knows another member as {membership.instance_id}: a former life of this process, "
+        f"which ends with its session ({session_timeout_s:g} s), or a second process with this kafka.instance_id"
+    )
 
 
 def displaced_text(membership: Membership) -> str:

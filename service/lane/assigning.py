@@ -15,7 +15,8 @@ from aiokafka.structs import TopicPartition
 from service.errors import FencedError, JournalUnreadableError, RefusedError, TopicTooNarrowError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.item import Item
-from service.kafka.displaced import displaced_text, is_displaced
+from service.kafka.displaced import displaced_text, doubted_text, is_displaced
+from service.kafka.private import Membership
 from service.lane.core import Core
 from service.lane.delivering import Delivering
 from service.lane.denials import denial_of
@@ -60,6 +61,7 @@ class Assigning:
         self._halt = halt
         self._client = core.means.client
         self._task: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[bool]] = set()
         self._over = False
         self._awake_at = self._clock.monotonic()
 
@@ -70,6 +72,8 @@ class Assigning:
             self._group.assignment.end()
         if self._task is not None:
             self._task.cancel()
+        for asking in self._asking:
+            asking.cancel()
 
     # -- taking over
 
@@ -183,12 +187,35 @@ class Assigning:
             raise asyncio.CancelledError
 
     async def displaced(self) -> bool:
-        """Whether another process has joined under this one's instance id; the lane ends then."""
+        """Whether another process has joined under this one's instance id; the lane ends then. To find out can take a
+        session: a lane that is to stop meanwhile does not wait for the answer, which is False then."""
         assignment = self._group.assignment
-        if assignment is None or not await is_displaced(self._client, assignment.membership):
+        if assignment is None or self._over:
+            return False
+        asking = asyncio.create_task(self._is_displaced(assignment.membership))
+        self._asking.add(asking)
+        try:
+            await asyncio.wait({asking})
+        finally:
+            asking.cancel()
+            self._asking.discard(asking)
+        if asking.cancelled() or not asking.result():
             return False
         self._halt(displaced_text(assignment.membership))
         return True
+
+    async def _is_displaced(self, membership: Membership) -> bool:
+        session_s = self._setup.session_timeout_s
+
+        def doubted() -> None:
+            self._troubles.place = doubted_text(membership, session_s)
+            self._changed()
+
+        try:
+            return await is_displaced(self._client, membership, session_timeout_s=session_s, doubted=doubted)
+        finally:
+            self._troubles.place = None
+            self._changed()
 
     async def give_back(self) -> None:
         """Drain and let go. The old generation may still commit until all members have joined again. A stop in the

@@ -60,6 +60,8 @@ class StateKeeper:
             return LaneState.PAUSED, paused if trouble is None else f"{paused}; {trouble}"
         if troubles.kafka is not None:
             return LaneState.HOLDING, f"kafka: {troubles.kafka}"
+        if troubles.place is not None:
+            return LaneState.HOLDING, f"kafka: {troubles.place}"
         if (reason := troubles.beginning) is not None:
             return LaneState.HOLDING, reason
         if (told := troubles.denials.reason(self._clock.monotonic())) is not None:

@@ -9,7 +9,7 @@ from aiokafka.client import CoordinationType
 from aiokafka.errors import NodeNotReadyError
 
 from service.kafka.codes import Code
-from service.kafka.displaced import displaced_text, is_displaced
+from service.kafka.displaced import displaced_text, doubted_text, is_displaced
 from service.kafka.private import Membership
 from tests.support.fakes import FakeTime, run
 
@@ -44,7 +44,19 @@ class Client:
         ([NodeNotReadyError(), Code.COORDINATOR_LOAD_IN_PROGRESS, *[Code.FENCED_INSTANCE_ID] * 150], True),
         # A coordinator that is still reading its log.
         ([Code.FENCED_INSTANCE_ID] * 60 + [Code.UNKNOWN_MEMBER_ID], False),
+        # 14.5 s and then its end: a former life, whose session lasted longer than from when we asked.
+        ([Code.FENCED_INSTANCE_ID] * 58 + [Code.UNKNOWN_MEMBER_ID], False),
         ([Code.FENCED_INSTANCE_ID, Code.COORDINATOR_LOAD_IN_PROGRESS] * 20, False),
+        # Each coordinator counts the session from its own beginning.
+        (
+            [
+                *[Code.FENCED_INSTANCE_ID] * 50,
+                NodeNotReadyError(),
+                *[Code.FENCED_INSTANCE_ID] * 50,
+                Code.UNKNOWN_MEMBER_ID,
+            ],
+            False,
+        ),
         ([Code.NONE], False),
         ([Code.UNKNOWN_MEMBER_ID], False),  # its session ended
         ([Code.ILLEGAL_GENERATION], False),
@@ -57,7 +69,15 @@ def test_only_the_coordinators_lasting_word_for_it_counts(script: list[int | Exc
 
     async def main(time: FakeTime) -> None:
         client = Client(*script)
-        assert await is_displaced(client, STATIC, within_s=20) is displaced  # type: ignore[arg-type] # the fake
+        doubts = 0
+
+        def doubted() -> None:
+            nonlocal doubts
+            doubts += 1
+
+        asked = is_displaced(client, STATIC, session_timeout_s=10, doubted=doubted)  # type: ignore[arg-type] # the fake
+        assert await asked is displaced
+        assert bool(doubts) is (Code.FENCED_INSTANCE_ID in script)
 
     run(main)
 
@@ -66,7 +86,8 @@ async def test_a_dynamic_member_asks_nobody() -> None:
     """It has no place that another one could take."""
     client = Client()
     dynamic = Membership("fanline.vip", 3, "m", None)
-    assert not await is_displaced(client, dynamic)  # type: ignore[arg-type] # the fake
+    asked = is_displaced(client, dynamic, session_timeout_s=10, doubted=lambda: None)  # type: ignore[arg-type] # the fake
+    assert not await asked
     assert not client.asked
 
 
@@ -74,4 +95,12 @@ def test_the_reason_says_what_happened_and_what_to_do() -> None:
     """Whoever reads it has to find the other process."""
     told = displaced_text(STATIC)
     assert "pod-0-vip" in told
+    assert "kafka.instance_id" in told
+
+
+def test_the_doubt_says_both_that_it_can_be() -> None:
+    """It ends by itself, or there is something to mend."""
+    told = doubted_text(STATIC, 30.0)
+    assert "pod-0-vip" in told
+    assert "(30 s)" in told
     assert "kafka.instance_id" in told
