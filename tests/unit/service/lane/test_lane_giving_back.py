@@ -1,6 +1,7 @@
 """Revocation and stop give partitions back together, within one deadline; who was displaced does not join again."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from service.intake.assignment import Assignment
 from service.kafka.private import Membership
 from service.lane import assigning as module
 from service.lane.assigning import Assigning, Rebalances
+from service.lane.troubles import Troubles
 from tests.support.fakes import FakeTime, run
 
 DRAIN_S = 25.0
@@ -25,6 +27,7 @@ class Lane:
         self.halted: list[str] = []
         self.member_id = MEMBERSHIP.member_id
         self.called = asyncio.Event()
+        self.troubles = Troubles()
         self.group = SimpleNamespace(
             assignment=Assignment(MEMBERSHIP, frozenset({TopicPartition("t", 0)})),
             draining=False,
@@ -40,7 +43,7 @@ class Lane:
             means=SimpleNamespace(observer=observer, clock=clock, client=None),
             group=self.group,
             buffer=None,
-            troubles=None,
+            troubles=self.troubles,
             held_times=None,
             deduper=None,
             settler=SimpleNamespace(drained=drained),
@@ -94,9 +97,13 @@ def test_a_displaced_process_does_not_join_again(displaced: bool, monkeypatch: p
     called any more while that is asked."""
     active: list[bool] = []
 
-    async def asked(client: object, membership: Membership) -> bool:
-        assert membership == MEMBERSHIP
+    async def asked(
+        client: object, membership: Membership, *, session_timeout_s: float, doubted: Callable[[], None]
+    ) -> bool:
+        assert (membership, session_timeout_s) == (MEMBERSHIP, 30.0)
         active.append(lane.group.assignment.active)
+        doubted()
+        assert "knows another member as pod-0-vip" in (lane.troubles.place or "")
         return displaced
 
     monkeypatch.setattr(module, "is_displaced", asked)
@@ -118,5 +125,55 @@ def test_a_displaced_process_does_not_join_again(displaced: bool, monkeypatch: p
         assert active == [False]
         (reason,) = lane.halted
         assert "kafka.instance_id" in reason
+
+    run(main)
+    assert lane.troubles.place is None
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["ends before it asks", "ends while it asks"])
+def test_a_lane_that_ends_does_not_wait_for_who_has_its_place(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer can take a session; whoever stops the lane would wait for as long."""
+
+    async def asked(*_: object, **__: object) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr(module, "is_displaced", asked)
+
+    async def main(clock: FakeTime) -> None:
+        lane = Lane(clock)
+        if before:
+            lane.assigning.end()
+        asking = asyncio.create_task(lane.assigning.displaced())
+        await asyncio.sleep(1)
+        lane.assigning.end()
+        async with asyncio.timeout(1):
+            assert not await asking
+        assert not lane.halted
+
+    run(main)
+
+
+def test_who_asked_for_its_place_and_is_cancelled_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation of the one who asks is not taken for the lane's end."""
+    ended: list[bool] = []
+
+    async def asked(*_: object, **__: object) -> bool:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+        return True
+
+    monkeypatch.setattr(module, "is_displaced", asked)
+
+    async def main(clock: FakeTime) -> None:
+        asking = asyncio.create_task(Lane(clock).assigning.displaced())
+        await asyncio.sleep(1)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.sleep(0)
+        assert ended
 
     run(main)
