@@ -31,7 +31,7 @@ from service.delivery.retry import server_wall_s
 from service.imports.carrying import ImportCarrying
 from service.imports.ending import DELIVERED
 from service.imports.files import halves
-from service.imports.judging import Divided, judge_end
+from service.imports.judging import Divided, had_file, judge_end
 from service.imports.policy import CLOCKS_APART_S
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
 from service.imports.torn import apart, budget_share
@@ -370,8 +370,7 @@ class ImportDispatcher(ImportCarrying):
     async def _told_end(self, run: ImportRun, verdict: Completed | Failed, reply: Reply) -> bool:
         delivery = run.delivery
         assert delivery is not None
-        if isinstance(verdict, Failed) and run.asks:
-            # It never had the file.
+        if isinstance(verdict, Failed) and run.asks and not had_file(verdict, expired=self._expired(run)):
             return await self._create_anew(run)
         budget = self._handler.split_budget if run.budget is None else run.budget
         ends = judge_end(verdict, delivery.opened.rows, divides=budget is not None)

@@ -15,6 +15,13 @@ class Divided(msgspec.Struct, frozen=True):
     otherwise: Ends
 
 
+def had_file(verdict: Failed, *, expired: bool) -> bool:
+    """Whether an import that has failed may have had its file, where nobody saw it arrive; ``expired``: its address has
+    ended. Without one it would wait for it until then; and what the platform counted, or does not know any more, was
+    there."""
+    return not expired or not verdict.divides or bool(verdict.found or verdict.processed)
+
+
 def judge_end(verdict: Completed | Failed, rows: int, *, divides: bool) -> Ends | Divided:
     """``rows`` are those that were sent, 0 where nobody knows that any more; fewer found, or any failed, is a failure
     of nobody knows whom."""

@@ -6,6 +6,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from msgspec.json import encode
 
 from handlers.base import Answer, Failure, FailureKind, Reply, Request
 from service.lane import Lane
@@ -309,6 +310,41 @@ def test_an_upload_that_broke_is_made_again_where_the_platform_has_no_file(monke
         assert (world.kinds.count("create"), world.kinds.count("upload")) == (1, 2)
 
     in_world(monkeypatch, life, replies=once("upload", Answer(500, {}, b"")))
+
+
+GIVEN_UP = {"status": "error"}
+COUNTED = {**GIVEN_UP, "profiles_found": 2, "profiles_processed": 0, "profiles_failed": 2}
+
+
+@pytest.mark.parametrize(
+    ("told", "late", "unattributed"),
+    [
+        (Answer(200, {}, encode({"import_id": "x", "result": GIVEN_UP})), False, True),
+        (Answer(200, {}, encode({"import_id": "x", "result": COUNTED})), True, True),
+        (Answer(404, {}, b""), True, True),
+        (Answer(200, {}, encode({"import_id": "x", "result": GIVEN_UP})), True, False),
+    ],
+    ids=["before its address ended", "with rows counted", "not known any more", "as one whose address has ended"],
+)
+def test_an_import_that_may_have_had_its_file_is_not_sent_again(
+    told: Answer, late: bool, unattributed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upload got no answer, and then the import has failed: only where it can never have had the file, because its
+    address has ended, and no row of it was counted, its events go anew."""
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(2, contacts=1)
+        await lived(world)
+        assert outcomes(world.results()) == ({"unattributed": 2} if unattributed else {"delivered": 2})
+        assert world.kinds.count("create") == (1 if unattributed else 2)
+
+    def replies(number: int, kind: str) -> Reply | None:
+        if kind == "upload" and not number:
+            return NOT_TAKEN
+        return told if kind == "status" and not number else None
+
+    NOT_TAKEN = Answer(500, {}, b"")
+    in_world(monkeypatch, life, slots=1, replies=replies, rules={"upload_life_s": 0.05 if late else 120.0})
 
 
 def test_an_address_that_has_ended_means_another_import(monkeypatch: pytest.MonkeyPatch) -> None:
