@@ -130,6 +130,7 @@ class _Audit:
     async def run(self, begin: Bounds, end: Bounds) -> dict[str, LaneAudit]:
         for lane in self._lanes.values():
             lane.spans = await self._reader.spans(await self._partitions(lane.topics))
+        self._check_partitions(begin, end)
         windows: dict[str, dict[Place, Window]] = {}
         for name, lane in self._lanes.items():
             windows[name] = await self._windows(lane, begin, end)
@@ -181,6 +182,13 @@ class _Audit:
                     "hides what was committed behind it; end its producer, and audit again"
                 )
             await asyncio.sleep(_AGAIN_S)
+
+    def _check_partitions(self, *bounds: Bounds) -> None:
+        """Raises AuditError for an offset of a partition that is not there: nothing would come of it."""
+        there = {tp for lane in self._lanes.values() for tp in lane.spans}
+        for tp in sorted(tp for bound in bounds for tp in bound.offsets.keys() - there):
+            count = sum(one.topic == tp.topic for one in there)
+            raise AuditError(f"{tp.topic}:{tp.partition}: the topic has no such partition; it has {count}, from 0 on")
 
     # -- windows
 

@@ -15,7 +15,7 @@ from service.auditing.tally import LaneAudit
 from service.cli.failures import CommandError, ExitCode
 from service.cli.instants import since_ms
 from service.cli.options import ConfigOption, JsonOption
-from service.cli.output import Bar, console, print_json, quiet_libraries
+from service.cli.output import Bar, console, counted, print_json, quiet_libraries
 from service.config import Configuration, load
 
 
@@ -53,13 +53,18 @@ def audit_command(
     lanes = _lanes(configuration, lane)
     topics = {topic for name in lanes for topic in configuration.lanes[name].topics}
     bounds = _bounds(begin, "--from", topics), _bounds(end, "--to", topics)
+    _check_order(*bounds)
     with Progressing() as progressing:
         found = asyncio.run(audit(configuration, lanes, *bounds, progressing.progress))
     if as_json:
         print_json({"lanes": {name: msgspec.to_builtins(one) for name, one in found.items()}})
     else:
         print_audit(found)
-    if not all(one.proven for one in found.values()) or (strict and any(one.unknown for one in found.values())):
+    unknown = {name: one.unknown for name, one in found.items() if one.unknown} if strict else {}
+    for name, count in unknown.items():
+        events = counted(count, "finished event")
+        typer.echo(f"--strict: {name}: {events} without a result, which may have been deleted already", err=True)
+    if unknown or not all(one.proven for one in found.values()):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -125,3 +130,13 @@ def _bounds(texts: Sequence[str] | None, option: str, topics: Collection[str]) -
         else:
             raise typer.BadParameter("one time at the most", param_hint=option)
     return Bounds(at_ms, offsets)
+
+
+def _check_order(begin: Bounds, end: Bounds) -> None:
+    """Between ends that are told alike: nothing is proven of nothing."""
+    if begin.at_ms is not None and end.at_ms is not None and begin.at_ms >= end.at_ms:
+        raise typer.BadParameter("the time has to be later than that of --from", param_hint="--to")
+    for tp, offset in begin.offsets.items():
+        if end.offsets.get(tp, offset + 1) <= offset:
+            problem = f"{tp.topic}:{tp.partition}: the offset has to be greater than that of --from"
+            raise typer.BadParameter(problem, param_hint="--to")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from handlers.sandbox import Prescription
@@ -40,6 +40,17 @@ async def again(stage: Stage, records: Sequence[Any], topic: str, **changes: Any
             document["data"].update(changes)
             value = json.dumps(document).encode()
         await produce(stage.bootstrap_servers, topic, [Message(value, key=record.key, headers=tuple(record.headers))])
+
+
+async def commit(servers: str, group: str, offsets: dict[TopicPartition, int]) -> None:
+    """Move a group that has no members, as a service with a fault would."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign(list(offsets))
+        await consumer.commit(offsets)
+    finally:
+        await consumer.stop()
 
 
 async def test_a_run_is_proven_also_while_it_runs(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
@@ -183,8 +194,24 @@ async def test_every_wrong_is_found(bootstrap_servers: str, prefix: str, tmp_pat
             await stage.results.until({"lane": 45}, within_s=30)
         later = (await audited(file, "--from", f"{stage.topic()}:0:40"))["lane"]
         assert (later["events"], sum(later["results"].values()), later["missing"]) == (5, 5, 0)
+        some = (await audited(file, "--from", f"{stage.topic()}:0:40", "--to", f"{stage.topic()}:0:43"))["lane"]
+        assert (some["events"], some["unknown"]) == (3, 0)
+        assert (await audited(file, "--from", "1h", "--to", "30m"))["lane"]["events"] == 0
+        nowhere = await asyncio.to_thread(run, "audit", "--config", file, "--from", f"{stage.topic()}:1:0")
+        assert nowhere.exit_code == 1
+        assert f"{stage.topic()}:1: the topic has no such partition; it has 1, from 0 on" in nowhere.stderr
 
         await delete_before(bootstrap_servers, {TopicPartition(stage.topic(), 0): 10})
         found = (await audited(file))["lane"]
         assert (found["past"], found["unknown"], found["missing"]) == (10, 30, 0)
         assert (await audited(file, "--strict", code=1))["lane"] == found
+        shown = await asyncio.to_thread(run, "audit", "--config", file, "--strict")
+        assert "lane: proven: 5 of 35 events have exactly one result; 30 unknown, 10 past" in shown.stdout
+        assert "--strict: lane: 30 finished events without a result" in shown.stderr
+
+        # Two are called finished, and nobody has told what became of them.
+        await stage.publish(feed.take(2))
+        await commit(bootstrap_servers, f"{prefix}.lane", {TopicPartition(stage.topic(), 0): 47})
+        found = (await audited(file, code=1))["lane"]
+        assert (found["missing"], found["unknown"], found["pending"]) == (2, 30, 0)
+        assert found["examples"] == [f"missing: {stage.topic()}-0 offset {offset}" for offset in (45, 46)]
