@@ -26,7 +26,7 @@ from tests.chaos.verdict import (
 )
 from tests.chaos.watching import Watch
 from tests.support.harness import ROOT
-from tests.support.kafka import Record, _partitions, read_committed_all
+from tests.support.kafka import Record, partitions_of, read_committed_all
 from tests.support.oracle import Place, Result, Source, check_dead_letters
 from tests.support.workflows import performed
 
@@ -207,7 +207,7 @@ async def stream(servers: str, topics: Sequence[str]) -> AsyncIterator[Record]:
     )
     await consumer.start()
     try:
-        partitions = await _partitions(consumer, topics)
+        partitions = await partitions_of(consumer, topics)
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         left = {tp for tp in partitions if ends[tp]}

@@ -26,6 +26,7 @@ from aiokafka.errors import (
 from aiokafka.protocol import transaction
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
+from service.kafka.groups import members_of
 from service.localkafka import LocalKafka
 from tests.support.kafka import (
     Message,
@@ -99,7 +100,7 @@ def coordinator(consumer: AIOKafkaConsumer) -> Any:
 
 async def one(consumer: AIOKafkaConsumer) -> list[bytes | None]:
     """The values of the next records."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(patiently(DEADLINE_S)):
         while True:
             if found := await consumer.getmany(timeout_ms=200):
                 return [record.value for records in found.values() for record in records]
@@ -256,19 +257,23 @@ async def test_an_error_in_the_callback_is_swallowed(
 async def test_no_heartbeat_runs_during_the_callback(bootstrap_servers: str, prefix: str) -> None:
     """A callback longer than the session costs the membership: it must be short."""
     await records_of(bootstrap_servers, f"{prefix}.t", 0)
-    first = True
+    group, first = f"{prefix}.g", True
+    client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
+    await client.bootstrap()
 
     async def slow_once() -> None:
         nonlocal first
         if first:
             first = False
-            await asyncio.sleep(2.0)
+            while (await members_of(client, group)).clients:  # noqa: ASYNC110 - polls the broker
+                await asyncio.sleep(0.1)
 
     listener = Listener(slow_once)
-    async with joined(bootstrap_servers, f"{prefix}.g", [f"{prefix}.t"], listener, session_timeout_ms=1000) as consumer:
+    async with joined(bootstrap_servers, group, [f"{prefix}.t"], listener, session_timeout_ms=1000) as consumer:
         before = coordinator(consumer).member_id
         await until(lambda: len(listener.assigned) >= 2)
         assert coordinator(consumer).member_id != before
+    await client.close()
 
 
 async def test_stop_revokes_nothing(bootstrap_servers: str, prefix: str) -> None:
@@ -447,7 +452,11 @@ async def test_a_record_that_is_refused_does_not_fail_its_transaction(bootstrap_
     assert await read_all(bootstrap_servers, [results]) == []
     consumer = member(bootstrap_servers, f"{prefix}.g")
     await consumer.start()
-    assert await consumer.committed(tp) == 2
+    async with asyncio.timeout(patiently(DEADLINE_S)):
+        # Who commits is told so before the group is.
+        while (committed := await consumer.committed(tp)) is None:  # noqa: ASYNC110 - polls the broker
+            await asyncio.sleep(0.02)
+    assert committed == 2
     await consumer.stop()
 
 

@@ -7,6 +7,7 @@ the aiokafka client.
 import asyncio
 import os
 import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,12 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import ConsumerRecord
 
 from service.localkafka import Cluster
+from tests.support.patience import patiently
 
 READ_DEADLINE_S = 60.0
+# How long a topic may take to be known, and a transaction that has ended to be marked as such in its partitions.
+_SOON_S = 2.0
+_UNCOMMITTED, _COMMITTED = 0, 1
 Record = ConsumerRecord[bytes | None, bytes | None]
 
 
@@ -103,7 +108,7 @@ async def produce(
 ) -> list[tuple[int, int]]:
     """Produces ``messages`` in order; gives (partition, offset) of each.
 
-    With ``transactional_id`` all in one transaction, which ``abort`` aborts.
+    With ``transactional_id`` all in one transaction, which ``abort`` aborts; its markers are written then.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, transactional_id=transactional_id, linger_ms=5, **client
@@ -126,9 +131,20 @@ async def produce(
         written = [(sent.partition, sent.offset) for sent in await asyncio.gather(*futures)]
         if transactional_id:
             await (producer.abort_transaction() if abort else producer.commit_transaction())
-        return written
     finally:
         await producer.stop()
+    if transactional_id:
+        await _marked(bootstrap_servers, topic, **client)
+    return written
+
+
+async def _marked(bootstrap_servers: str, topic: str, **client: Any) -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, isolation_level="read_committed", **client)
+    await consumer.start()
+    try:
+        await _until_ended(consumer, await partitions_of(consumer, [topic]))
+    finally:
+        await consumer.stop()
 
 
 async def read_all(
@@ -142,7 +158,8 @@ async def read_all(
     """Every record that stands in ``topics`` now, in order within each partition.
 
     ``read_committed`` ends where the first open transaction begins, ``read_uncommitted`` at the high
-    watermark. Raises TimeoutError after ``deadline_s``.
+    watermark. A transaction that is about to end is waited for: who committed it is told so before all its partitions
+    are. Raises TimeoutError after ``deadline_s``.
     """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
@@ -155,7 +172,10 @@ async def read_all(
     await consumer.start()
     try:
         async with asyncio.timeout(deadline_s):
-            return await _read_to_ends(consumer, await _partitions(consumer, topics))
+            partitions = await partitions_of(consumer, topics)
+            if isolation_level == "read_committed":
+                await _until_ended(consumer, partitions)
+            return await _read_to_ends(consumer, partitions)
     finally:
         await consumer.stop()
 
@@ -165,9 +185,29 @@ async def read_committed_all(bootstrap_servers: str, topics: Sequence[str], **mo
     return await read_all(bootstrap_servers, topics, isolation_level="read_committed", **more)
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
-    await consumer._client.set_topics(topics)  # else the consumer knows no partitions of a topic it does not read
+async def partitions_of(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
+    """All partitions of the topics. Raises TimeoutError for one that the brokers do not tell of."""
+    async with asyncio.timeout(patiently(_SOON_S)):
+        # Else the consumer knows no partitions of a topic it does not read; what fails is not told.
+        await consumer._client.set_topics(topics)
+        while any(consumer.partitions_for_topic(topic) is None for topic in topics):
+            await asyncio.sleep(0.05)
+            await consumer._client.force_metadata_update()
     return [TopicPartition(topic, n) for topic in topics for n in consumer.partitions_for_topic(topic) or ()]
+
+
+async def _until_ended(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+    """Wait, but not for long, until the transactions have ended that are open in the partitions now."""
+    fetcher: Any = consumer._fetcher  # the level of isolation is one of a consumer's life
+    fetcher._isolation_level = _UNCOMMITTED
+    written = await consumer.end_offsets(partitions)
+    fetcher._isolation_level = _COMMITTED
+    deadline = time.monotonic() + patiently(_SOON_S)
+    while time.monotonic() < deadline:
+        stable = await consumer.end_offsets(partitions)
+        if all(stable[tp] >= end for tp, end in written.items()):
+            return
+        await asyncio.sleep(0.02)
 
 
 async def _read_to_ends(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[Record]:
@@ -204,7 +244,7 @@ async def end_offsets(
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, isolation_level=isolation_level, **client)
     await consumer.start()
     try:
-        return dict(await consumer.end_offsets(await _partitions(consumer, topics)))
+        return dict(await consumer.end_offsets(await partitions_of(consumer, topics)))
     finally:
         await consumer.stop()
 

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from handlers.sandbox import Call
-from tests.support.kafka import Record, read_committed_all
+from tests.support.kafka import Record, partitions_of, read_committed_all
 from tests.support.patience import patiently
 
 NAMESPACE = uuid.UUID("a06f0ca3-e230-4067-9938-b01c7eb393a8")
@@ -113,9 +113,7 @@ class Results:
 
     async def __aenter__(self) -> "Results":
         await self._consumer.start()
-        await self._consumer._client.set_topics([self._topic])
-        numbers = self._consumer.partitions_for_topic(self._topic) or ()
-        self._consumer.assign([TopicPartition(self._topic, n) for n in numbers])
+        self._consumer.assign(await partitions_of(self._consumer, [self._topic]))
         return self
 
     async def __aexit__(
