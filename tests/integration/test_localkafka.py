@@ -79,7 +79,7 @@ async def test_three_brokers_go_on_without_one() -> None:
         assert len(kafka.bootstrap_servers.split(",")) == 3
         await create_topics(kafka.bootstrap_servers, {"t": 6}, replication=3)
         producer = AIOKafkaProducer(
-            bootstrap_servers=kafka.bootstrap_servers, acks="all", transactional_id="t", request_timeout_ms=5000
+            bootstrap_servers=kafka.bootstrap_servers, acks="all", transactional_id="t", request_timeout_ms=30_000
         )
         await producer.start()
         async with producer.transaction():
