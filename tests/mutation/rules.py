@@ -76,7 +76,10 @@ RULES: dict[str, tuple[str, ...]] = {
     "service/imports/torn.py": ("tests/unit/service/imports/test_imports_torn_rules.py",),
     "service/imports/slots.py": ("tests/unit/service/imports/test_imports_slot_rules.py",),
     "service/imports/judging.py": ("tests/unit/service/imports/test_imports_judging.py",),
-    "service/imports/recovery.py": ("tests/unit/service/imports/test_imports_recovery.py",),
+    "service/imports/recovery.py": (
+        "tests/unit/service/imports/test_imports_recovery.py",
+        "tests/unit/service/imports/test_imports_torn_rules.py",
+    ),
     "service/intake/assignor.py": (f"{INTAKE}assignor.py", "tests/unit/service/imports/test_imports_slot_rules.py"),
     "service/intake/losses.py": (f"{INTAKE}losses.py",),
     "service/intake/starts.py": (f"{INTAKE}starts.py",),

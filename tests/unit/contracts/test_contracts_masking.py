@@ -69,6 +69,11 @@ def test_what_does_not_stand_in_the_text_need_not_be_looked_for(text: str, secre
     assert set(found) <= set(secrets)
 
 
+def test_only_what_stands_in_the_text_is_kept() -> None:
+    """Strings of four characters and more; in whatever letters."""
+    assert standing_in("Anna of Oslo", ["anna", "ANNA", "of", "Oslo", "Bergen"]) == ["anna", "ANNA", "Oslo"]
+
+
 @pytest.mark.parametrize("text", ["a" * 200_000, "%40" * 50_000, "@" * 100_000, "a@" * 50_000, "1" * 200_000])
 def test_masking_is_linear(text: str) -> None:
     """No body of a platform holds the service up."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from handlers.base import Answer, Failure, FailureKind, Hold, HoldScope, Reply, Retry, RetryCause
-from handlers.imports.putting import Free
+from handlers.imports.putting import Begun, Free
 from handlers.imports.verdicts import Completed, Divide, Failed, MayBeOpen, Opened, Pending, Uploaded
 from handlers.np6 import import_verdicts as verdicts
 
@@ -115,6 +115,7 @@ def test_how_far_an_execution_is(reply: Reply, verdict: Any) -> None:
             Hold(HoldScope.LANE, "the FTP server refuses: no such folder"),
         ),
         (verdicts.judge_ftp_poll, Pending("waits in the folder", has_file=True), Completed()),
+        (verdicts.judge_ftp_withdraw, Free(), Begun()),
     ],
 )
 def test_what_lies_in_a_folder(judged: Any, there: Any, gone: Any) -> None:
@@ -123,7 +124,10 @@ def test_what_lies_in_a_folder(judged: Any, there: Any, gone: Any) -> None:
     assert judged(said(404, b"no such\r\n folder")) == gone
 
 
-@pytest.mark.parametrize("step", ["judge_ftp_look", "judge_ftp_put", "judge_ftp_start", "judge_ftp_poll"])
+STEPS = ["judge_ftp_look", "judge_ftp_put", "judge_ftp_start", "judge_ftp_poll", "judge_ftp_withdraw"]
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_what_a_folder_s_server_refuses(step: str) -> None:
     """Its own words on one line, in whatever encoding; its login is the lane's. Without an answer a new name alone may
     have taken effect."""
@@ -136,7 +140,9 @@ def test_what_a_folder_s_server_refuses(step: str) -> None:
     assert judged(said(500, b"disk caf\xe9")) == Retry(BROKEN, "disk caf\ufffd")
     refused = Hold(HoldScope.LANE, "the FTP server refuses our username and password (via.ftp)")
     assert judged(said(401)) == refused
-    assert judged(said(405, b"no MLST")) == Hold(HoldScope.LANE, "the FTP server refuses: no MLST")
+    no_command = Hold(HoldScope.LANE, "the FTP server refuses: no MLST")
+    # A server that takes nothing away: who knows what lies there under which name.
+    assert judged(said(405, b"no MLST")) == (Begun() if step == "judge_ftp_withdraw" else no_command)
     bad = Failure(FailureKind.BAD_CERTIFICATE, "unknown CA")
     assert judged(bad) == Hold(HoldScope.LANE, "bad certificate of the FTP server: unknown CA")
     assert judged(Failure(FailureKind.NOT_SENT, "refused")) == Retry(RetryCause.NOT_SENT, "refused")

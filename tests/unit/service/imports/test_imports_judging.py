@@ -4,7 +4,7 @@ import pytest
 
 from contracts.outcomes import Outcome, Reason
 from handlers.imports.verdicts import Completed, Failed
-from service.imports.judging import Divided, judge_end
+from service.imports.judging import Divided, had_file, judge_end
 from service.imports.runs import Ends
 
 
@@ -42,3 +42,20 @@ def test_what_the_platform_has_forgotten_is_not_divided() -> None:
     forgotten = Failed("not known any more", divides=False)
     ends = judge_end(forgotten, 0, divides=True)
     assert ends == Ends(Outcome.UNATTRIBUTED, Reason.UNATTRIBUTED, "not known any more")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expired", "had"),
+    [
+        (Failed("gone"), True, False),
+        (Failed("gone", 0, 0), True, False),
+        (Failed("gone"), False, True),
+        (Failed("gone", 1), True, True),
+        (Failed("gone", 0, 1), True, True),
+        (Failed("not known any more", divides=False), True, True),
+    ],
+)
+def test_a_failed_import_had_its_file_unless_it_can_have_had_none(verdict: Failed, expired: bool, had: bool) -> None:
+    """Its address has ended, the platform knows the import still and has counted nothing of it: only then are its
+    events sent again."""
+    assert had_file(verdict, expired=expired) is had

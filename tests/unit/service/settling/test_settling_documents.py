@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
+import pytest
 from aiokafka.structs import TopicPartition
 
-from contracts.deadletters import DEAD_LETTER_HEADERS, dead_letter_headers, read_dead_letter, read_replay
+from contracts.deadletters import DEAD_LETTER_HEADERS, ReplayRecord, dead_letter_headers, read_dead_letter, read_replay
 from contracts.deadletters import Position as At
 from contracts.envelope import decode
 from contracts.ids import result_id
 from contracts.outcomes import DEAD, PAIRS, Outcome, Reason
-from contracts.results import SyncResult, decode_result
+from contracts.results import Origin, SyncResult, decode_result
 from service.intake.item import Item, item_of
 from service.intake.planner import unparsable_record
 from service.settling.batches import PartitionWrite, Record
@@ -116,6 +119,85 @@ def test_the_result_of_a_delivered_event_field_by_field() -> None:
         },
     }
     assert records(writes, DEAD_LETTERS) == []
+
+
+def twice(source: Source) -> Item:
+    """A delivered event of two operations."""
+    item = delivered(source)
+    item.operations = (*item.operations, *delivered(source).operations)
+    return item
+
+
+def once_more(source: Source) -> Item:
+    """A delivered replay."""
+    item = delivered(source)
+    item.replay = ReplayRecord(At("first", 3, 7, START_WALL_MS), 1, "run-1")
+    return item
+
+
+def bettered(source: Source) -> Item:
+    """A delivered event whose operation was refused: they need not agree."""
+    item = delivered(source)
+    item.operations[0].outcome, item.operations[0].reason = Outcome.REJECTED, Reason.REFUSED
+    return item
+
+
+def changed(**fields: Any) -> Callable[[Source], Item]:
+    def change(source: Source) -> Item:
+        item = delivered(source)
+        for name, value in fields.items():
+            setattr(item, name, value)
+        return item
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("make", "usual"),
+    [
+        (delivered, True),
+        (twice, False),
+        (once_more, False),
+        (bettered, False),
+        (changed(detail="said"), False),
+        (changed(coalesced_into="r-0"), False),
+        (changed(outcome=Outcome.SUPERSEDED), False),
+        (changed(reason=Reason.REFUSED), False),
+    ],
+)
+def test_nothing_is_lost_whichever_way_a_result_is_written(
+    make: Callable[[Source], Item], usual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nearly all results are goes the quick way, and what has more to tell does not: each tells what its item
+    is."""
+    source = Source(TP3)
+    documents, slowly = documents_for(), list[Item]()
+    right = documents._result
+
+    def counted(item: Item, now_ms: int) -> bytes:
+        slowly.append(item)
+        return right(item, now_ms)
+
+    monkeypatch.setattr(documents, "_result", counted)
+    item = make(source)
+    told = result(documents.writes([item], NOW_MS)).data
+    assert (slowly == []) is usual
+    assert (told.outcome, told.reason, told.detail) == (item.outcome, item.reason, item.detail)
+    assert [msgspec.to_builtins(one) for one in told.operations] == [
+        msgspec.to_builtins(one) for one in item.operations
+    ]
+    assert (told.batch_id, told.coalesced_into, told.attempts) == ("b-1", item.coalesced_into, 2)
+    assert told.origin == Origin("contacts", 3, item.offset, "2026-01-01T00:00:00.000Z")
+    assert told.replay == (None if item.replay is None else item.replay.result_replay())
+    assert told.event is not None
+    assert (told.event.id, told.event.source) == ("e-1", "crm")
+
+
+def test_what_could_be_read_is_named_where_nothing_was_planned() -> None:
+    """An event that was skipped has an envelope alone."""
+    item = delivered(Source(TP3))
+    item.event, item.envelope, item.operations = None, item.event, ()
+    assert result(documents_for().writes([item], NOW_MS)).subject == "e-1"
 
 
 def test_a_dead_letter_is_the_original_with_why() -> None:
@@ -327,5 +409,9 @@ def test_status_and_attempts_of_an_event() -> None:
     assert (status_of(item), attempts_of(item)) == (422, 3)
     item.operations[1].attempts = 4
     assert attempts_of(item) == 4
+    item.operations[0].reason = item.reason = None
+    item.operations[0].outcome, item.operations[0].status = Outcome.SUPERSEDED, 204
+    item.outcome, item.operations[1].outcome, item.operations[1].reason = Outcome.DELIVERED, Outcome.DELIVERED, None
+    assert status_of(item) == 422
     planless = Source().ended(outcome=Outcome.INVALID)
     assert (status_of(planless), attempts_of(planless)) == (None, 0)
