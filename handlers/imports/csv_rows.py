@@ -19,7 +19,7 @@ class _Echo:
 def row_writer(delimiter: str, encoding: str = "utf-8") -> Callable[[Sequence[str]], bytes]:
     """What encodes the cells of one row as a line, its end included. One cell alone and empty is quoted, for a line
     without anything in it is no row to most readers. Raises UnicodeEncodeError for what another encoding has not."""
-    write = csv.writer(_Echo(), delimiter=delimiter, lineterminator="\r\n").writerow
+    write = csv.writer(_Echo(), delimiter=delimiter).writerow
 
     def encode(cells: Sequence[str]) -> bytes:
         line = delimiter.join(cells)

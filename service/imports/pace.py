@@ -26,7 +26,7 @@ class CreatePace:
 
     def __init__(self, every_s: float | None) -> None:
         """``every_s``: between two creates of one slot; None: at will."""
-        self.every_s = every_s
+        self._every_s = every_s or 0.0
         self._owned: frozenset[int] = frozenset()
         self._generation: int | None = None
         self._taken_over_at = 0.0
@@ -34,18 +34,14 @@ class CreatePace:
 
     def begin(self, owned: Collection[int], generation: int, now: float) -> None:
         """An assignment begins. What was ours in the generation before was nobody else's since."""
-        every_s = self.every_s or 0.0
         kept = self._owned if self._generation == generation - 1 else frozenset()
-        self._next = {slot: self._next.get(slot, 0.0) if slot in kept else now + every_s for slot in owned}
+        self._next = {slot: self._next[slot] if slot in kept else now + self._every_s for slot in owned}
         self._owned, self._generation, self._taken_over_at = frozenset(owned), generation, now
 
     def ended(self, slot: int, now: float) -> None:
         """A create of the slot has ended, by an answer or not."""
-        if self.every_s is not None:
-            self._next[slot] = max(now + self.every_s, self._next.get(slot, 0.0))
+        self._next[slot] = now + self._every_s
 
     def wait_s(self, slot: int, now: float) -> float:
         """How long the slot's next create has to wait; 0: it may be made now."""
-        if self.every_s is None:
-            return 0.0
-        return max(0.0, self._next.get(slot, self._taken_over_at + self.every_s) - now)
+        return max(0.0, self._next.get(slot, self._taken_over_at + self._every_s) - now)
