@@ -84,6 +84,8 @@ def test_what_was_ours_all_the_time_does_not_wait_again() -> None:
     assert [pace.wait_s(slot, 125.0) for slot in range(3)] == [16.0, 0.0, 20.0]
     pace.begin({0, 1, 2}, 7, 126.0)
     assert [pace.wait_s(slot, 126.0) for slot in range(3)] == [20.0, 20.0, 20.0]
+    # Nothing is known of any create before the first assignment.
+    assert CreatePace(20.0).wait_s(0, 5.0) == 15.0
     # An import that was found may be of a slot that is somebody else's by now.
     assert pace.wait_s(9, 130.0) == 16.0
 

@@ -49,6 +49,9 @@ def test_of_two_topics_of_one_partition_one_sends() -> None:
     torn = delivery(a=((2, 0, 1),), b=((2, 0, 1),))
     shares = [share_of(torn, tps(topic, 2), {2}) for topic in "ab"]
     assert [(share.leads, share.sends) for share in shares] == [(True, True), (False, False)]
+    lower = delivery(a=((2, 0, 1),), b=((1, 0, 1),))
+    assert [share_of(lower, tps(topic, n), {n}).lowest for topic, n in (("a", 2), ("b", 1))] == [1, 1]
+    assert share_of(lower, tps("b", 1), {1}).leads
     nobodys = share_of(torn, tps("c", 2), {2})
     assert (nobodys.leads, nobodys.sends) == (False, False)
 
@@ -89,6 +92,7 @@ def test_the_imports_that_a_failed_file_may_use_are_shared() -> None:
     assert (budget_share(100, 10, mine), budget_share(100, 30, theirs)) == (25, 75)
     assert budget_share(3, 10, mine) + budget_share(3, 30, theirs) <= 3
     assert budget_share(100, 0, WHOLE) == 100
+    assert str(budget_share(100, 1, Share({TopicPartition("s", 0): [(0, 2)]}))) == "33"
 
 
 def item(source: Source, *keys: str | None) -> Item:
@@ -107,3 +111,6 @@ def test_who_shares_a_row_with_anothers_is_told_apart() -> None:
     assert left == [own[0], own[3], own[4]]
     assert shared == own[1:3]
     assert apart(own, []) == (own, [])
+    # What the others have ties for good, also behind one that ties more.
+    chained = [item(source, "c"), item(source, "b", "c"), item(source, "x")]
+    assert apart(chained, others) == ([], [chained[1], chained[2], chained[0]])

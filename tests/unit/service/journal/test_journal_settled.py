@@ -30,7 +30,7 @@ def test_the_journal_is_right_where_the_group_is_behind() -> None:
     """A smaller offset, and other metadata at the same one, are a state of before; what was settled holds, with what
     had finished beyond it."""
     for told in (CommittedOffset(12, "m12"), CommittedOffset(70, "")):
-        found = trusted(ToldOffsets({A0: told, A1: CommittedOffset(9, "")}), JOURNAL, [A0, A1])
+        found = trusted(ToldOffsets({A0: told, A1: CommittedOffset(9, "")}), JOURNAL, [B0, A0, A1])
         assert found.offsets == {A0: CommittedOffset(70, "m70"), A1: CommittedOffset(9, "")}
         assert found.behind == {A0: told}
         assert not found.untold
@@ -47,6 +47,8 @@ def test_what_the_group_forgot_is_named() -> None:
     """It is not put in its place: a lane whose offsets are gone holds."""
     found = trusted(ToldOffsets({}), JOURNAL, [A0, B0])
     assert (found.offsets, found.behind, found.untold) == ({}, {}, frozenset({A0}))
+    found = trusted(ToldOffsets({A1: CommittedOffset(8, "")}), JOURNAL, [A0, A1])
+    assert (found.offsets, found.untold) == ({A1: CommittedOffset(9, "")}, frozenset({A0}))
 
 
 def test_the_journal_decides_what_the_group_calls_undecided() -> None:
