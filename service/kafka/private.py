@@ -37,6 +37,12 @@ def request_rejoin(consumer: AIOKafkaConsumer) -> None:
     coordinator.request_rejoin()
 
 
+def forget_membership(consumer: AIOKafkaConsumer) -> None:
+    """Join as a new member: under an instance id, in the place of the one that the group knows by it."""
+    coordinator: Any = consumer._coordinator
+    coordinator.reset_generation()
+
+
 def on_heartbeat(consumer: AIOKafkaConsumer, answered: Callable[[float], None], monotonic: Callable[[], float]) -> None:
     """Have ``answered`` told of each heartbeat that proves the membership, with the time at which it was sent. The
     consumer has started."""

@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from service.errors import FencedError, JournalUnreadableError, RefusedError, TopicTooNarrowError, TransactorLostError
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.item import Item
-from service.kafka.displaced import displaced_text, doubted_text, is_displaced
+from service.kafka.displaced import Place, TakingBack, displaced_text, doubted_text, place_of
 from service.kafka.private import Membership
 from service.lane.core import Core
 from service.lane.delivering import Delivering
@@ -61,7 +61,10 @@ class Assigning:
         self._halt = halt
         self._client = core.means.client
         self._task: asyncio.Task[None] | None = None
-        self._asking: set[asyncio.Task[bool]] = set()
+        self._asking: set[asyncio.Task[Place]] = set()
+        self._taking_back = TakingBack()
+        # Until the group has dealt partitions to the member that took the place.
+        self._taking_place = False
         self._over = False
         self._awake_at = self._clock.monotonic()
 
@@ -82,6 +85,7 @@ class Assigning:
         if self._over:
             # The consumer is being stopped, and leaves the group: whoever began to prepare now would never end.
             return
+        self._taking_place = False
         self._take_over(Assignment(self._group.joined(), tps, awake=self._awake))
 
     def prepare_again(self) -> None:
@@ -187,35 +191,39 @@ class Assigning:
             raise asyncio.CancelledError
 
     async def displaced(self) -> bool:
-        """Whether another process has joined under this one's instance id; the lane ends then. To find out can take a
-        session: a lane that is to stop meanwhile does not wait for the answer, which is False then."""
+        """Whether another process has this one's instance id; the lane ends then. It may be a former life of this one:
+        its place is taken back. A lane that is to stop meanwhile does not wait for the answer."""
         assignment = self._group.assignment
-        if assignment is None or self._over:
+        if assignment is None or self._over or self._taking_place:
             return False
-        asking = asyncio.create_task(self._is_displaced(assignment.membership))
+        if await self._asked_place(assignment.membership) is not Place.TAKEN:
+            return False
+        if self._taking_back.may(self._clock.monotonic()):
+            self._observer.place_taken_back()
+            self._taking_place = True
+            self._group.take_place()
+            return False
+        self._halt(displaced_text(assignment.membership))
+        return True
+
+    async def _asked_place(self, membership: Membership) -> Place:
+        def doubted() -> None:
+            self._troubles.place = doubted_text(membership)
+            self._changed()
+
+        def wanted() -> bool:
+            return not self._group.joined_anew(membership)
+
+        asking = asyncio.create_task(place_of(self._client, membership, doubted=doubted, wanted=wanted))
         self._asking.add(asking)
         try:
             await asyncio.wait({asking})
         finally:
             asking.cancel()
             self._asking.discard(asking)
-        if asking.cancelled() or not asking.result():
-            return False
-        self._halt(displaced_text(assignment.membership))
-        return True
-
-    async def _is_displaced(self, membership: Membership) -> bool:
-        session_s = self._setup.session_timeout_s
-
-        def doubted() -> None:
-            self._troubles.place = doubted_text(membership, session_s)
-            self._changed()
-
-        try:
-            return await is_displaced(self._client, membership, session_timeout_s=session_s, doubted=doubted)
-        finally:
             self._troubles.place = None
             self._changed()
+        return Place.UNTOLD if asking.cancelled() else asking.result()
 
     async def give_back(self) -> None:
         """Drain and let go. The old generation may still commit until all members have joined again. A stop in the

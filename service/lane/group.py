@@ -16,7 +16,7 @@ from service.journal.settled import refuse_undecided, trusted
 from service.kafka.closing import end_within
 from service.kafka.leaving import stop_member
 from service.kafka.offsets import CommittedOffset, ToldOffsets, read_told_offsets
-from service.kafka.private import Membership, membership, on_heartbeat, request_rejoin
+from service.kafka.private import Membership, forget_membership, membership, on_heartbeat, request_rejoin
 from service.kafka.unpacking import unpack_aside
 from service.lane.setup import LaneMeans, LaneSetup
 from service.lane.silence import Silence
@@ -107,6 +107,16 @@ class Group:
     def has_lost(self, held: Membership) -> bool:
         """Whether the group does not know this member any more: its session ended, or another took its place."""
         return self.consumer is None or membership(self.consumer, held.group_id).member_id != held.member_id
+
+    def joined_anew(self, held: Membership) -> bool:
+        """Whether this process is another member by now."""
+        assert self.consumer is not None
+        return membership(self.consumer, held.group_id).member_id not in ("", held.member_id)
+
+    def take_place(self) -> None:
+        """Join again in the place of whoever the group knows by this one's instance id."""
+        assert self.consumer is not None
+        forget_membership(self.consumer)
 
     async def committed(self, assignment: Assignment) -> ToldOffsets:
         """Raises TransactorLostError if the brokers do not tell the offsets in time, RefusedError."""

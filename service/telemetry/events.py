@@ -35,6 +35,10 @@ class LogEvent(StrEnum):
     FENCED = "settlement_fenced"
     """The group has a newer generation: this process's unsettled work belongs to somebody else."""
 
+    PLACE_TAKEN_BACK = "place_taken_back"
+    """The group knew another member under the lane's instance id: a former life of this process, or another process.
+    Once the place is taken back; the lane stops if it is taken again soon."""
+
     TRANSACTION_LOST = "transaction_lost"
     """The outcome of a settling transaction is unknown; the lane learns it from the offsets and goes on."""
 

@@ -160,6 +160,10 @@ class LaneTelemetry:
         """A settlement came from a generation of the group that has ended."""
         self._log.warning(LogEvent.FENCED)
 
+    def place_taken_back(self) -> None:
+        """The lane joins its group again in the place of another member under its instance id."""
+        self._log.warning(LogEvent.PLACE_TAKEN_BACK)
+
     def transaction_lost(self, why: str) -> None:
         """The outcome of a settlement is unknown."""
         self._warn(("lost", why), LogEvent.TRANSACTION_LOST, why=why)

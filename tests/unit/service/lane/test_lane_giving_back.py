@@ -9,6 +9,7 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from service.intake.assignment import Assignment
+from service.kafka.displaced import Place
 from service.kafka.private import Membership
 from service.lane import assigning as module
 from service.lane.assigning import Assigning, Rebalances
@@ -28,16 +29,23 @@ class Lane:
         self.member_id = MEMBERSHIP.member_id
         self.called = asyncio.Event()
         self.troubles = Troubles()
+        self.joined_anew = False
+        self.places_taken = 0
         self.group = SimpleNamespace(
             assignment=Assignment(MEMBERSHIP, frozenset({TopicPartition("t", 0)})),
             draining=False,
             has_lost=lambda held: held.member_id != self.member_id,
+            joined_anew=lambda held: self.joined_anew,
+            take_place=self._take_place,
+            joined=lambda: MEMBERSHIP,
         )
 
         async def drained() -> None:
             return
 
-        observer = SimpleNamespace(revoked=lambda unfinished, seconds: self.revoked.append(seconds))
+        observer = SimpleNamespace(
+            revoked=lambda unfinished, seconds: self.revoked.append(seconds), place_taken_back=lambda: None
+        )
         core: Any = SimpleNamespace(
             setup=SimpleNamespace(drain_s=DRAIN_S, session_timeout_s=30.0),
             means=SimpleNamespace(observer=observer, clock=clock, client=None),
@@ -54,6 +62,9 @@ class Lane:
         self.assigning = Assigning(
             core, delivering, preparing, changed=lambda: None, died=lambda error: None, halt=self.halted.append
         )
+
+    def _take_place(self) -> None:
+        self.places_taken += 1
 
 
 def test_a_stop_in_the_middle_of_a_revocation_keeps_to_its_deadline() -> None:
@@ -91,54 +102,81 @@ def test_who_has_quiet_calls_waits_for_nothing() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("displaced", [True, False])
-def test_a_displaced_process_does_not_join_again(displaced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The callback's cancellation ends the client's coordination; one whose session ended joins again. Nothing is
-    called any more while that is asked."""
+def _told(monkeypatch: pytest.MonkeyPatch, place: Place, lane: Callable[[], Lane], active: list[bool]) -> None:
+    async def asked(
+        client: object, membership: Membership, *, doubted: Callable[[], None], wanted: Callable[[], bool]
+    ) -> Place:
+        assert membership == MEMBERSHIP
+        assert wanted()
+        lane().joined_anew = True
+        assert not wanted()
+        lane().joined_anew = False
+        active.append(lane().group.assignment.active)
+        doubted()
+        assert "knows another member as pod-0-vip" in (lane().troubles.place or "")
+        return place
+
+    monkeypatch.setattr(module, "place_of", asked)
+
+
+@pytest.mark.parametrize("place", [Place.OURS, Place.FREE, Place.UNTOLD])
+def test_whose_session_ended_joins_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes nobody's place, however often. Nothing is called any more while that is asked."""
     active: list[bool] = []
 
-    async def asked(
-        client: object, membership: Membership, *, session_timeout_s: float, doubted: Callable[[], None]
-    ) -> bool:
-        assert (membership, session_timeout_s) == (MEMBERSHIP, 30.0)
-        active.append(lane.group.assignment.active)
-        doubted()
-        assert "knows another member as pod-0-vip" in (lane.troubles.place or "")
-        return displaced
-
-    monkeypatch.setattr(module, "is_displaced", asked)
-
-    lane: Lane
-
     async def main(clock: FakeTime) -> None:
-        nonlocal lane
         lane = Lane(clock)
+        _told(monkeypatch, place, lambda: lane, active)
         lane.called.set()
         lane.member_id = ""
-        if not displaced:
+        for _ in range(3):
             await Rebalances(lane.assigning).on_partitions_revoked(set())
-            assert not lane.halted
-            assert active == [False]
-            return
-        with pytest.raises(asyncio.CancelledError):
-            await Rebalances(lane.assigning).on_partitions_revoked(set())
-        assert active == [False]
-        (reason,) = lane.halted
-        assert "kafka.instance_id" in reason
+        assert active == [False] * 3
+        assert not lane.halted
+        assert not lane.places_taken
+        assert lane.troubles.place is None
 
     run(main)
-    assert lane.troubles.place is None
+
+
+def test_a_displaced_process_takes_its_place_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was told of may be a former life of its own. Who is pushed out again has met another process, and does
+    not join again: the callback's cancellation ends the client's coordination."""
+    active: list[bool] = []
+
+    async def main(clock: FakeTime) -> None:
+        lane = Lane(clock)
+        _told(monkeypatch, Place.TAKEN, lambda: lane, active)
+        lane.called.set()
+        lane.member_id = ""
+        await Rebalances(lane.assigning).on_partitions_revoked(set())
+        assert (lane.places_taken, lane.halted) == (1, [])
+        # Until it has joined nobody is asked: it would be told of itself.
+        assert not await lane.assigning.displaced()
+        assert active == [False]
+        monkeypatch.setattr(lane.assigning, "_take_over", lambda assignment: None)
+        lane.assigning.assigned(frozenset())
+        lane.group.assignment = Assignment(MEMBERSHIP, frozenset({TopicPartition("t", 0)}))
+        with pytest.raises(asyncio.CancelledError):
+            await Rebalances(lane.assigning).on_partitions_revoked(set())
+        assert active == [False, False]
+        assert lane.places_taken == 1
+        (reason,) = lane.halted
+        assert "kafka.instance_id" in reason
+        assert lane.troubles.place is None
+
+    run(main)
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["ends before it asks", "ends while it asks"])
 def test_a_lane_that_ends_does_not_wait_for_who_has_its_place(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer can take a session; whoever stops the lane would wait for as long."""
+    """The answer can take a while; whoever stops the lane would wait for as long."""
 
-    async def asked(*_: object, **__: object) -> bool:
+    async def asked(*_: object, **__: object) -> Place:
         await asyncio.Event().wait()
-        return True
+        return Place.TAKEN
 
-    monkeypatch.setattr(module, "is_displaced", asked)
+    monkeypatch.setattr(module, "place_of", asked)
 
     async def main(clock: FakeTime) -> None:
         lane = Lane(clock)
@@ -150,6 +188,7 @@ def test_a_lane_that_ends_does_not_wait_for_who_has_its_place(before: bool, monk
         async with asyncio.timeout(1):
             assert not await asking
         assert not lane.halted
+        assert not lane.places_taken
 
     run(main)
 
@@ -158,14 +197,14 @@ def test_who_asked_for_its_place_and_is_cancelled_ends(monkeypatch: pytest.Monke
     """A cancellation of the one who asks is not taken for the lane's end."""
     ended: list[bool] = []
 
-    async def asked(*_: object, **__: object) -> bool:
+    async def asked(*_: object, **__: object) -> Place:
         try:
             await asyncio.Event().wait()
         finally:
             ended.append(True)
-        return True
+        return Place.TAKEN
 
-    monkeypatch.setattr(module, "is_displaced", asked)
+    monkeypatch.setattr(module, "place_of", asked)
 
     async def main(clock: FakeTime) -> None:
         asking = asyncio.create_task(Lane(clock).assigning.displaced())
