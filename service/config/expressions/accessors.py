@@ -44,8 +44,8 @@ def accessor(tree: Tree) -> Accessor | None:
             return _path(tree)
         case Call("has", None, (Select(of, field),)):
             return _has(of, field)
-        case Call("exists", target, (variable, condition)) if target is not None and steps(target) == _CONSENTS:
-            return _any_consent(consent_test(variable, condition))
+        case Call("exists", _, _):
+            return _any_consent(consent_test_of(tree))
         case Operation("==" | "!=" as operator, (left, right)):
             if isinstance(left, Const):
                 left, right = right, left
@@ -101,6 +101,24 @@ def text_test_of(tree: Tree) -> tuple[str, str, bool] | None:
         case Operation("==" | "!=" as operator, (Const(str() as text), field) | (field, Const(str() as text))):
             name = field_of(field)
             return None if name is None else (name, text, operator == "==")
+    return None
+
+
+def consent_test_of(tree: Tree) -> Test | None:
+    """The test of the data's consents, if the expression asks whether there is one of constant texts."""
+    match tree:
+        case Call("exists", target, (variable, condition)) if target is not None and steps(target) == _CONSENTS:
+            return consent_test(variable, condition)
+    return None
+
+
+def contained_of(tree: Tree) -> tuple[str, str] | None:
+    """The field of the data and the text, if the expression asks whether that is in a list of texts."""
+    match tree:
+        case Operation("in", (Const(str() as text), right)):
+            field = field_of(right)
+            is_list = field is not None and _shape_at(("data", field)) == ListOf(Scalar(text=True))
+            return (field, text) if field is not None and is_list else None
     return None
 
 

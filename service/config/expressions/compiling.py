@@ -15,6 +15,7 @@ from contracts.timestamps import instant_text
 from handlers.base import Expression, ExpressionError, RowValue
 from service.config.expressions import accessors, contract
 from service.config.expressions.accessors import MISSING, UNUSUAL, Accessor
+from service.config.expressions.consents import Test
 from service.config.expressions.engine import cel
 from service.config.expressions.syntax import (
     Call,
@@ -63,8 +64,7 @@ def compile_expression(text: str, *, place: str, wants: Wants = "value") -> Expr
     if accessor is None:
         return interpreted
     if wants == "bool":
-        test = accessors.text_test_of(tree)
-        return _condition(accessor, interpreted) if test is None else _text_condition(*test)
+        return _quick_condition(tree) or _condition(accessor, interpreted)
     value = _value(accessor, interpreted, place)
     field, entry, inner = accessors.field_of(tree), accessors.entry_of(tree), accessors.inner_of(tree)
     if entry is not None:
@@ -134,6 +134,36 @@ def _condition(accessor: Accessor, interpreted: Expression) -> Expression:
         if value is True or value is False:
             return value
         return False if value is MISSING else interpreted(event, key)
+
+    return condition
+
+
+def _quick_condition(tree: Tree) -> Expression | None:
+    """The condition of what lanes mostly ask."""
+    if (equal := accessors.text_test_of(tree)) is not None:
+        return _text_condition(*equal)
+    if (consent := accessors.consent_test_of(tree)) is not None:
+        return _consent_condition(consent)
+    contained = accessors.contained_of(tree)
+    return None if contained is None else _contains_condition(*contained)
+
+
+def _consent_condition(test: Test) -> Expression:
+    """Whether there is such a consent, without a detour."""
+
+    def condition(event: Event, key: bytes | None) -> Any:
+        consents = getattr(event.data, "consents", None)
+        return consents is not None and test(consents)
+
+    return condition
+
+
+def _contains_condition(field: str, text: str) -> Expression:
+    """Whether a text is in a list of the event's data, without a detour."""
+
+    def condition(event: Event, key: bytes | None) -> Any:
+        found = getattr(event.data, field, None)
+        return found is not None and text in found
 
     return condition
 

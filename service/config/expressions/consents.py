@@ -22,8 +22,7 @@ def consent_test(variable: Tree, condition: Tree) -> Test | None:
     # Of one field the value, of several a tuple: what is wanted is made alike.
     read: Callable[[Consent], Any] = attrgetter(*(field for field, _ in equal))
     wanted = equal[0][1] if len(equal) == 1 else tuple(text for _, text in equal)
-    # A list, not a generator: there are few of them, and a generator costs as much as three.
-    return lambda consents: wanted in [read(consent) for consent in consents]
+    return lambda consents: wanted in map(read, consents)
 
 
 def _field_and_text(variable: Tree, part: Tree) -> tuple[str, str] | None:
