@@ -70,6 +70,20 @@ class GrowingBatch(OpenBatch):
         else:
             self.rest_keys |= keys
 
+    def take_all(self, items: Sequence[Item], keys: set[Hashable], max_events: int, max_bytes: int) -> None:
+        """As :meth:`take` of each; ``keys`` are those of all."""
+        count, size = len(self.items), sum(map(bytes_of, items))
+        # Behind the first that does not fit none does.
+        if count + len(items) > max_events or self.bytes + size > max_bytes:
+            for item in items:
+                self.take(item, keys_of(item), max_events, max_bytes)
+            return
+        self.items += items
+        self.bytes += size
+        self.held_bytes += sum([item.size for item in items])
+        self.fitting, self.fitting_bytes = len(self.items), self.bytes
+        self.keys |= keys
+
     def cut(self) -> list[Item]:
         """Keep what fits; the events behind it."""
         rest = self.items[self.fitting :]
@@ -105,10 +119,21 @@ class ImportBatcher(Batcher):
             self._queue.append((item, keys))
             self._queued.update(keys)
 
-    def add_all(self, items: Iterable[Item], group_of: Callable[[Operation], Hashable], now: float) -> None:
+    def add_all(self, items: Sequence[Item], group_of: Callable[[Operation], Hashable], now: float) -> None:
         """:meth:`add` of each, in the order given."""
+        keys = self._free_keys(items)
+        if keys is None:
+            for item in items:
+                self.add(item, None, now)
+            return
+        groups: dict[_Group, list[Item]] = {}
+        slot_of = self._means.slot_of
         for item in items:
-            self.add(item, None, now)
+            groups.setdefault((slot_of(item.partition.tp.partition), item.rows[0].group), []).append(item)
+        for group, some in groups.items():
+            own = keys if len(groups) == 1 else {key for item in some for key in keys_of(item)}
+            self._batch(group, now).take_all(some, own, self._policy.max_events, self._max_bytes)
+        self._placed |= keys
 
     def claim(self, item: Item) -> None:
         """The event is in an import already, which somebody else began."""
@@ -213,15 +238,32 @@ class ImportBatcher(Batcher):
 
     # -- rules
 
+    def _free_keys(self, items: Sequence[Item]) -> set[Hashable] | None:
+        """The keys of these events where each has two of its own that nobody else has, as nearly always; else None."""
+        rows = [item.rows for item in items]
+        if sum(map(len, rows)) != len(rows):
+            return None
+        keys: set[Hashable] = {row.key for (row,) in rows}
+        keys.update([item.record.key for item in items])
+        if len(keys) != 2 * len(rows) or None in keys:
+            return None
+        free = keys.isdisjoint(self._placed) and keys.isdisjoint(self._busy) and self._queued.keys().isdisjoint(keys)
+        return keys if free else None
+
+    def _batch(self, group: _Group, now: float) -> GrowingBatch:
+        """The open batch of a group."""
+        batch = self._batches.get(group)
+        if batch is None:
+            batch = self._batches[group] = GrowingBatch(group, now)
+        return batch
+
     def _put(self, item: Item, keys: set[Hashable], now: float) -> bool:
         """Into the open batch where it belongs, unless a key of it sits in another one."""
         group = (self._means.slot_of(item.partition.tp.partition), item.rows[0].group)
         batch = self._batches.get(group)
         if not self._placed.isdisjoint(keys) and (batch is None or not batch.holds(keys & self._placed)):
             return False
-        if batch is None:
-            batch = self._batches[group] = GrowingBatch(group, now)
-        batch.take(item, keys, self._policy.max_events, self._max_bytes)
+        self._batch(group, now).take(item, keys, self._policy.max_events, self._max_bytes)
         self._placed |= keys
         return True
 
@@ -237,6 +279,9 @@ class ImportBatcher(Batcher):
 
     def _close_standing(self, slot: int, now: float) -> None:
         """Dispatch the largest batch of a slot if it waits for nothing that could come."""
+        reading = self._means.reading(slot)
+        if reading.full_bytes is None and reading.unfinished is None:
+            return
         batches = [batch for batch in self._batches.values() if _slot(batch) == slot]
         largest = max(batches, key=_held_bytes)
         waiting = Waiting(
@@ -244,7 +289,7 @@ class ImportBatcher(Batcher):
             all_bytes=sum(map(_held_bytes, self._batches.values())),
             slot_events=sum(len(batch.items) for batch in batches),
         )
-        cause = stands_still(waiting, self._means.reading(slot))
+        cause = stands_still(waiting, reading)
         if cause is not None:
             self._close_import(largest, cause, now)
 

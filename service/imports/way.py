@@ -120,6 +120,8 @@ class ImportWay:
     def _reading(self, slot: int) -> Reading:
         """What stops the slot's partitions from being read. A replay topic is read when there are replays."""
         states = () if self._assignment is None else self._assignment.partitions.values()
+        if not any(state.crowded for state in states):
+            return Reading(self._hooks.full_bytes(), None, len(self.slots.owned))
         own = [state for state in states if self._slot_of(state.tp.partition) == slot]
         fed = [state for state in own if state.ledger.unfinished or not state.is_replay]
         stopped = bool(fed) and all(state.crowded for state in fed)

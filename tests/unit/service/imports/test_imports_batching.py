@@ -1,5 +1,7 @@
 """Batches that grow while no slot is free: what goes together, what waits, and where an import is full."""
 
+from collections.abc import Sequence
+from random import Random
 from sys import getsizeof
 
 from aiokafka.structs import TopicPartition
@@ -39,10 +41,15 @@ class Bench:
 
     def add(self, key: str, email: str, group: str = "") -> Item:
         """An event of a contact with a row for this address."""
-        item = item_of(self._state, record(TP, self._count, key.encode(), b"{}"), self._count, 0)
-        self._count += 1
-        item.rows = [Row(Operation("import.row", key, "e"), (email,), b"x" * 9, group)]
+        item = self.read(key.encode(), [(email,)], group)
         self.batcher.add(item, None, 0.0)
+        return item
+
+    def read(self, key: bytes | None, keys: Sequence[tuple[str] | None], group: str = "") -> Item:
+        """An event with rows of these keys, which is not added."""
+        item = item_of(self._state, record(TP, self._count, key, b"{}"), self._count, 0)
+        self._count += 1
+        item.rows = [Row(Operation("import.row", "c", "e"), one, b"x" * (9 + self._count % 3), group) for one in keys]
         return item
 
     def ended(self) -> None:
@@ -51,8 +58,42 @@ class Bench:
         self.free = True
         self.batcher.release_all(keys, 5.0)
 
+    def stands(self) -> object:
+        """What is closed, and what is open, as far as anybody can tell."""
+        closed = [[item.offset for item in items] for items in self.took()]
+        open_ = [(until, [item.offset for item in items]) for until, items in self.batcher.open_until()]
+        return closed, self.causes, open_, self.batcher.waiting, self.free, self.batcher.crowded(0)
+
     def took(self) -> list[list[Item]]:
         return [batch.items for batch in self.closed]
+
+
+def test_events_read_together_go_where_each_would_go_alone() -> None:
+    """With keys of their own or others', several rows or rows without a key, in any group; closed batches, what waits
+    and what is free are the same."""
+    for seed in range(300):
+        random = Random(seed)
+        max_events, max_bytes = random.choice([3, 10]), random.choice([40, 1_000])
+        alone, together = Bench(max_events, max_bytes), Bench(max_events, max_bytes)
+        contacts = random.choice([4, 1_000])
+        for _ in range(12):
+            added = []
+            for _ in range(random.randrange(1, 9)):
+                key = None if random.random() < 0.05 else str(random.randrange(contacts)).encode()
+                keys = [
+                    None if random.random() < 0.05 else (str(random.randrange(contacts)),)
+                    for _ in range(2 if random.random() < 0.05 else 1)
+                ]
+                added.append((key, keys, random.choice(["", "", "", "vip"])))
+            for one in added:
+                alone.batcher.add(alone.read(*one), None, 0.0)
+            together.batcher.add_all([together.read(*one) for one in added], lambda operation: None, 0.0)
+            for bench in (alone, together):
+                bench.batcher.due(0.5)
+            if not alone.free and random.random() < 0.5:
+                alone.ended()
+                together.ended()
+            assert alone.stands() == together.stands()
 
 
 def test_a_rows_key_is_in_one_import_at_a_time() -> None:
