@@ -7,6 +7,7 @@ import pytest
 
 from service.app import KINDS, Application
 from service.config import loads
+from service.delivery.limiter import LimiterPolicy
 
 CONFIG = b"""
 kafka: {bootstrap_servers: ["localhost:9"]}
@@ -85,3 +86,17 @@ def test_a_lane_that_does_not_exist_is_named() -> None:
     """--lane with a slip of the pen does not start."""
     with pytest.raises(Exception, match="there is no such lane; the file has: one"):
         Application(loads(CONFIG, KINDS), lanes=["two"])
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+async def test_an_account_keeps_to_the_limits_of_the_file(adaptive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``adaptive: false`` leaves the requests in flight as they are, whatever the platform answers."""
+    monkeypatch.setenv("FANLINE_TEST_KEY", "k")
+    limits = f"limits: {{max_in_flight: 8, requests_per_second: 40, adaptive: {str(adaptive).lower()}}}"
+    config = CONFIG.replace(
+        b"api_key: {env: FANLINE_TEST_KEY}", f"api_key: {{env: FANLINE_TEST_KEY}}, {limits}".encode()
+    )
+    async with Application(loads(config, KINDS)) as application:
+        limiter = application.accounts["np6"].limiter
+        assert limiter.concurrency_limit == 8
+        assert limiter._policy == LimiterPolicy(8, 40, adaptive)
