@@ -10,8 +10,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from service.localkafka import Cluster
-from tests.support.kafka import Broker, foreign_bootstrap, unique
+from service.localkafka import Cluster, Options
+from tests.support.kafka import UNHURRIED, Broker, foreign_bootstrap, unique
 
 # Hundreds of processes are started: where bytecode is not to be written beside the source, they find it in a folder of
 # its own and do not compile everything each time: a quarter of what a start takes.
@@ -48,7 +48,7 @@ def broker() -> Iterator[Broker]:
     if bootstrap_servers := foreign_bootstrap():
         yield Broker(bootstrap_servers)
         return
-    with Cluster() as cluster:
+    with Cluster(Options(properties=UNHURRIED)) as cluster:
         yield Broker(cluster.bootstrap_servers, cluster)
 
 

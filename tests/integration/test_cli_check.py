@@ -15,7 +15,7 @@ from handlers.sandbox import SandboxServer
 from service.localkafka import Cluster, Options, Protocol, Security
 from tests.support.acls import Operation, Resource, grant
 from tests.support.cli import API_KEY, KEY_VARIABLE, configuration, lane, run
-from tests.support.kafka import create_topics, unique
+from tests.support.kafka import UNHURRIED, create_topics, unique
 from tests.support.tls import Certificates, make_certificates, make_impostors
 
 PASSWORD = "kafka-password-that-nobody-may-read"
@@ -43,7 +43,9 @@ def guarded(certificates: Certificates) -> Iterator[str]:
         acls=True,
         super_users=["ada"],
     )
-    with Cluster(Options(security=security, properties={"transaction.max.timeout.ms": "60000"})) as cluster:
+    with Cluster(
+        Options(security=security, properties={**UNHURRIED, "transaction.max.timeout.ms": "60000"})
+    ) as cluster:
         yield cluster.bootstrap_servers
 
 

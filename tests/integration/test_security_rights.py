@@ -17,7 +17,7 @@ from tests.support.acls import allow
 from tests.support.cli import run
 from tests.support.events import Feed
 from tests.support.harness import API_KEY, KEY_VARIABLE, Stage
-from tests.support.kafka import unique
+from tests.support.kafka import UNHURRIED, unique
 
 PASSWORD = "kafka-password-that-nobody-may-read"
 PASSWORD_VARIABLE = "FANLINE_TEST_KAFKA_PASSWORD"
@@ -36,7 +36,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 def guarded() -> Iterator[Cluster]:
     """Users with passwords, and no rights but those that a test gives."""
     security = Security(protocol=Protocol.SASL_PLAINTEXT, plain_users=dict.fromkeys(USERS, PASSWORD), acls=True)
-    with Cluster(Options(security=security)) as cluster:
+    with Cluster(Options(security=security, properties=UNHURRIED)) as cluster:
         yield cluster
 
 

@@ -15,6 +15,7 @@ from service.kafka.probing import UnreachableError, connect
 from service.localkafka import Cluster, Options, Protocol, Security
 from tests.support.events import Feed
 from tests.support.harness import Stage
+from tests.support.kafka import UNHURRIED
 from tests.support.oracle import until
 from tests.support.tls import Certificates, make_certificates, make_impostors
 from tests.support.tokens import TokenServer
@@ -53,7 +54,9 @@ def encrypted(certificates: Certificates, keys: Path) -> Iterator[Cluster]:
         plain_users={"ada": PASSWORD},
         oauth_keys=keys,
     )
-    with Cluster(Options(security=security, properties={"connections.max.reauth.ms": str(REAUTHENTICATION_MS)})) as one:
+    with Cluster(
+        Options(security=security, properties={**UNHURRIED, "connections.max.reauth.ms": str(REAUTHENTICATION_MS)})
+    ) as one:
         yield one
 
 

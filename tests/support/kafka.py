@@ -22,10 +22,14 @@ from aiokafka.structs import ConsumerRecord
 from service.localkafka import Cluster
 from tests.support.patience import patiently
 
+# Of brokers that nobody restarts: they need not be let in again soon, and are not taken for dead for a machine that
+# stands still for a while.
+UNHURRIED = {"broker.session.timeout.ms": "60000"}
 READ_DEADLINE_S = 60.0
 # How long a topic may take to be known, and a transaction that has ended to be marked as such in its partitions.
 _SOON_S = 2.0
 _UNCOMMITTED, _COMMITTED = 0, 1
+_NOT_LEADER, _NO_BROKER_FOR_IT = 6, 38
 Record = ConsumerRecord[bytes | None, bytes | None]
 
 
@@ -76,17 +80,26 @@ async def create_topics(
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, **client)
     await admin.start()
     try:
-        answer: Any = await admin.create_topics(
-            [NewTopic(name, count, replication, topic_configs=configs) for name, count in partitions.items()]
-        )
-        errors = [(name, text or code) for name, code, text in answer.topic_errors if code]
-        if errors:
-            raise RuntimeError(f"topics were not created: {errors}")
+        left = set(partitions)
         async with asyncio.timeout(READ_DEADLINE_S):
+            while left:
+                topics = [NewTopic(name, partitions[name], replication, topic_configs=configs) for name in left]
+                left = _not_yet(await admin.create_topics(topics))
+                await asyncio.sleep(0.1 if left else 0)
             while not _all_led(await admin.describe_topics(list(partitions)), partitions):  # noqa: ASYNC110 - polls
                 await asyncio.sleep(0.02)
     finally:
         await admin.close()
+
+
+def _not_yet(answer: Any) -> set[str]:
+    """Topics that no broker takes now: on a machine that stood still they were taken for dead. Raises RuntimeError."""
+    refused = {name: (code, text) for name, code, text in answer.topic_errors if code}
+    fenced = {name for name, (code, text) in refused.items() if code == _NO_BROKER_FOR_IT and "fenced" in text}
+    errors = [(name, text or code) for name, (code, text) in refused.items() if name not in fenced]
+    if errors:
+        raise RuntimeError(f"topics were not created: {errors}")
+    return fenced
 
 
 def _all_led(described: Sequence[Mapping[str, Any]], wanted: Mapping[str, int]) -> bool:
@@ -280,14 +293,18 @@ async def produce_raw_record(
     """
     builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 16 * 1024 * 1024)
     builder.append(0, timestamp_ms, key, value, [(RawHeaderKey(name), data) for name, data in headers])
+    batch, deadline = bytes(builder.build()), time.monotonic() + patiently(_SOON_S)
     kafka = AIOKafkaClient(bootstrap_servers=bootstrap_servers, **client)
     await kafka.bootstrap()
     try:
         await kafka._wait_on_metadata(topic)
         leader = kafka.cluster.leader_for_partition(TopicPartition(topic, partition))
-        request = ProduceRequest(None, -1, 10_000, [(topic, [(partition, bytes(builder.build()))])])
-        answer = await kafka.send(leader, request)
-        [(_, [(_, code, offset, *_)])] = answer.topics
+        code = _NOT_LEADER
+        # A leader is told of a new topic before it has taken it on itself.
+        while code == _NOT_LEADER and time.monotonic() < deadline:
+            answer = await kafka.send(leader, ProduceRequest(None, -1, 10_000, [(topic, [(partition, batch)])]))
+            [(_, [(_, code, offset, *_)])] = answer.topics
+            await asyncio.sleep(0.02 if code == _NOT_LEADER else 0)
         if code:
             raise RuntimeError(f"the broker refused the record with error {code}")
         return int(offset)
