@@ -84,6 +84,27 @@ def test_a_batch_closes_at_its_events_and_at_its_bytes() -> None:
     assert recorder.closed[1:] == [(Cause.BYTES, None, [3, 4])]
 
 
+def test_a_batch_of_records_that_are_added_together_closes_there_too() -> None:
+    """At its bytes, which are those of all of them, and at its events."""
+    recorder = Recorder(max_events=3, max_bytes=10)
+    sizes = [4, 4, 0, 0, 0]
+    items = [recorder.source.item(b"k", Operation("segment.join", "t", "1"), value=b"x" * size) for size in sizes]
+    recorder.batcher.add_all(items[:2], attrgetter("entity"), 0.0)
+    assert recorder.closed == [(Cause.BYTES, "1", [0, 1])]
+    recorder.batcher.release_items(items[:2], 5.0)
+    recorder.batcher.add_all(items[2:], attrgetter("entity"), 6.0)
+    assert recorder.closed[1:] == [(Cause.SIZE, "1", [2, 3, 4])]
+
+
+def test_what_waited_goes_on_when_the_records_of_a_batch_have_ended() -> None:
+    """Its linger counts from then on; reading never has to wait for a batch."""
+    recorder = under_way()
+    recorder.add_behind(1)
+    recorder.batcher.release_items([recorder.source.item(b"k")], 5.0)
+    assert [until for until, _ in recorder.open()] == [5.2]
+    assert not recorder.batcher.crowded(0)
+
+
 def test_a_drain_closes_all_groups() -> None:
     """Each with its own batch."""
     recorder = Recorder()
