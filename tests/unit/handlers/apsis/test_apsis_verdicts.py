@@ -162,6 +162,17 @@ def test_a_completed_import_tells_its_counts() -> None:
     assert judge_poll(answer(200, vendor_bytes("apsis-import-status.json"))) == Completed(found=9, failed=1)
 
 
+def test_a_failed_import_tells_its_counts() -> None:
+    """What the platform has counted of a file was there: its events are not sent again as if none had come."""
+    status = msgspec.json.decode(vendor_bytes("apsis-import-status.json"))
+    status["result"]["status"] = "error"
+    told = status_of(msgspec.json.encode(status))
+    assert told is not None
+    assert told.found != told.processed
+    expected = Failed("the platform says of the import: error", told.found, told.processed)
+    assert judge_poll(answer(200, status)) == expected
+
+
 def test_the_platforms_own_words_are_kept() -> None:
     """Title and detail of an error."""
     said = judge_create(answer(422, {"title": "Bad", "detail": "no such\ncolumn"}))
