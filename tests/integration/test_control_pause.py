@@ -13,7 +13,7 @@ from handlers.sandbox import Mode, Outage
 from service.control.following import Follower
 from tests.support.cli import run
 from tests.support.events import Feed
-from tests.support.harness import DRAIN_S, Stage, until_state
+from tests.support.harness import DRAIN_S, SHORT_SESSION, Stage, until_state
 from tests.support.kafka import produce, read_all
 from tests.support.oracle import check_each_called, check_order, until
 from tests.support.patience import Delays, delays, patiently
@@ -85,16 +85,19 @@ async def test_a_paused_lane_calls_nothing_until_it_is_resumed(
     each workflow executed once and in order. The other lane never notices."""
     lanes = {"lane": {}, "free": {}, "flow": FLOW}
     sources = {"contacts": 6, "notes": 6}
-    staged = Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=sources, account=PACED)
+    staged = Stage(
+        bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=sources, account=PACED, kafka=SHORT_SESSION
+    )
     async with staged as stage, delays() as machine:
         feed = Feed(100, seed=21)
         await stage.publish(feed.take(3_000))
-        await produce(bootstrap_servers, stage.topic("notes"), Notifications(50, seed=21).take(NOTES))
         first, second = stage.process("first"), stage.process("second")
         file = tmp_path / "first.yaml"
         first.start()
         second.start()
         await stage.until_called(300, "lane", within_s=WITHIN_S)
+        # Four seconds' work: the pause has to come before its end.
+        await produce(bootstrap_servers, stage.topic("notes"), Notifications(50, seed=21).take(NOTES))
         await until(lambda: bool(performed(stage.sandbox, "flow")), within_s=WITHIN_S, what="a workflow is executed")
         await command(file, "pause", "flow", "--reason", "nobody is to be written to")
         told = await command(file, "pause", "lane", "--reason", "the platform is being mended")

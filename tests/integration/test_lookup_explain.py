@@ -14,7 +14,7 @@ from handlers.sandbox.outages import Mode, Outage
 from handlers.sandbox.prescriptions import Match
 from tests.support.cli import run
 from tests.support.events import CITY, EMAIL_DOMAIN, ContactEvent, Feed, contact_event
-from tests.support.harness import API_KEY, KEY_VARIABLE, Stage
+from tests.support.harness import API_KEY, KEY_VARIABLE, SHORT_SESSION, Stage
 from tests.support.kafka import Message, produce
 from tests.support.patience import patiently
 from tests.support.workflows import notification
@@ -139,7 +139,7 @@ async def test_what_goes_on(bootstrap_servers: str, prefix: str, tmp_path: Path)
         "dead": {"topics": ["down"]},
     }
     sources = {"contacts": 2, "slow": 1, "down": 1}
-    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=sources) as stage:
+    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources=sources, kafka=SHORT_SESSION) as stage:
         ask, feed = Asking(stage, tmp_path), Feed(1_000)
         failing, held, *others = feed.take(12)
         await stage.publish([failing, *others])
@@ -164,7 +164,7 @@ async def test_what_goes_on(bootstrap_servers: str, prefix: str, tmp_path: Path)
         assert lane["standing"] == "waiting"
         assert lane["attempt"] >= 2
         assert lane["next_at"] > lane["as_of"]
-        assert "delivered at" in await ask.text(others[0].id)
+        await ask.until(others[0].id, "delivered at")
         await ask.until(slow[-1].id, "not yet read: ", "offsets before it, from position ", "the lane is full: ")
         # Each call takes its whole time-out, and the account soon allows one at a time: which event has it changes.
         await ask.until_any([event.id for event in slow[:4]], "in flight for ", "attempt ")
@@ -191,7 +191,9 @@ async def test_what_was_begun_and_not_ended(bootstrap_servers: str, prefix: str,
     """A workflow execution on its way, then of a process that was killed, then in doubt: the journal's entry is told
     for as long as it is open. The same notification a second time is a duplicate."""
     lanes: dict[str, dict[str, Any]] = {"welcome": {"handler": "np6.workflows", "topics": ["notes"]}}
-    async with Stage(bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"notes": 1}) as stage:
+    async with Stage(
+        bootstrap_servers, prefix, tmp_path, lanes=lanes, sources={"notes": 1}, kafka=SHORT_SESSION
+    ) as stage:
         ask = Asking(stage, tmp_path)
         stage.sandbox.prescriptions.add([Prescription([Step(hang=True)], Match(account="welcome"))])
         await produce(bootstrap_servers, stage.topic("notes"), [notification("n-1", "T-1")])

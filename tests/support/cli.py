@@ -111,4 +111,4 @@ class Command:
     ) -> None:
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(patiently(10))

@@ -24,7 +24,7 @@ from handlers.apsis.sandbox_imports import Import, Profiles
 from handlers.np6.sandbox import Np6Sandbox
 from handlers.sandbox import SandboxServer
 from tests.support import import_halts
-from tests.support.harness import KEY_VARIABLE, ServiceProcess, Stage, free_port
+from tests.support.harness import KEY_VARIABLE, SHORT_SESSION, ServiceProcess, Stage, free_port
 from tests.support.import_halts import Point
 from tests.support.oracle import NAMESPACE
 from tests.support.patience import patiently
@@ -212,7 +212,14 @@ class Fleet(Stage):
             for account, lanes in accounts.items()
             for lane, keys in lanes.items()
         }
-        super().__init__(bootstrap_servers, prefix, directory, lanes=self.lanes, sources={"contacts": PARTITIONS})
+        super().__init__(
+            bootstrap_servers,
+            prefix,
+            directory,
+            lanes=self.lanes,
+            sources={"contacts": PARTITIONS},
+            kafka=SHORT_SESSION,
+        )
         rules = {"takes_s": 0.3, **rules}
         unpaced = Rules(
             max_open=MOST_OPEN, imports_per_minute=None, tokens_per_minute=None, upload_life_s=LIFE_S, **rules

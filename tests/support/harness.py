@@ -15,12 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import TopicPartition
 
 from handlers.np6.sandbox import Np6Sandbox
 from handlers.sandbox import Call, SandboxServer
 from service.app import KINDS, Application
 from service.config import loads
+from service.kafka.offsets import read_told_offsets
 from service.lane import Lane
 from service.localkafka.process import freeze
 from tests.support.events import ContactEvent, Feed, messages
@@ -46,9 +48,11 @@ KEY_VARIABLE = "FANLINE_TEST_NP6_KEY"
 API_KEY = "np6-key-that-nobody-may-read-4711"
 ROOT = Path(__file__).parents[2]
 DRAIN_S = 25.0
+_AHEAD_S = 10
 
-# Short enough for tests, with the order of the times that the service asks for.
-KAFKA_TIMES = {"session_timeout": "6s", "transaction_timeout": "3s"}
+# A machine that stands still for a while takes no partition away. Only who waits for a session to end needs it short.
+KAFKA_TIMES = {"session_timeout": "30s", "transaction_timeout": "3s"}
+SHORT_SESSION = {"session_timeout": "6s"}
 RETRIES = {"first_delay": "20ms", "max_delay": "300ms", "max_attempts": 1000}
 
 # What a lane says to its handler unless a test says otherwise.
@@ -107,7 +111,7 @@ class ServiceProcess:
     def kill(self) -> None:
         """SIGKILL; returns when it is gone."""
         self._signal(signal.SIGKILL)
-        self._running().wait(10)
+        self._running().wait(patiently(10))
 
     def terminate(self) -> None:
         """SIGTERM: it drains."""
@@ -148,7 +152,7 @@ class ServiceProcess:
         """Ends it if it runs, also if it is frozen."""
         if self._process is not None and self._process.poll() is None:
             self._signal(signal.SIGKILL)
-            self._process.wait(10)
+            self._process.wait(patiently(10))
 
     def _signal(self, number: int) -> None:
         self._running().send_signal(number)
@@ -313,7 +317,7 @@ class Stage:
                 yield application
             finally:
                 stop.set()
-                await asyncio.wait_for(running, DRAIN_S + 15)
+                await asyncio.wait_for(running, patiently(DRAIN_S + 15))
 
     # -- what happens on it
 
@@ -334,7 +338,11 @@ class Stage:
 
     @asynccontextmanager
     async def load(self, feed: Feed, *, per_s: int = 300) -> AsyncIterator[None]:
-        """Publish events of a feed at a steady rate while the block runs; at its end all are written."""
+        """Publish events of a feed at a steady rate while the block runs; at its end all are written.
+
+        Where the machine is too busy for that rate, what has not been called yet grows no further than to some seconds'
+        work.
+        """
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, linger_ms=5)
         await producer.start()
         done = asyncio.Event()
@@ -342,7 +350,8 @@ class Stage:
         async def publish() -> None:
             written: list[Any] = []
             while not done.is_set():
-                events = feed.take(per_s // 10)
+                waiting = len(feed.events) - self.sandbox.log.count
+                events = feed.take(per_s // 10 if waiting < per_s * _AHEAD_S else 0)
                 written += [await producer.send(self.topic(), event.message.value, key=event.key) for event in events]
                 with suppress(TimeoutError):
                     await asyncio.wait_for(done.wait(), 0.1)
@@ -396,19 +405,18 @@ class Stage:
         return {place: offset for place, (offset, _) in (await self.commits(lane)).items()}
 
     async def commits(self, lane: str) -> dict[tuple[str, int], tuple[int, str]]:
-        """Offset and metadata that a lane's group has committed for (topic, partition) of its sources."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
-        await admin.start()
+        """Offset and metadata that a lane's group has committed for (topic, partition) of its sources.
+
+        Those of a transaction that is about to end are waited for: who commits is told so before the group is.
+        """
+        tps = {TopicPartition(name, n) for name in self.topics_of(lane) for n in range(self.sources[name])}
+        client = AIOKafkaClient(bootstrap_servers=self.bootstrap_servers)
+        await client.bootstrap()
         try:
-            found = await admin.list_consumer_group_offsets(f"{self.prefix}.{lane}")
+            told = await read_told_offsets(client, f"{self.prefix}.{lane}", tps, within_s=patiently(2))
         finally:
-            await admin.close()
-        wanted = self.topics_of(lane)
-        return {
-            (tp.topic, tp.partition): (value.offset, value.metadata)
-            for tp, value in found.items()
-            if tp.topic in wanted and value.offset >= 0
-        }
+            await client.close()
+        return {(tp.topic, tp.partition): (value.offset, value.metadata) for tp, value in told.offsets.items()}
 
     # -- the verdict
 
