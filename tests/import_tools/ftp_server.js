@@ -38,7 +38,8 @@ const probe = net.createServer().listen(0, "127.0.0.1", () => {
     const server = new FtpSrv({
       url: `ftp://127.0.0.1:${port}`,
       pasv_url: "127.0.0.1",
-      pasv_min: 20000,
+      // Each looks for free ones on its own: two in one range would take them from each other.
+      pasv_min: 20000 + (process.pid % 60) * 200,
       log: quiet,
       tls: settings.key ? { key: settings.key, cert: settings.cert } : false,
       blacklist: settings.blacklist || [],

@@ -59,7 +59,7 @@ def fanline(*arguments: object, stdin: bytes | int | None = None) -> "subprocess
         cwd=ROOT,
         env={**os.environ, KEY_VARIABLE: API_KEY},
         capture_output=True,
-        timeout=WITHIN_S,
+        timeout=patiently(WITHIN_S),
         check=False,
         **given,
     )

@@ -202,7 +202,7 @@ async def test_a_pause_before_the_callbacks_first_await_holds_them_back(bootstra
 
     consumer.subscribe([tp.topic], listener=Listener(pause))
     await consumer.start()
-    await asyncio.wait_for(ended.wait(), DEADLINE_S)
+    await asyncio.wait_for(ended.wait(), patiently(DEADLINE_S))
     assert await consumer.getmany(timeout_ms=500) == {}
     consumer.seek(tp, 57)
     consumer.resume(tp)
@@ -414,7 +414,7 @@ async def test_commit_markers_occupy_offsets(bootstrap_servers: str, prefix: str
         bootstrap_servers, f"{prefix}.g", [tp.topic], Listener(), isolation_level="read_committed"
     ) as consumer:
         offsets: list[int] = []
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(patiently(DEADLINE_S)):
             while await consumer.position(tp) < 6:
                 found = await consumer.getmany(timeout_ms=100)
                 offsets += [record.offset for records in found.values() for record in records]
@@ -488,7 +488,7 @@ async def test_getone_leads_up_to_the_record_and_seek_past_it(
     async with joined(bootstrap_servers, f"{prefix}.g", [unparsable.topic], Listener()) as consumer:
 
         async def next_value() -> bytes | None:
-            record = await asyncio.wait_for(consumer.getone(unparsable), DEADLINE_S)
+            record = await asyncio.wait_for(consumer.getone(unparsable), patiently(DEADLINE_S))
             return record.value
 
         assert [await next_value(), await next_value()] == [b"0", b"1"]
@@ -552,4 +552,4 @@ async def test_open_transactions_outlive_the_only_brokers_death(prefix: str) -> 
         assert [record.value for record in committed] == [b"done"] * 8
         with pytest.raises(KafkaError):
             await frozen.send_and_wait("t", b"late", partition=0)
-        await asyncio.wait_for(frozen.stop(), DEADLINE_S)
+        await asyncio.wait_for(frozen.stop(), patiently(DEADLINE_S))

@@ -27,6 +27,7 @@ from tests.support.events import Feed, messages
 from tests.support.harness import DRAIN_S, Stage, until_state
 from tests.support.kafka import Message, create_topics, delete_before, produce
 from tests.support.oracle import until
+from tests.support.patience import patiently
 
 WITHIN_S = 40.0
 
@@ -53,7 +54,7 @@ async def running(stage: Stage, lanes: Sequence[str] = ("lane",)) -> AsyncIterat
             yield application
         finally:
             stop.set()
-            await asyncio.wait_for(task, DRAIN_S + 15)
+            await asyncio.wait_for(task, patiently(DRAIN_S + 15))
 
 
 def _busy_the_second_time() -> Callable[[AIOKafkaClient, str], Awaitable[None]]:
@@ -87,6 +88,7 @@ async def journal(stage: Stage, lane: str = "lane") -> Journal:
 
 async def forget_group(stage: Stage, lane: str = "lane") -> None:
     """As if its offsets had expired."""
+    await stage.commits(lane)  # or a commit on its way would be told of behind it
     group = f"{stage.prefix}.{lane}"
     client = AIOKafkaClient(bootstrap_servers=stage.bootstrap_servers)
     await client.bootstrap()

@@ -32,8 +32,20 @@ def command(*arguments: str) -> list[str]:
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """The demo until it has ended."""
     return subprocess.run(
-        command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=WITHIN_S, check=False
+        command(*arguments),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patiently(WITHIN_S),
+        check=False,
     )
+
+
+def states(url: str) -> list[str]:
+    """How the lanes are."""
+    with urlopen(f"{url}/status", timeout=10) as answer:
+        return [lane.state for lane in decode_status(answer.read()).lanes]
 
 
 def rows(text: str, lane: str) -> list[list[str]]:
@@ -101,11 +113,11 @@ def test_kept_running_it_can_be_asked_until_it_is_interrupted(temporary: dict[st
         assert file is not None
         assert Path(file[1]).is_file()
         assert Path(file[1]).with_name("more-events.ndjson").is_file()
-        with urlopen(f"{url[1]}/status", timeout=10) as answer:
-            document = decode_status(answer.read())
+        while states(url[1]) != ["running"] * 6:
+            assert time.monotonic() < deadline, states(url[1])
+            time.sleep(0.1)
         with urlopen(f"{url[1]}/metrics", timeout=10) as answer:
             assert b"fanline_events_total" in answer.read()
-        assert [lane.state for lane in document.lanes] == ["running"] * 6
         # What it says to look further with does what it says.
         [asking] = [line.split()[-4:] for line in text.splitlines() if " explain " in line]
         explained = subprocess.run(
@@ -119,7 +131,7 @@ def test_kept_running_it_can_be_asked_until_it_is_interrupted(temporary: dict[st
         assert explained.returncode == 0, explained.stdout + explained.stderr
         assert "vip-segment" in explained.stdout
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(patiently(30)) == 0
     finally:
         process.kill()
         process.wait(10)

@@ -153,7 +153,7 @@ async def test_ready_when_every_lane_has_found_its_place(stage: Stage) -> None:
         text = await until_answer(lambda: get(endpoint, "/readyz"), 200)
         assert json.loads(text) == {"ok": True, "lanes": dict.fromkeys(LANES, "running")}
         stop.set()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, patiently(20))
         status, text, _ = await get(endpoint, "/readyz")
         assert status == 503
         assert json.loads(text)["lanes"] == dict.fromkeys(LANES, "stopped")

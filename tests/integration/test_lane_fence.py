@@ -21,6 +21,7 @@ from service.settling.settler import Committer
 from service.settling.transactor import Committed, Transactor
 from tests.support.kafka import create_topics, read_committed_all
 from tests.support.oracle import until
+from tests.support.patience import patiently
 
 
 @asynccontextmanager
@@ -80,7 +81,7 @@ async def test_only_a_current_member_commits(bootstrap_servers: str, prefix: str
 async def _committed_by_the_current(
     committer: Committer, results: str, place: TopicPartition, consumer: AIOKafkaConsumer, group: str
 ) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patiently(20)):
         while True:
             try:
                 return await commit(committer, results, place, b"after", membership(consumer, group))

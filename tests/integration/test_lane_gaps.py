@@ -18,6 +18,7 @@ from service.lane import Lane
 from tests.support.events import Feed, messages
 from tests.support.harness import Stage, until_state
 from tests.support.kafka import create_topics, delete_before, produce
+from tests.support.patience import patiently
 
 WITHIN_S = 40.0
 
@@ -111,7 +112,7 @@ async def make_anew(stage: Stage) -> None:
     await admin.start()
     try:
         await admin.delete_topics([stage.topic()])
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(patiently(WITHIN_S)):
             while stage.topic() in await admin.list_topics():  # noqa: ASYNC110 - polls the broker
                 await asyncio.sleep(0.1)
             while True:

@@ -223,7 +223,7 @@ async def test_the_journal_is_read_past_what_is_still_open(bootstrap_servers: st
         assert others.deliveries == {}
         assert not reading.done()
         await producer.commit_transaction()
-        journal = await asyncio.wait_for(reading, 20)
+        journal = await asyncio.wait_for(reading, patiently(20))
         assert journal.deliveries == {(0, "d-1"): entry}
     finally:
         await producer.stop()

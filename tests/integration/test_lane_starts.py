@@ -14,6 +14,7 @@ from tests.support.events import Feed
 from tests.support.harness import Stage
 from tests.support.kafka import Message, produce
 from tests.support.oracle import until
+from tests.support.patience import patiently
 
 
 async def test_a_partition_added_later_is_read_from_its_beginning_under_start_latest(
@@ -26,7 +27,7 @@ async def test_a_partition_added_later_is_read_from_its_beginning_under_start_la
         await stage.publish(before.take(20))
         first = stage.process("first")
         first.start()
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(patiently(40)):
             while "partitions_assigned" not in first.log.read_text():  # its beginning is committed by then
                 first.must_live()
                 await asyncio.sleep(0.1)

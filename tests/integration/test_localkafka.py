@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorization
 
 from service.localkafka import LocalKafka, LocalKafkaError, Protocol, Security, serve
 from tests.support.kafka import Message, create_topics, produce, read_committed_all
+from tests.support.patience import patiently
 from tests.support.tls import Certificates, make_certificates
 
 
@@ -70,7 +71,7 @@ async def test_a_frozen_broker_goes_on_where_it_was() -> None:
             finally:
                 kafka.resume()
             assert not done
-            await asyncio.wait_for(waiting, 30)
+            await asyncio.wait_for(waiting, patiently(30))
 
 
 async def test_three_brokers_go_on_without_one() -> None:
@@ -112,7 +113,7 @@ async def test_serve_runs_until_it_is_cancelled(tmp_path: Path) -> None:
     """It tells its address once it serves, and ends its broker with itself."""
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(0, tmp_path, on_ready=ready.set_result))
-    address = await asyncio.wait_for(ready, 60)
+    address = await asyncio.wait_for(ready, patiently(60))
     await create_topics(address, ["t"])
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -14,6 +14,7 @@ from tests.support.events import Feed
 from tests.support.harness import Stage
 from tests.support.kafka import produce
 from tests.support.oracle import until
+from tests.support.patience import patiently
 from tests.support.workflows import Notifications, performed
 
 WITHIN_S = 60.0
@@ -149,4 +150,4 @@ async def test_a_static_member_whose_consumer_does_not_stop_is_replaced_too(
             await stage.check("vip")
         finally:
             released.set()
-            await asyncio.wait_for(ended.wait(), WITHIN_S)
+            await asyncio.wait_for(ended.wait(), patiently(WITHIN_S))

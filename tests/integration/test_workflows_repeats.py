@@ -9,6 +9,7 @@ from handlers.sandbox import Match, Prescription, Step
 from tests.support.harness import ServiceProcess, Stage
 from tests.support.kafka import produce
 from tests.support.oracle import Place, Result, Source, read_results, read_sources, until
+from tests.support.patience import delays
 from tests.support.workflows import Execution, Frozen, Notifications, check_order, judge, performed
 
 PARTITIONS = 6
@@ -124,13 +125,15 @@ async def test_no_execution_twice_and_none_lost(bootstrap_servers: str, prefix: 
         trial.start()
         faults = [trial.kill_one] * KILLS + [trial.freeze_one] * FREEZES
         trial.random.shuffle(faults)
-        for fault in faults:
-            await trial.publish()
-            await trial.until_called(trial.random.randrange(2, 30))
-            await fault()
-        stage.sandbox.prescriptions.clear()
-        await trial.all_settled(*trial.processes.values())
-        await trial.nothing_runs()
+        async with delays() as machine:
+            for fault in faults:
+                await trial.publish()
+                await trial.until_called(trial.random.randrange(2, 30))
+                await fault()
+            stage.sandbox.prescriptions.clear()
+            await trial.all_settled(*trial.processes.values())
+            await trial.nothing_runs()
+        trial.frozen = [was._replace(late_s=machine.allowed_s) for was in trial.frozen]
 
         sources = await read_sources(bootstrap_servers, stage.topics_of(ONCE))
         assert len(sources) == trial.feed.count

