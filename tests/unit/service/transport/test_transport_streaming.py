@@ -106,11 +106,11 @@ async def test_a_long_answer_may_take_longer_than_the_account_allows_for_a_part(
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED)
         for _ in range(8):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
             writer.write(b"1\r\nx\r\n")
         writer.write(b"0\r\n\r\n")
 
-    async with serving(answer) as url, opened(url, total_s=0.4) as reply:
+    async with serving(answer) as url, opened(url, total_s=1.5) as reply:
         assert await read(reply) == b"x" * 8
 
 
@@ -120,7 +120,7 @@ async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 async def test_no_answer_in_time() -> None:
     """It may have been sent."""
-    async with serving(silence) as url, opened(url, total_s=0.2) as reply:
+    async with serving(silence) as url, opened(url, total_s=1) as reply:
         assert isinstance(reply, Failure)
         assert reply.kind is FailureKind.TIMED_OUT
 
@@ -132,7 +132,7 @@ async def test_an_answer_that_falls_silent() -> None:
         writer.write(CHUNKED + b"3\r\nabc\r\n")
         await reader.read()
 
-    async with serving(answer) as url, opened(url, total_s=0.3) as reply:
+    async with serving(answer) as url, opened(url, total_s=1) as reply:
         assert isinstance(reply, Stream)
         parts = reply.parts()
         assert await anext(parts) == b"abc"

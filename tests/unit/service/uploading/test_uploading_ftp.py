@@ -265,7 +265,7 @@ async def test_what_a_servers_lines_mean(lines: list[bytes], expected: int) -> N
 async def test_silence_before_anything_was_changed_is_not_that_behind_it(request_: Request, kind: FailureKind) -> None:
     """Who was only asked has taken nothing."""
     async with saying(*IN, b"250 there") as port:
-        reply = await transport(port, step_s=0.3).send(request_, WHO)
+        reply = await transport(port, step_s=1).send(request_, WHO)
     assert isinstance(reply, Failure)
     assert reply.kind is kind
 
