@@ -42,7 +42,7 @@ _LANES: dict[str, dict[str, Any]] = {
 }
 _BROKER_RECOVERS_S = 15.0
 _FEW_BYTES = "100"
-_STARTS_WITHIN_S = 90.0
+_STARTS_WITHIN_S = 180.0
 _TELL_EVERY_S = 30.0
 # Longer than the brokers may be away.
 _PUBLISHED_WITHIN_MS = 180_000

@@ -28,7 +28,7 @@ from tests.support.patience import patiently
 async def member(bootstrap_servers: str, group: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A member of the group that has partitions."""
     consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False, session_timeout_ms=6000
+        topic, bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False, session_timeout_ms=30_000
     )
     await consumer.start()
     try:
@@ -54,7 +54,7 @@ async def test_only_a_current_member_commits(bootstrap_servers: str, prefix: str
     client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
     await client.bootstrap()
     await client.add_topic(results)
-    policy = TransactorPolicy(transaction_timeout_s=3.0)
+    policy = TransactorPolicy()
     committer: Committer = (
         Transactor(client, f"{prefix}.x", policy) if kind == "transactional" else AcknowledgedCommitter(client, policy)
     )
