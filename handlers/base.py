@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from contracts.events import Event
+from contracts.events import Envelope, Event
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
 
@@ -142,7 +142,7 @@ class Member(msgspec.Struct, gc=False):
 
     operation: Operation
     payload: bytes
-    event: Event
+    event: Event | Envelope
     result_id: str
     timestamp_ms: int  # of the record that was read; -1: it has none
     name: str | None = None

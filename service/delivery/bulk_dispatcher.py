@@ -164,9 +164,9 @@ class BulkDispatcher(LaneDelivery[Bulk]):
 
     def _members(self, part: Part) -> list[Member]:
         name_items([item for item in part.items if item.result_id is None], self._ids)
-        # Whatever has a payload has an event, and its id is known by now.
+        # Whatever has a payload has an envelope, and its id is known by now.
         return [
-            Member(item.operations[0], item.payload, item.event, item.result_id, item.record.timestamp)  # type: ignore[arg-type]
+            Member(item.operations[0], item.payload, item.envelope, item.result_id, item.record.timestamp)  # type: ignore[arg-type]
             for item in part.items
         ]
 
@@ -346,7 +346,9 @@ class BulkDispatcher(LaneDelivery[Bulk]):
             self._tell(bulk, items, Counter({Outcome.DELIVERED: len(items)}))
             return
         whole = len(ends) > 1 and all(end is ends[0] for end in ends)
-        detail = self._masked(ends[0].detail, (item.event for item in items)) if whole and ends[0].detail else None
+        detail = (
+            self._masked(ends[0].detail, (item.read_event() for item in items)) if whole and ends[0].detail else None
+        )
         outcomes: list[Outcome] = []
         for item, end in zip(items, ends, strict=True):
             operation = item.operations[0]
@@ -357,7 +359,7 @@ class BulkDispatcher(LaneDelivery[Bulk]):
             item.outcome = operation.outcome = outcome
             item.reason = operation.reason = reason
             if end.detail is not None:
-                item.detail = detail if whole else self._masked(end.detail, [item.event])
+                item.detail = detail if whole else self._masked(end.detail, [item.read_event()])
             operation.detail = item.detail
             operation.status, operation.reference = status, end.reference
             item.remaining = 0

@@ -14,6 +14,7 @@ from contracts.events import Envelope, Event
 from contracts.ids import ResultIds
 from contracts.outcomes import Outcome, Reason
 from contracts.results import Operation
+from handlers.base import Piece
 from handlers.imports.rows import Row
 from service.intake.assignment import PartitionState
 
@@ -56,10 +57,10 @@ class Item(msgspec.Struct, eq=False, gc=False):
     called: bool = False
     # What a request that carries several events has of this one.
     payload: Payload = b""
-    # Its rows in the file of an import, and what stands for the event then; the result id of the event whose row was
-    # sent in the place of its own.
-    rows: Sequence[Row] = ()
+    # What stands for the event of a payload or of rows, which is held no longer.
     envelope: Envelope | None = None
+    # Its rows in the file of an import; the result id of the event whose row was sent in the place of its own.
+    rows: Sequence[Row] = ()
     coalesced_into: str | None = None
     # The journal's entry of the delivery that has it; None: nothing of it was begun.
     entry: OpenEntry | None = None
@@ -79,10 +80,21 @@ class Item(msgspec.Struct, eq=False, gc=False):
         else:
             self.operations, lines = tuple([row.operation for row in rows]), sum([len(row.line) for row in rows])
         self.remaining = len(rows)
+        self._hold_envelope(event, timed)
+        self.size = HELD_BYTES + self.bytes + ROW_BYTES * len(rows) + lines
+
+    def hold_piece(self, event: Event, piece: Piece, *, timed: bool) -> None:
+        """As :meth:`hold_rows`: what is not held until the settlement is freed while it is still in the processor's
+        caches, and the next event takes its place there."""
+        self.operations, self.remaining = (piece.operation,), 1
+        self.payload = payload = piece.payload
+        self.size += len(payload)
+        self._hold_envelope(event, timed)
+
+    def _hold_envelope(self, event: Event, timed: bool) -> None:
         time_ms = event.time_ms if timed else None
         self.envelope = Envelope(event.id, event.source, event.type, event.tenant, event.traceparent, time_ms)
         self.event = None
-        self.size = HELD_BYTES + self.bytes + ROW_BYTES * len(rows) + lines
 
     def read_event(self) -> Event | None:
         """The event, decoded again where it is not held; None for a record that is none."""

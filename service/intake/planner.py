@@ -75,9 +75,7 @@ class Planner:
                 return
             planned = self._handler.plan(event, record.key)
             if type(planned) is Piece:
-                item.operations, item.remaining = (planned.operation,), 1
-                item.payload = payload = planned.payload
-                item.size += len(payload)
+                item.hold_piece(event, planned, timed=self._policy.deadline_from_time)
                 return
             if not planned:
                 raise ValueError("a plan without operations and without a reason for it")

@@ -238,7 +238,7 @@ class BulkBench:
         piece = EchoHandler().plan(_event(name), None)
         assert isinstance(piece, Piece)
         item = self.source.item(key if key is not None else name.encode(), piece.operation, tp=tp)
-        item.event, item.payload = _event(name), piece.payload
+        item.hold_piece(_event(name), piece, timed=False)
         return item
 
     def deliver(self, *items: Item) -> Bulk:
@@ -314,8 +314,8 @@ def offsets_named(entries: Iterable[Delivery]) -> set[tuple[str, int, int]]:
 
 def name_of(item: Item) -> str:
     """The name of the item's event."""
-    assert item.event is not None
-    return item.event.id
+    assert item.envelope is not None
+    return item.envelope.id
 
 
 def _event(name: str) -> Event:

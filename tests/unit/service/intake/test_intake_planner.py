@@ -80,6 +80,21 @@ def test_a_piece_of_a_batch_is_one_operation_with_its_payload() -> None:
     assert item.size == other.size + 1000
 
 
+def test_the_event_of_a_piece_is_held_as_its_envelope() -> None:
+    """What its result tells of it stays; the whole of it can be read again, with its record's time."""
+    value, planned = event(tenant="t", time="2026-01-01T00:00:00Z"), Piece(join("T1"), b"{}")
+    item = Bench(lambda *_: planned).plan(value)
+    assert item.event is None
+    assert item.envelope == Envelope("e-1", "crm", "contact.changed.v1", "t", None, None)
+    read = item.read_event()
+    assert read is not None
+    assert read.data.identifiers == {"np6": "T1"}  # type: ignore[union-attr] # a contact
+    assert read.record_ms == item.record.timestamp
+    timed = PlanningPolicy(other_types_skipped=False, deadline_s=60.0, deadline_from_time=True)
+    bench = Bench(lambda *_: planned, policy=timed)
+    assert bench.planner.expires_at_ms(bench.plan(value)) == 1767225660000
+
+
 def test_the_rows_of_an_event_are_its_operations() -> None:
     """One each; the lines, which wait for their file, count as memory that the item holds, and the event, which is
     decoded again where it is asked for, does not."""
