@@ -104,6 +104,7 @@ class EchoHandler:
 _END: dict[str, Settle | InDoubt] = {
     "ok": Settle(Outcome.DELIVERED),
     "bad": Settle(Outcome.REJECTED, Reason.REFUSED, "no such receiver"),
+    "quoted": Settle(Outcome.REJECTED, Reason.REFUSED, "no such receiver: Lindqvist"),
     "what": InDoubt("unknown item"),
 }
 NOTHING_DONE = frozenset({400, 401, 403, 404, 413, 429, 503})
@@ -233,11 +234,13 @@ class BulkBench:
 
     # -- what a test does
 
-    def item(self, name: str, *, key: bytes | None = None, tp: TopicPartition | None = None) -> Item:
+    def item(
+        self, name: str, *, key: bytes | None = None, tp: TopicPartition | None = None, value: bytes = b""
+    ) -> Item:
         """The next record of a partition, planned: an execution for an event of this name, which is its key too."""
         piece = EchoHandler().plan(_event(name), None)
         assert isinstance(piece, Piece)
-        item = self.source.item(key if key is not None else name.encode(), piece.operation, tp=tp)
+        item = self.source.item(key if key is not None else name.encode(), piece.operation, tp=tp, value=value)
         item.hold_piece(_event(name), piece, timed=False)
         return item
 

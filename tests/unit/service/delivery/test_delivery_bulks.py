@@ -14,6 +14,11 @@ from service.settling.settler import SettlePolicy
 from tests.support.bulks import NOT_SENT, OK, RESET, TIMED_OUT, BulkBench, ids_of, offsets_named, running
 from tests.support.fakes import Call, FakeBroker, FakeTime, Source, answer, eventually, run, settle_down
 
+CONTACT = (
+    b'{"specversion":"1.0","id":"a","source":"crm","type":"contact.changed.v1",'
+    b'"data":{"contact_id":"c-1","change":"updated","attributes":{"name":"Lindqvist"}}}'
+)
+
 
 def test_a_batch_is_one_request_behind_its_entry() -> None:
     """While the call runs the journal names its records; with their settlement the entry goes."""
@@ -201,6 +206,23 @@ def test_each_item_of_an_answer_has_its_own_end() -> None:
             assert bench.outcomes() == {"a": "delivered", "b": "rejected/refused", "c": "in_doubt/interrupted"}
             assert [item.detail for item in items] == [None, "no such receiver", "unknown item"]
             assert bench.nothing_is_left()
+
+    run(main)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_the_platform_quotes_of_an_event_is_masked(status: int) -> None:
+    """The event is held no longer by then: it is read again, be the end its own or the whole request's."""
+
+    async def main(time: FakeTime) -> None:
+        words = b'["quoted"]' if status == 200 else b"no such receiver: Lindqvist"
+        bench = BulkBench(time, lambda call: answer(status, words))
+        async with running(bench):
+            item = bench.item("a", value=CONTACT)
+            bench.deliver(item)
+            await bench.until_settled(1)
+            assert bench.outcomes() == {"a": "rejected/refused"}
+            assert item.detail == "no such receiver: •••"
 
     run(main)
 
