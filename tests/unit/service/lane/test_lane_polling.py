@@ -1,12 +1,15 @@
 """How a lane reads on while much that it has read is not settled."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from service.lane import Lane
+from tests.support import lane_world
 from tests.support.fakes import FakeTime, eventually, record, run
 from tests.support.lane_world import SOURCES, FakeConsumer, World
 
@@ -18,50 +21,80 @@ READ_BYTES = 4 * 2 * len(PADDING)
 
 
 class Spoonwise(FakeConsumer):
-    """Hands out two records of each partition at a call, and notes when."""
+    """Hands out two records of each partition at a call, and notes when and how much was held then."""
 
-    def __init__(self, world: World, **options: Any) -> None:
+    def __init__(self, world: World, held_bytes: Callable[[], int], **options: Any) -> None:
         super().__init__(world, **options)
+        self._held_bytes = held_bytes
         self.handed_out_at: list[float] = []
+        self.held: list[int] = []
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
+        self.held.append(self._held_bytes())
         found = await super().getmany(timeout_ms=timeout_ms, max_records=2)
         if found:
             self.handed_out_at.append(self._world.time.monotonic())
         return found
 
 
-def test_a_lane_that_holds_much_does_not_hurry_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading goes on at once until 16 MiB are held; behind that a moment is left to everybody else after each call,
-    and never more than a moment."""
+async def _read(
+    time: FakeTime, patch: pytest.MonkeyPatch, until: Callable[[World, Spoonwise], bool], buffer_bytes: int
+) -> Spoonwise:
+    """A lane reads records that are large until something holds."""
+    world, right = World(time, "segments", lambda number, call: None), lane_world.lane_setup
+    world.patches(patch)
+    lanes: list[Lane] = []
 
-    async def reads(time: FakeTime) -> list[float]:
-        world = World(time, "segments", lambda number, call: None)
-        world.patches(monkeypatch)
-        monkeypatch.setattr("service.lane.group.AIOKafkaConsumer", lambda **options: Spoonwise(world, **options))
-        world.publish(READS * 4)
-        for tp in SOURCES:
-            world.log[tp] = [
-                record(tp, one.offset, b"%d" % one.offset, (one.value or b"") + PADDING) for one in world.log[tp]
-            ]
-        lane = world.lane()
-        running = asyncio.create_task(lane.run())
-        await eventually(lambda: _have_been_made(world), every_s=0.01)
-        await _stopped(lane, running)
-        assert isinstance(world.consumer, Spoonwise)
-        return world.consumer.handed_out_at
+    def consumer(**options: Any) -> Spoonwise:
+        return Spoonwise(world, lambda: lanes[0].core.buffer.held_bytes, **options)
 
-    times = run(reads)
-    pauses = [round(later - earlier, 6) for earlier, later in pairwise(times)]
-    at_once = 16 * MIB // READ_BYTES - 1
-    assert pauses == [0.0] * at_once + [0.01] * (READS - 1 - at_once)
+    patch.setattr("service.lane.group.AIOKafkaConsumer", consumer)
+    patch.setattr(
+        lane_world, "lane_setup", lambda *given, **more: _with(right(*given, **more), buffer_bytes=buffer_bytes)
+    )
+    world.publish(READS * 4)
+    for tp in SOURCES:
+        world.log[tp] = [
+            record(tp, one.offset, b"%d" % one.offset, (one.value or b"") + PADDING) for one in world.log[tp]
+        ]
+    lane = world.lane()
+    lanes.append(lane)
+    running = asyncio.create_task(lane.run())
+    await eventually(lambda: isinstance(world.consumer, Spoonwise) and until(world, world.consumer), every_s=0.01)
+    await _stopped(lane, running)
+    assert isinstance(world.consumer, Spoonwise)
+    return world.consumer
 
 
-def _have_been_made(world: World) -> bool:
-    return isinstance(world.consumer, Spoonwise) and len(world.consumer.handed_out_at) == READS
+_with = msgspec.structs.replace
 
 
 async def _stopped(lane: Lane, running: asyncio.Task[None]) -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert lane.died is None
+
+
+def test_a_lane_that_holds_much_does_not_hurry_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading goes on at once until 16 MiB are held; behind that a moment is left to everybody else after each call,
+    and never more than a moment."""
+
+    def has_read_all(world: World, consumer: Spoonwise) -> bool:
+        return len(consumer.handed_out_at) == READS
+
+    times = run(lambda time: _read(time, monkeypatch, has_read_all, 1 << 30)).handed_out_at
+    pauses = [round(later - earlier, 6) for earlier, later in pairwise(times)]
+    at_once = 16 * MIB // READ_BYTES - 1
+    assert pauses == [0.0] * at_once + [0.01] * (READS - 1 - at_once)
+
+
+def test_a_lane_holds_no_more_than_its_buffer_and_what_one_call_hands_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much waits in Kafka; and it reads on as there is room, to the end."""
+
+    def has_settled_all(world: World, consumer: Spoonwise) -> bool:
+        return all(world._is_finished(tp) for tp in SOURCES)
+
+    buffer_bytes = 2 * READ_BYTES
+    consumer = run(lambda time: _read(time, monkeypatch, has_settled_all, buffer_bytes))
+    assert buffer_bytes <= max(consumer.held) <= buffer_bytes + READ_BYTES
+    assert len(consumer.handed_out_at) >= READS
