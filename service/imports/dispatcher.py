@@ -35,6 +35,7 @@ from service.imports.judging import Divided, had_file, judge_end
 from service.imports.policy import CLOCKS_APART_S
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
 from service.imports.torn import apart, budget_share
+from service.journal.deliveries import named_in_turns
 from service.lifecycle import PACED
 from service.transport.account import Permit, Transport, is_success
 from service.uploading.spool import SpoolError
@@ -140,8 +141,9 @@ class ImportDispatcher(ImportCarrying):
             request = await self._create_request(run)
             # Not between the entry and the call, which has to start soon behind it.
             await self._account.prepare()
+            named = await named_in_turns(run.items, self._turns)
             began_ms = self._clock.wall_ms()
-            delivery = ImportDelivery(self._delivery_id(run), self._handler.name, run.items, began_ms, run.slot)
+            delivery = ImportDelivery(self._delivery_id(run), self._handler.name, run.items, began_ms, run.slot, named)
             run.delivery = delivery
             self._intend(run, delivery)
             began = await self._journal.enter(delivery)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from contracts.journal import Delivery, DeliveryState, ImportEntry, encode_entry
+from contracts.journal import Delivery, DeliveryState, ImportEntry
 from contracts.outcomes import Outcome, Reason
 from handlers.imports.verdicts import Opened, Upload
 from service.delivery.bulk import Bulk, Part
@@ -14,7 +14,7 @@ from service.imports.files import FileRows
 from service.imports.torn import WHOLE, Share
 from service.intake.assignment import Assignment
 from service.intake.item import Item
-from service.journal.deliveries import OpenDelivery, OpenEntry
+from service.journal.deliveries import Named, OpenDelivery, OpenEntry
 from service.uploading.spool import Spool
 
 # How an event was planned that is in an import: told if the import comes to nothing.
@@ -46,8 +46,10 @@ class ImportDelivery(OpenDelivery):
     __slots__ = ()
     items: list[Item]  # of one that was found, they come as they are read
 
-    def __init__(self, delivery_id: str, kind: str, items: Sequence[Item], begun_at_ms: int, slot: int) -> None:
-        super().__init__(delivery_id, kind, list(items), begun_at_ms)
+    def __init__(
+        self, delivery_id: str, kind: str, items: Sequence[Item], begun_at_ms: int, slot: int, named: Named
+    ) -> None:
+        super().__init__(delivery_id, kind, list(items), begun_at_ms, named)
         self.becomes(state=DeliveryState.INTENDED, opened=ImportEntry(slot))
 
     @classmethod
@@ -60,7 +62,7 @@ class ImportDelivery(OpenDelivery):
         self.items = []
         self.attempted = True
         self.tps = [tp for tp in assignment.tps if tp.partition in entries]
-        self.value = encode_entry(record)
+        self._value = None
         return self
 
     @property
@@ -74,7 +76,7 @@ class ImportDelivery(OpenDelivery):
         """What will be written next."""
         reference = reference or self.record.reference
         self.record = msgspec.structs.replace(self.record, state=state, opened=opened, reference=reference)
-        self.value = encode_entry(self.record)
+        self._value = None
 
 
 class ImportRun(Bulk):

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
+from aiokafka.structs import TopicPartition
 
 from contracts.journal import Delivery, DeliveryKey, DeliveryState, Range, encode_entry, encode_key
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.item import Item
 from service.settling.batches import PartitionWrite, Record
+from service.turns import Turns
 
 _entry_of = attrgetter("entry")
+_NAMED_AT_ONCE = 500
 
 
 class OpenEntry:
@@ -43,26 +46,60 @@ class OpenDelivery:
     ``attempted``: a transaction that writes the entries has begun, so that they may be there.
     """
 
-    __slots__ = ("assignment", "attempted", "entries", "id", "items", "record", "tps", "value")
+    __slots__ = ("_value", "assignment", "attempted", "entries", "id", "items", "record", "tps")
 
-    def __init__(self, delivery_id: str, kind: str, items: Sequence[Item], begun_at_ms: int) -> None:
+    def __init__(
+        self, delivery_id: str, kind: str, items: Sequence[Item], begun_at_ms: int, named: "Named | None" = None
+    ) -> None:
         self.id = delivery_id
         self.items = items
         self.attempted = False
         self.assignment: Assignment = items[0].partition.assignment
         self.entries: dict[int, OpenEntry] = {}
-        offsets = _offsets_by_partition(items)
-        self.tps = [state.tp for state in offsets]
-        ranges: dict[str, list[Range]] = {}
-        for state, found in offsets.items():
-            topic, partition = state.tp
-            entry = self.entries.setdefault(partition, OpenEntry(delivery_id, partition))
-            entry.left += len(found)
-            ranges.setdefault(topic, []).extend((partition, first, end) for first, end in _runs(found))
-        self.record = Delivery(
-            kind, DeliveryState.BEGUN, {topic: tuple(sorted(found)) for topic, found in ranges.items()}, begun_at_ms
-        )
-        self.value = encode_entry(self.record)
+        named = named or named_at_once(items)
+        self.tps = list(named.counts)
+        for tp, count in named.counts.items():
+            entry = self.entries.setdefault(tp.partition, OpenEntry(delivery_id, tp.partition))
+            entry.left += count
+        self.record = Delivery(kind, DeliveryState.BEGUN, named.ranges, begun_at_ms)
+        self._value: bytes | None = None
+
+    @property
+    def value(self) -> bytes:
+        """What is written of it."""
+        if self._value is None:
+            self._value = encode_entry(self.record)
+        return self._value
+
+
+class Named(msgspec.Struct, frozen=True):
+    """The records that a delivery names: how many of each partition, and all of them as ranges."""
+
+    counts: dict[TopicPartition, int]
+    ranges: dict[str, tuple[Range, ...]]
+
+
+def named_at_once(items: Sequence[Item]) -> Named:
+    """What a delivery of these items names."""
+    offsets: dict[PartitionState, list[int]] = {}
+    _gather(offsets, items)
+    return _named(offsets, {state: _runs(sorted(found)) for state, found in offsets.items()})
+
+
+async def named_in_turns(items: Sequence[Item], turns: Turns) -> Named:
+    """As :func:`named_at_once` of 50,000 items, which takes 30 ms where every second record is another's."""
+    offsets: dict[PartitionState, list[int]] = {}
+    for start in range(0, len(items), _NAMED_AT_ONCE):
+        _gather(offsets, items[start : start + _NAMED_AT_ONCE])
+        await turns.rest()
+    runs: dict[PartitionState, list[tuple[int, int]]] = {}
+    for state, found in offsets.items():
+        found.sort()
+        own = runs[state] = []
+        for start in range(0, len(found), _NAMED_AT_ONCE):
+            _join(own, _runs(found[start : start + _NAMED_AT_ONCE]))
+            await turns.rest()
+    return _named(offsets, runs)
 
 
 class Leaving(msgspec.Struct, frozen=True):
@@ -176,22 +213,38 @@ def _nobody() -> None:
     """Nobody takes out what is unproven."""
 
 
-def _offsets_by_partition(items: Iterable[Item]) -> dict[PartitionState, list[int]]:
-    offsets: dict[PartitionState, list[int]] = {}
+def _gather(offsets: dict[PartitionState, list[int]], items: Iterable[Item]) -> None:
+    """Add the items' offsets to their partitions'."""
     for item in items:
         found = offsets.get(item.partition)
         if found is None:
             offsets[item.partition] = [item.offset]
         else:
             found.append(item.offset)
-    return offsets
+
+
+def _named(offsets: dict[PartitionState, list[int]], runs: dict[PartitionState, list[tuple[int, int]]]) -> Named:
+    ranges: dict[str, list[Range]] = {}
+    for state in sorted(runs, key=attrgetter("tp")):
+        topic, partition = state.tp
+        ranges.setdefault(topic, []).extend([(partition, first, end) for first, end in runs[state]])
+    return Named(
+        {state.tp: len(found) for state, found in offsets.items()},
+        {topic: tuple(found) for topic, found in ranges.items()},
+    )
+
+
+def _join(runs: list[tuple[int, int]], behind: list[tuple[int, int]]) -> None:
+    """Add runs that come behind the others, and may go on with the last of these."""
+    if runs and runs[-1][1] == behind[0][0]:
+        behind[0] = (runs.pop()[0], behind[0][1])
+    runs += behind
 
 
 def _runs(offsets: list[int]) -> list[tuple[int, int]]:
-    """Offsets, in any order, as half-open runs: an entry names no record that the delivery does not have."""
-    if offsets[-1] - offsets[0] == len(offsets) - 1 and offsets == list(range(offsets[0], offsets[-1] + 1)):
+    """Ascending offsets as half-open runs: an entry names no record that the delivery does not have."""
+    if offsets[-1] - offsets[0] == len(offsets) - 1:
         return [(offsets[0], offsets[-1] + 1)]
-    offsets = sorted(offsets)
     runs: list[tuple[int, int]] = []
     start = end = offsets[0]
     for offset in offsets:
