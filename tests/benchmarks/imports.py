@@ -121,7 +121,8 @@ def _backlog(
 def _tell(events: int, one: dict[str, Any]) -> None:
     print(
         f"{events:>9,} profiles: {one['imports']} imports of {one['rows']:,} rows at most, {one['most_open']} open at "
-        f"once; {one['wall_s']:.0f} s, {one['cpu_s'] / events * 100_000:.2f} CPU-s per 100,000\n"
+        f"once; {one['wall_s']:.0f} s, {one['cpu_s'] / events * 100_000:.2f} CPU-s per 100,000, of which "
+        f"{one['waiting_cpu_s'] / events * 100_000:.2f} in {one['waiting_s']:.0f} s of waiting\n"
         f"{'':19} peak {one['peak_rss_kib'] / 1024:.0f} MiB; the longest turn {one['longest_ms']:.0f} ms, "
         f"{one['over_50_ms']} over 50 ms",
         flush=True,

@@ -1,6 +1,7 @@
 """Fanline with a lane of imports: `fanline_imports.py CONFIG EVENTS` settles so many events of a backlog.
 
-Prints its CPU and wall seconds, its peak memory, its event loop's longest turn, and how long imports were where.
+Prints its CPU and wall seconds, and how many of these nothing was done but wait, its peak memory, its event loop's
+longest turn, and how long imports were where.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import resource
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -19,21 +21,31 @@ from service.config import load
 from service.imports.dispatcher import ImportDispatcher
 from service.imports.runs import ImportRun, Stage
 from service.lane import Lane
+from service.lane.taking import Taking
+from service.settling.settler import Settler
 from service.telemetry import configure_logging
 from service.telemetry.metrics import SETTLE_SECONDS
 
-_LOOK_EVERY_S = 0.01
-_TURNS_A_LOOK = 10
+_TURN_LOOK_S = 0.01
+_LOOK_EVERY_S = 0.1
+_WORKS_S = 0.3
 _WITHIN_S = 3_600.0
 
 
 class Turns:
-    """CPU seconds of the loop's thread from one look to the next: no turn in between took longer."""
+    """CPU seconds of the loop's thread from one look to the next: no turn in between took longer.
+
+    While the lane works it is looked every 10 ms, and else where it wakes up: to look all the time would cost more than
+    the lane's waiting does, and count as the lane's.
+    """
 
     def __init__(self) -> None:
         self.longest_ms = 0.0
         self.over_50_ms = 0
         self._last_s = time.thread_time()
+        self._loop = asyncio.get_running_loop()
+        self._until = 0.0
+        self._looking = False
 
     def look(self) -> None:
         now_s = time.thread_time()
@@ -41,6 +53,28 @@ class Turns:
         self._last_s = now_s
         self.longest_ms = max(self.longest_ms, took_ms)
         self.over_50_ms += took_ms > 50
+
+    def begin_at(self, kind: type, *names: str) -> None:
+        """The lane works once one of these is called."""
+        for name in names:
+            setattr(kind, name, self._looking_at(getattr(kind, name)))
+
+    def _looking_at(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any) -> Any:
+            self.look()
+            self._until = self._loop.time() + _WORKS_S
+            if not self._looking:
+                self._looking = True
+                self._loop.call_later(_TURN_LOOK_S, self._again)
+            return function(*args)
+
+        return called
+
+    def _again(self) -> None:
+        self.look()
+        self._looking = self._loop.time() < self._until
+        if self._looking:
+            self._loop.call_later(_TURN_LOOK_S, self._again)
 
 
 class Stages:
@@ -55,6 +89,27 @@ class Stages:
         passed_s, self._last_s = now_s - self._last_s, now_s
         for run in runs:
             self.seconds[_stage(run)] += passed_s
+
+
+class Waiting:
+    """CPU seconds while nothing happens but that the platform is asked, or its rate waited for."""
+
+    def __init__(self) -> None:
+        self.cpu_s = 0.0
+        self.wall_s = 0.0
+        self._last: tuple[float, float, object] | None = None
+
+    def look(self, lane: Lane) -> None:
+        assert isinstance(lane.dispatcher, ImportDispatcher)
+        assignment, runs = lane.assignment, lane.dispatcher.runs
+        at_work = any(run.stage is not Stage.POLL and run.file is None for run in runs)
+        read = () if assignment is None else tuple(s.ledger.position for s in assignment.partitions.values())
+        state = (at_work, read, lane.core.settler.commits, lane.core.settler.pending, [run.stage for run in runs])
+        wall_s, cpu_s = time.monotonic(), time.process_time()
+        if self._last is not None and state == self._last[2] and not at_work:
+            self.wall_s += wall_s - self._last[0]
+            self.cpu_s += cpu_s - self._last[1]
+        self._last = (wall_s, cpu_s, state)
 
 
 def _stage(run: ImportRun) -> str:
@@ -77,15 +132,15 @@ def _left(lane: Lane, events: int) -> int:
     return events - sum(state.ledger.low for state in states)
 
 
-async def _settled(app: Application, events: int, turns: Turns, stages: Stages) -> None:
+async def _settled(app: Application, events: int, turns: Turns, stages: Stages, waiting: Waiting) -> None:
     (lane,) = app.lanes.values()
     assert isinstance(lane.dispatcher, ImportDispatcher)
     async with asyncio.timeout(_WITHIN_S):
         while _left(lane, events) > 0:
-            for _ in range(_TURNS_A_LOOK):
-                await asyncio.sleep(_LOOK_EVERY_S)
-                turns.look()
+            await asyncio.sleep(_LOOK_EVERY_S)
+            turns.look()
             stages.look(lane.dispatcher.runs)
+            waiting.look(lane)
 
 
 async def main() -> None:
@@ -96,9 +151,12 @@ async def main() -> None:
     async with app:
         tune_collector()
         began, cpu = time.monotonic(), time.process_time()
+        turns, stages, waiting = Turns(), Stages(), Waiting()
+        turns.begin_at(ImportDispatcher, "_carry")
+        turns.begin_at(Taking, "take")
+        turns.begin_at(Settler, "_settle_some")
         running = asyncio.create_task(app.run(stop))
-        turns, stages = Turns(), Stages()
-        await _settled(app, int(sys.argv[2]), turns, stages)
+        await _settled(app, int(sys.argv[2]), turns, stages, waiting)
         cpu, wall = time.process_time() - cpu, time.monotonic() - began
         stop.set()
         await running
@@ -106,6 +164,8 @@ async def main() -> None:
     measured: dict[str, Any] = {
         "cpu_s": cpu,
         "wall_s": wall,
+        "waiting_cpu_s": waiting.cpu_s,
+        "waiting_s": waiting.wall_s,
         "peak_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "longest_ms": turns.longest_ms,
         "over_50_ms": turns.over_50_ms,
