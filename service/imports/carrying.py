@@ -232,11 +232,14 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         if self._expires_at_ms is None:
             return True
         now_ms = self._clock.wall_ms()
+        items = run.items
         expired: list[Item] = []
         left: list[Item] = []
-        for item in run.items:
-            expires_at = self._expires_at_ms(item)
-            (expired if expires_at is not None and now_ms > expires_at else left).append(item)
+        for start in range(0, len(items), _ENDED_AT_ONCE):
+            for item in items[start : start + _ENDED_AT_ONCE]:
+                expires_at = self._expires_at_ms(item)
+                (expired if expires_at is not None and now_ms > expires_at else left).append(item)
+            await self._turns.rest()
         if expired:
             run.close_file()
             run.current.items = left

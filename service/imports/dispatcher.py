@@ -115,7 +115,7 @@ class ImportDispatcher(ImportCarrying):
 
     async def _create(self, run: ImportRun, trial: LaneHold | None) -> bool:
         if not await self._has_unexpired(run):
-            return self._next_part(run)
+            return run.assignment.active and self._next_part(run)
         if wait_s := self.pace.wait_s(run.slot, self._clock.monotonic()):
             run.current.last = PACED
             self._workers.park(run, wait_s)
