@@ -14,11 +14,13 @@ from service.delivery.bulk_dispatcher import BulkHooks
 from service.delivery.lane_delivery import DeliveryMeans, LaneDelivery, LoadHooks
 from service.imports.ending import Ending
 from service.imports.files import halves, parts_of, rows_of
+from service.imports.opening import Opening, ReadsSlots
 from service.imports.others import ReadsOthers
 from service.imports.pace import CreatePace
 from service.imports.policy import CLOCKS_APART_S, ImportPolicy
 from service.imports.runs import Ends, ImportRun, Stage
 from service.imports.seams import FileWay, Uploads
+from service.imports.slots import SlotTable
 from service.imports.torn import WHOLE
 from service.intake.assignment import Assignment
 from service.intake.item import Item
@@ -39,11 +41,13 @@ _EXPIRED = Ends(Outcome.EXPIRED, Reason.DEADLINE)
 
 class ImportHooks(msgspec.Struct, frozen=True):
     """What the lane does: ``released``: events with these keys have ended, others may go on; ``again``: nothing of a
-    run took effect, and its events are delivered anew; ``finished``: nothing of a run is open any more."""
+    run took effect, and its events are delivered anew; ``finished``: nothing of a run is open any more. ``slots``: what
+    has taken them."""
 
     released: Callable[[set[Hashable]], None]
     again: Callable[[ImportRun], None]
     finished: Callable[[ImportRun], None]
+    slots: SlotTable
 
 
 class ImportMeans(msgspec.Struct, frozen=True):
@@ -56,6 +60,7 @@ class ImportMeans(msgspec.Struct, frozen=True):
     deliveries: OpenDeliveries
     ids: ResultIds
     others: ReadsOthers
+    open_slots: ReadsSlots
     way: FileWay | None = None  # where files are put first, or stand in the create
 
 
@@ -77,6 +82,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         self._turns = Turns(means.clock)
         self._spools = Spools(means.clock)
         self.pace = CreatePace(imports.policy.create_every_s)
+        self.opening = Opening(hooks.slots, imports.open_slots)
         self.runs: list[ImportRun] = []
 
     async def run(self) -> None:
@@ -95,6 +101,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
     def forget(self) -> None:
         """Drop what is of assignments that have ended."""
         super().forget()
+        self.opening.forget()
         for run in self.runs:
             if not run.assignment.active:
                 run.close_file()

@@ -7,6 +7,7 @@ answer proves not to have opened anything is taken out again. Between its steps 
 from functools import partial
 
 import msgspec
+from aiokafka.errors import KafkaError
 
 from contracts.journal import DeliveryState, ImportEntry
 from contracts.outcomes import Outcome, Reason
@@ -28,6 +29,7 @@ from service.delivery.bulk import Part
 from service.delivery.holding import LaneHold
 from service.delivery.lane_delivery import status_of
 from service.delivery.retry import server_wall_s
+from service.errors import JournalUnreadableError
 from service.imports.carrying import ImportCarrying
 from service.imports.ending import DELIVERED
 from service.imports.files import halves
@@ -36,9 +38,12 @@ from service.imports.policy import CLOCKS_APART_S
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
 from service.imports.torn import apart, budget_share
 from service.journal.deliveries import named_in_turns
-from service.lifecycle import PACED
+from service.lifecycle import PACED, WAITING_FOR_SLOT
 from service.transport.account import Permit, Transport, is_success
 from service.uploading.spool import SpoolError
+
+# Where more imports are open than slots, they are counted so often.
+_COUNT_AGAIN_S = 5.0
 
 
 class ImportDispatcher(ImportCarrying):
@@ -116,6 +121,8 @@ class ImportDispatcher(ImportCarrying):
     async def _create(self, run: ImportRun, trial: LaneHold | None) -> bool:
         if not await self._has_unexpired(run):
             return run.assignment.active and self._next_part(run)
+        if not await self._may_open(run):
+            return False
         if wait_s := self.pace.wait_s(run.slot, self._clock.monotonic()):
             run.current.last = PACED
             self._workers.park(run, wait_s)
@@ -169,6 +176,25 @@ class ImportDispatcher(ImportCarrying):
         elif trial is not None and isinstance(verdict, Retry):
             self._gate.put_off(trial)
         return await self._created(run, delivery, verdict, reply)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a slot of any process has two imports, and somebody looks how long."""
+        return self.opening.crowded and any(run.stage is Stage.CREATE and run.delivery is None for run in self.runs)
+
+    async def _may_open(self, run: ImportRun) -> bool:
+        """Whether one more may be opened now; else the run is parked, or dropped."""
+        try:
+            allowed = await self.opening.allowed(run, self.runs)
+        except KafkaError:
+            allowed = False
+        except JournalUnreadableError as error:
+            self._gate.shut(str(error), run.current)
+            allowed = False
+        if not allowed and run.assignment.active:
+            run.current.last = WAITING_FOR_SLOT
+            self._workers.park(run, _COUNT_AGAIN_S)
+        return allowed
 
     def _is_prepared(self, run: ImportRun) -> bool:
         """Whether all is done that comes before the create."""

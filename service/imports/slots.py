@@ -5,7 +5,7 @@ topics, and no two members can own them at once: the group coordinator and the j
 taken while one of its partitions names an open import in the journal, or one that may be open.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -52,6 +52,16 @@ def owned_slots(assigned: Collection[tuple[str, int]], topics: Mapping[str, int]
         if judges and (judges[0], slot) in own:
             found.add(slot)
     return frozenset(found)
+
+
+def is_crowded(entries: Iterable[tuple[int, str]], slots: int) -> bool:
+    """Whether any slot has two imports; ``entries``: the journal's partition and the import's id of each that is open,
+    of all processes. Then ``slots`` were changed while they were open, and while it is so, a slot that nothing has
+    taken is no right to open one more."""
+    by_slot: dict[int, set[str]] = {}
+    for partition, import_id in entries:
+        by_slot.setdefault(partition % slots, set()).add(import_id)
+    return any(len(ids) > 1 for ids in by_slot.values())
 
 
 class SlotTable:

@@ -15,6 +15,7 @@ from service.imports.batching import BatchingMeans, ImportBatcher
 from service.imports.carrying import ImportHooks, ImportMeans
 from service.imports.dispatcher import ImportDispatcher
 from service.imports.growth import Reading
+from service.imports.opening import CROWDED
 from service.imports.putting import PuttingDispatcher
 from service.imports.recovery import Found, LeftOpen, RecoveredImports, recover_imports
 from service.imports.runs import ImportDelivery, ImportRun, Stage
@@ -81,7 +82,7 @@ class ImportWay:
         self.journal = imports.journal
         self.slots = SlotTable()
         self.dispatcher = dispatcher_of(imports)(
-            imports, means, load_hooks, bulk, ImportHooks(self._released, self._again, self._finished)
+            imports, means, load_hooks, bulk, ImportHooks(self._released, self._again, self._finished, self.slots)
         )
         # What was found in the journal, by the delivery's id.
         self._found: dict[str, ImportRun] = {}
@@ -110,7 +111,12 @@ class ImportWay:
 
     def _may_open(self, slot: int) -> bool:
         """Whether an import of this slot could be opened now. While it could not, its batch grows."""
-        if not self.slots.is_free(slot) or self.dispatcher.paused is not None or self.dispatcher.hold is not None:
+        if (
+            self.dispatcher.crowded
+            or not self.slots.is_free(slot)
+            or self.dispatcher.paused is not None
+            or self.dispatcher.hold is not None
+        ):
             return False
         return self._account.holding() is None and not self._paced_s(slot)
 
@@ -131,7 +137,7 @@ class ImportWay:
     def waits_for(self) -> str | None:
         """Why what is due is not created: no slot is free, or the account's next import is not due yet; else None."""
         due = self._hooks.batcher().slots_due(self._clock.monotonic())
-        if any(not self.slots.is_free(slot) for slot in due):
+        if self.dispatcher.crowded or any(not self.slots.is_free(slot) for slot in due):
             return WAITING_FOR_SLOT
         creating = (run.slot for run in self.dispatcher.runs if run.stage is Stage.CREATE and run.delivery is None)
         return PACED if any(self._paced_s(slot) for slot in (*due, *creating)) else None
@@ -139,6 +145,8 @@ class ImportWay:
     def slot_waits_for(self, partition: int) -> str | None:
         """Why no import of the partition's slot can be opened now, in words; None if its slot is free."""
         slot = self._slot_of(partition)
+        if self.dispatcher.crowded:
+            return CROWDED
         if self.slots.is_free(slot):
             wait_s = self._paced_s(slot)
             return f"{PACED}; the next may be in {wait_s:.1f} s" if wait_s else None

@@ -18,6 +18,7 @@ from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
 from service.imports.batching import ImportBatcher
 from service.imports.carrying import ImportMeans
 from service.imports.dispatcher import ImportDispatcher
+from service.imports.opening import JournalSlots
 from service.imports.others import OthersRecords
 from service.imports.way import ImportWay, WayHooks
 from service.intake.assignment import PartitionState
@@ -93,6 +94,7 @@ class Delivering:
             OthersRecords(
                 core.means.connection, core.means.client, core.planner, self._setup.names.replay, self._clock
             ),
+            JournalSlots(core.means.connection, core.means.client, self._setup.names.journal),
             core.means.way,
         )
         hooks = WayHooks(self._import_batcher, lambda: core.group.view, self._settler.add, self._buffer.full_bytes)

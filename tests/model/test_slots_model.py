@@ -1,4 +1,5 @@
-"""Whose an open import is while members come, go and restart, topics grow, and a rollout tells some of other slots."""
+"""Whose an open import is while members come, go and restart, topics grow, and a rollout tells some of other slots; and
+that never one too many is opened."""
 
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -6,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from service.imports.slots import owned_slots
+from service.imports.slots import is_crowded, owned_slots
 from service.intake.assignor import LaneAssignor, assignor_for
 from tests.support.fuzzing import interleavings
 
@@ -70,15 +71,34 @@ class SlotsModel(RuleBasedStateMachine):
         self.counts[topic] += more
 
     @precondition(lambda self: self.members)
+    @rule(slots=st.integers(2, 4))
+    def slots_are_changed(self, slots: int) -> None:
+        """All members are told at once, and nobody has paused the lane before."""
+        self.members = {member: (instance, slots) for member, (instance, _) in self.members.items()}
+
+    @precondition(lambda self: self.members)
     @rule(data=st.data())
-    def an_import_is_opened(self, data: st.DataObject) -> None:
-        """Of any partitions of one slot that a member has."""
+    def imports_are_opened(self, data: st.DataObject) -> None:
+        """Each of any partitions of one slot that a member has, wherever he may: by what stands in his own partitions
+        of the journal, and by whether any slot has two. Never one too many is open then, by whatever slots the others
+        were."""
         shares, slots = deal(self.members, self.counts)
-        member = data.draw(st.sampled_from(sorted(member for member, share in shares.items() if share)))
-        slot = data.draw(st.sampled_from(sorted({n % slots for _, n in shares[member]})))
-        having = sorted(tp for tp in shares[member] if tp[1] % slots == slot)
-        chosen = data.draw(st.sets(st.sampled_from(having), min_size=1))
-        self.opened.append(Opened(slots, frozenset(chosen)))
+        for share in shares.values():
+            for slot in sorted({n % slots for _, n in share}):
+                having = sorted(tp for tp in share if tp[1] % slots == slot)
+                entries = {(n, str(place)) for place, one in enumerate(self.opened) for _, n in one.tps}
+                taken = not {n for _, n in having}.isdisjoint(n for n, _ in entries)
+                if taken or is_crowded(entries, slots) or data.draw(st.integers(0, 4)) == 0:
+                    continue
+                assert len(self.opened) < slots, "one too many is opened"
+                chosen = data.draw(st.sets(st.sampled_from(having), min_size=1, max_size=2))
+                self.opened.append(Opened(slots, frozenset(chosen)))
+
+    @precondition(lambda self: self.opened)
+    @rule(data=st.data())
+    def an_import_ends(self, data: st.DataObject) -> None:
+        """And its entries go."""
+        self.opened.remove(data.draw(st.sampled_from(self.opened)))
 
     @invariant()
     def each_slot_is_of_one_member(self) -> None:
@@ -98,7 +118,7 @@ class SlotsModel(RuleBasedStateMachine):
 
 
 TestSlotsModel = SlotsModel.TestCase
-TestSlotsModel.settings = interleavings(40, steps=15)
+TestSlotsModel.settings = interleavings(100, steps=15)
 
 
 def test_only_other_slots_tear_an_import_apart() -> None:

@@ -222,6 +222,7 @@ class ImportWorld(World):
     def patches(self, patch: pytest.MonkeyPatch) -> None:
         """What a lane makes or asks by itself."""
         super().patches(patch)
+        patch.setattr("service.imports.opening.read_journal", self._journal)
         patch.setattr("service.imports.carrying.Spools", partial(Spools, offload=_at_once))
 
 

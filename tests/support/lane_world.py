@@ -353,7 +353,9 @@ class World:
 
     async def _journal(self, connection: Any, topic: str, *, own: Iterable[int], others: Iterable[int] = ()) -> Journal:
         await asyncio.sleep(HOP_S)
-        return journal_of(write for write in self.broker.written if write.partition in {*own, *others})
+        found = journal_of(write for write in self.broker.written if write.partition in {*own})
+        found.starts |= journal_of(write for write in self.broker.written if write.partition in {*others}).starts
+        return found
 
 
 async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:

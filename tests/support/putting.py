@@ -25,6 +25,7 @@ from service.imports.carrying import ImportHooks, ImportMeans
 from service.imports.policy import ImportPolicy
 from service.imports.runs import ImportDelivery, ImportRun, Stage
 from service.imports.seams import FileWay, Spooled
+from service.imports.slots import SlotTable
 from service.imports.torn import Share
 from service.imports.way import dispatcher_of
 from service.intake.assignment import Assignment
@@ -55,6 +56,9 @@ class NobodyElse:
 
     async def read(self, share: Share, assignment: Assignment) -> list[Item] | None:
         raise AssertionError("nothing of it is another's")
+
+    async def crowded(self, slots: int) -> bool:
+        raise AssertionError("all slots are this process's")
 
 
 class PuttingBench:
@@ -95,8 +99,11 @@ class PuttingBench:
             self.deliveries,
             ResultIds("vip"),
             NobodyElse(),
+            NobodyElse(),
             way,
         )
+        slots = SlotTable()
+        slots.begin(1, frozenset({0}))
         self.dispatcher = dispatcher_of(imports)(
             imports,
             DeliveryMeans(
@@ -109,7 +116,7 @@ class PuttingBench:
             ),
             LoadHooks(retried=lambda _: None, hold_changed=lambda: None, expires_at_ms=None, fault=lambda _: None),
             BulkHooks(ended=self._ended, released=lambda _: None, operations_ended=lambda *_: None),
-            ImportHooks(released=lambda _: None, again=self._again, finished=self.finished.append),
+            ImportHooks(released=lambda _: None, again=self._again, finished=self.finished.append, slots=slots),
         )
 
     def _again(self, run: ImportRun) -> None:
