@@ -16,7 +16,7 @@ from service.imports.ending import Ending
 from service.imports.files import halves, parts_of, rows_of
 from service.imports.opening import Opening, ReadsSlots
 from service.imports.others import ReadsOthers
-from service.imports.pace import CreatePace
+from service.imports.pace import pace_of
 from service.imports.policy import CLOCKS_APART_S, ImportPolicy
 from service.imports.runs import Ends, ImportRun, Stage
 from service.imports.seams import FileWay, Uploads
@@ -81,7 +81,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         )
         self._turns = Turns(means.clock)
         self._spools = Spools(means.clock)
-        self.pace = CreatePace(imports.policy.create_every_s)
+        self.pace = pace_of(imports.policy.create_every_s, imports.policy.create_turns)
         self.opening = Opening(hooks.slots, imports.open_slots)
         self.runs: list[ImportRun] = []
 

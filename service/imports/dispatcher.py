@@ -34,6 +34,7 @@ from service.imports.carrying import ImportCarrying
 from service.imports.ending import DELIVERED
 from service.imports.files import halves
 from service.imports.judging import Divided, had_file, judge_end
+from service.imports.pace import Now
 from service.imports.policy import CLOCKS_APART_S
 from service.imports.runs import Ends, ImportDelivery, ImportRun, Stage
 from service.imports.torn import apart, budget_share
@@ -123,7 +124,7 @@ class ImportDispatcher(ImportCarrying):
             return run.assignment.active and self._next_part(run)
         if not await self._may_open(run):
             return False
-        if wait_s := self.pace.wait_s(run.slot, self._clock.monotonic()):
+        if wait_s := self.pace.wait_s(run.slot, Now.of(self._clock)):
             run.current.last = PACED
             self._workers.park(run, wait_s)
             return False
@@ -167,7 +168,7 @@ class ImportDispatcher(ImportCarrying):
                 operation.attempts += 1
         reply = await self._send_create(run, request, permit)
         if not isinstance(reply, Failure) or reply.kind is not FailureKind.NOT_SENT:
-            self.pace.ended(run.slot, self._clock.monotonic())
+            self.pace.ended(run.slot, Now.of(self._clock))
         if not run.assignment.active:
             return False
         verdict = self._handler.judge_create(reply)
@@ -225,7 +226,7 @@ class ImportDispatcher(ImportCarrying):
         """Whether, behind the journal's transaction, the call may still be made."""
         if self._clock.monotonic() - began > self._journal.policy.call_within_s:
             return False
-        if not self._may_call(run) or self._gate.hold is not trial:
+        if not self._may_call(run) or self._gate.hold is not trial or self.pace.wait_s(run.slot, Now.of(self._clock)):
             return False
         return permit is not Permit.NORMAL or self._account.holding() is None
 

@@ -16,6 +16,7 @@ from service.imports.carrying import ImportHooks, ImportMeans
 from service.imports.dispatcher import ImportDispatcher
 from service.imports.growth import Reading
 from service.imports.opening import CROWDED
+from service.imports.pace import Now
 from service.imports.putting import PuttingDispatcher
 from service.imports.recovery import Found, LeftOpen, RecoveredImports, recover_imports
 from service.imports.runs import ImportDelivery, ImportRun, Stage
@@ -121,7 +122,7 @@ class ImportWay:
         return self._account.holding() is None and not self._paced_s(slot)
 
     def _paced_s(self, slot: int) -> float:
-        return self.dispatcher.pace.wait_s(slot, self._clock.monotonic())
+        return self.dispatcher.pace.wait_s(slot, Now.of(self._clock))
 
     def _reading(self, slot: int) -> Reading:
         """What stops the slot's partitions from being read. A replay topic is read when there are replays."""
@@ -228,7 +229,7 @@ class ImportWay:
         view = self._hooks.view()
         count = view.slots or self._policy.slots
         self.slots.begin(count, owned_slots(assignment.tps, view.topics, count))
-        self.dispatcher.pace.begin(self.slots.owned, assignment.membership.generation, self._clock.monotonic())
+        self.dispatcher.pace.begin(self.slots.owned, assignment.membership.generation, Now.of(self._clock))
         self._found.clear()
         self._assignment = assignment
         if not isinstance(recovered, RecoveredImports):

@@ -8,8 +8,8 @@ from service.config import Account, Configuration
 from service.config import Lane as LaneConfig
 from service.config.accounts import ApsisAccount
 from service.config.checks import is_loopback
-from service.imports.pace import create_every_s
-from service.imports.policy import ImportPolicy
+from service.imports.pace import create_every_s, turn_s
+from service.imports.policy import ImportPolicy, Turns
 from service.imports.slots import SlotShare, shared_slots
 from service.journal.writer import JournalPolicy
 from service.transport.reaching import policy_of, tls_of
@@ -23,20 +23,27 @@ _LATE_S = 0.25
 def import_policy(config: Configuration, lane: LaneConfig, handler: ImportHandler) -> ImportPolicy:
     """The policy of a lane. Where an account has no pace of ours (``requests_per_second: null``), imports have none."""
     limits = config.accounts[lane.account].limits
-    most = getattr(limits, "max_open_imports", None)
+    most_open = getattr(limits, "max_open_imports", None)
     # An account without such a bound has one import at a time of each lane.
-    shares = {} if most is None else shared_slots(_sharing(config.lanes.values(), lane.account), most)
-    every_s = None
-    if handler.creates_per_minute is not None and limits.requests_per_second is not None:
-        every_s = create_every_s(handler.creates_per_minute, max(1, sum(shares.values())))
-    under_way_s = _under_way_s(config.accounts[lane.account].timeouts.total_s)
+    shares = {} if most_open is None else shared_slots(_sharing(config.lanes.values(), lane.account), most_open)
+    called_s = _called_s(config.accounts[lane.account].timeouts.total_s)
+    every_s, turns, most = None, None, handler.creates_per_minute
+    if most is not None and limits.requests_per_second is not None:
+        if (slots := max(1, sum(shares.values()))) <= most:
+            every_s = create_every_s(most, slots)
+        else:
+            # By name: processes whose files list the lanes otherwise take the same turns.
+            first = sum(count for name, count in shares.items() if name < lane.name)
+            turns = Turns(first, slots, turn_s(most, called_s))
+    # The entry is written before.
+    under_way_s = 2 * JournalPolicy().call_within_s + called_s
     life_s = getattr(limits, "orphan_life_s", 3_600.0)
-    return ImportPolicy(shares.get(lane.name, 1), life_s, handler.max_file_bytes, under_way_s, every_s)
+    return ImportPolicy(shares.get(lane.name, 1), life_s, handler.max_file_bytes, under_way_s, every_s, turns)
 
 
-def _under_way_s(total_s: float) -> float:
-    """The entry is written, the call starts, is refused for its token, asks for another one, and is made again."""
-    return 2 * JournalPolicy().call_within_s + 3 * (total_s + _LATE_S)
+def _called_s(total_s: float) -> float:
+    """The call starts, is refused for its token, asks for another one, and is made again."""
+    return 3 * (total_s + _LATE_S)
 
 
 def _sharing(lanes: Iterable[LaneConfig], account: str) -> list[SlotShare]:

@@ -20,7 +20,9 @@ from handlers.imports.verdicts import Opened
 from service.app import KINDS, Application, lane_setup
 from service.config import Configuration, loads
 from service.delivery.limiter import LimiterPolicy
+from service.imports.policy import ImportPolicy
 from service.imports.seams import Spooled
+from service.imports.wiring import import_policy
 from service.kafka.names import lane_names
 from service.lane import Lane
 from service.lane.setup import LaneMeans
@@ -134,6 +136,10 @@ class ImportWorld(World):
             uploads=self,
         )
         return Lane(lane_setup(self.config, lane, lane_names("p", "vip"), 5.0, self.import_handler), means)
+
+    def import_policy(self) -> ImportPolicy:
+        """What a lane is told."""
+        return import_policy(self.config, self.config.lanes["vip"], self.import_handler)
 
     # -- the platform
 

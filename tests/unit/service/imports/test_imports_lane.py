@@ -13,6 +13,7 @@ from service.lane import Lane
 from service.lifecycle import PACED, LaneState
 from service.status.reading import Reading
 from service.status.waiting import Waits
+from service.transport.account import Account
 from service.watching.sights import look_at
 from tests.support import suspending
 from tests.support.fakes import FakeTime, eventually, run
@@ -206,6 +207,37 @@ def test_imports_are_created_at_the_platforms_pace(options: str, monkeypatch: py
     bad = ["city-7"] if options else []
     rules = {"imports_per_minute": 10, "bad_values": bad}
     in_world(monkeypatch, life, paced=True, options=options, rules=rules)
+
+
+def test_with_more_slots_than_creates_a_minute_each_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its turn has passed between the look and the call, for the token took its time: then it waits for the
+    next one, and nothing of it is left in the journal meanwhile."""
+    slow_s = [30.0]
+    reasons: set[str | None] = set()
+
+    async def prepare(_: Account) -> None:
+        await asyncio.sleep(slow_s.pop() if slow_s else 0.0)
+
+    monkeypatch.setattr(Account, "prepare", prepare)
+
+    async def look(world: ImportWorld, lane: Lane) -> None:
+        while not world.settled():
+            reasons.add(lane.board.reason)
+            await asyncio.sleep(5)
+
+    async def life(world: ImportWorld) -> None:
+        world.publish(8, contacts=8)
+        await lived(world, look=look)
+        created = [one.expires_at - 120.0 for one in world.sandbox.imports(ACCOUNT)]
+        turns = world.import_policy().create_turns
+        assert turns is not None
+        had = [int(at // turns.turn_s) for at in created]
+        assert {turn % 12 for turn in had} == {0, 1}
+        assert len(set(had)) == len(had) == world.kinds.count("create")
+        assert PACED in reasons
+        assert not slow_s
+
+    in_world(monkeypatch, life, slots=12, paced=True)
 
 
 def test_a_create_without_an_answer_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,44 +9,59 @@ from hypothesis import strategies as st
 from handlers.apsis.imports import ApsisImportsHandler
 from service.app import KINDS, Application
 from service.config import loads
-from service.imports.pace import MINUTE_S, CreatePace, create_every_s
+from service.imports.pace import MINUTE_S, CreatePace, CreateTurns, Now, create_every_s, pace_of, turn_s
+from service.imports.policy import CLOCKS_APART_S, Turns
 from service.imports.wiring import import_policy
 
 PER_MINUTE = 10
+LONGEST_S = 12.0
 
 
 @pytest.mark.parametrize(
-    ("slots", "every_s"), [(1, 6.0), (2, 12.0), (3, 20.0), (4, 30.0), (5, 30.0), (6, 60.0), (10, 60.0), (20, 120.0)]
+    ("slots", "every_s"), [(1, 6.0), (2, 12.0), (3, 20.0), (4, 30.0), (5, 30.0), (6, 60.0), (10, 60.0)]
 )
 def test_each_slot_has_whole_creates_of_a_minute(slots: int, every_s: float) -> None:
-    """Evenly spaced; of more slots than creates each has one in as many minutes as it takes for all."""
+    """Evenly spaced."""
     assert create_every_s(PER_MINUTE, slots) == every_s
+
+
+def at(monotonic_s: float, behind_s: float = 0.0) -> Now:
+    """By both clocks; the wall's may be behind."""
+    return Now(monotonic_s, 1e9 + monotonic_s - behind_s)
+
+
+def pace_for(slots: int) -> CreatePace | CreateTurns:
+    """As of one lane with all slots of its account."""
+    if slots <= PER_MINUTE:
+        return CreatePace(create_every_s(PER_MINUTE, slots))
+    return CreateTurns(Turns(0, slots, turn_s(PER_MINUTE, LONGEST_S)))
 
 
 class Process:
     """One of those that the slots are dealt to. It creates as often as it may."""
 
-    def __init__(self, every_s: float) -> None:
-        self.pace = CreatePace(every_s)
+    def __init__(self, slots: int, behind_s: float) -> None:
+        self.pace = pace_for(slots)
+        self.behind_s = behind_s
         self.owned: frozenset[int] = frozenset()
         self.free_at: dict[int, float] = {}
 
     def begin(self, owned: frozenset[int], generation: int, now: float) -> None:
         self.owned = owned
-        self.pace.begin(owned, generation, now)
+        self.pace.begin(owned, generation, at(now, self.behind_s))
         self.free_at = {slot: max(now, self.free_at.get(slot, 0.0)) for slot in owned}
 
 
 @settings(max_examples=40)
-@given(st.integers(1, PER_MINUTE), st.integers(1, 5), st.integers(0, 2**32), st.floats(0.5, 90.0))
+@given(st.integers(1, 4 * PER_MINUTE), st.integers(1, 5), st.integers(0, 2**32), st.floats(0.5, 150.0))
 def test_no_minute_sees_one_too_many(slots: int, count: int, seed: int, rebalance_every_s: float) -> None:
     """Slots go from process to process, some of which miss a generation; creates reach the platform anywhere between
-    their start and their end. Every window of a minute is looked at."""
+    their start and their end; their clocks differ. Every window of a minute is looked at."""
     random = Random(seed)
-    processes = [Process(create_every_s(PER_MINUTE, slots)) for _ in range(count)]
+    processes = [Process(slots, random.uniform(0.0, CLOCKS_APART_S)) for _ in range(count)]
     arrived: list[float] = []
     now = dealt_at = 0.0
-    for generation in range(15):
+    for generation in range(10):
         # Some are not there in this generation; what was under way has ended before the slots are dealt.
         there = random.sample(processes, random.randint(1, count))
         dealt: dict[int, list[int]] = {}
@@ -61,13 +76,13 @@ def test_no_minute_sees_one_too_many(slots: int, count: int, seed: int, rebalanc
         while now < dealt_at:
             for process in there:
                 for slot in process.owned:
-                    if now < process.free_at[slot] or process.pace.wait_s(slot, now):
+                    if now < process.free_at[slot] or process.pace.wait_s(slot, at(now, process.behind_s)):
                         continue
-                    ends = now + random.choice([0.0, 0.05, 12.0])
+                    ends = now + random.choice([0.0, 0.05, LONGEST_S])
                     arrived.append(random.choice([now, ends, random.uniform(now, ends)]))
-                    process.pace.ended(slot, ends)
+                    process.pace.ended(slot, at(ends, process.behind_s))
                     process.free_at[slot], ended = ends, max(ended, ends)
-            now += 0.25
+            now += 0.4
         now = max(now, ended)
     arrived.sort()
     for first, beyond in zip(arrived, arrived[PER_MINUTE:], strict=False):
@@ -77,25 +92,44 @@ def test_no_minute_sees_one_too_many(slots: int, count: int, seed: int, rebalanc
 def test_what_was_ours_all_the_time_does_not_wait_again() -> None:
     """In the generation before; behind one that was missed another process may have had the slot."""
     pace = CreatePace(20.0)
-    pace.begin({0, 1}, 4, 100.0)
-    assert (pace.wait_s(0, 100.0), pace.wait_s(0, 120.0)) == (20.0, 0.0)
-    pace.ended(0, 121.0)
-    pace.begin({0, 1, 2}, 5, 125.0)
-    assert [pace.wait_s(slot, 125.0) for slot in range(3)] == [16.0, 0.0, 20.0]
-    pace.begin({0, 1, 2}, 7, 126.0)
-    assert [pace.wait_s(slot, 126.0) for slot in range(3)] == [20.0, 20.0, 20.0]
+    pace.begin({0, 1}, 4, at(100.0))
+    assert (pace.wait_s(0, at(100.0)), pace.wait_s(0, at(120.0))) == (20.0, 0.0)
+    pace.ended(0, at(121.0))
+    pace.begin({0, 1, 2}, 5, at(125.0))
+    assert [pace.wait_s(slot, at(125.0)) for slot in range(3)] == [16.0, 0.0, 20.0]
+    pace.begin({0, 1, 2}, 7, at(126.0))
+    assert [pace.wait_s(slot, at(126.0)) for slot in range(3)] == [20.0, 20.0, 20.0]
     # Nothing is known of any create before the first assignment.
-    assert CreatePace(20.0).wait_s(0, 5.0) == 15.0
+    assert CreatePace(20.0).wait_s(0, at(5.0)) == 15.0
     # An import that was found may be of a slot that is somebody else's by now.
-    assert pace.wait_s(9, 130.0) == 16.0
+    assert pace.wait_s(9, at(130.0)) == 16.0
+
+
+def test_each_slot_has_its_turn() -> None:
+    """Of twelve slots, turns of ten seconds: one create in each of a slot's own turns, none in that in which it was
+    taken over, nor in one that had begun by another clock."""
+    pace = pace_of(None, Turns(first=3, slots=12, turn_s=10.0))
+    pace.begin({0, 1}, 4, Now(0.0, 120.0))
+    assert [pace.wait_s(slot, Now(0.0, 120.0)) for slot in range(2)] == [30.0, 40.0]
+    assert pace.wait_s(0, Now(0.0, 150.0)) == 0.0
+    assert pace.wait_s(0, Now(0.0, 159.5)) == 0.0
+    assert pace.wait_s(0, Now(0.0, 160.0)) == 110.0
+    pace.ended(0, Now(0.0, 151.0))
+    assert pace.wait_s(0, Now(0.0, 152.0)) == 118.0
+    # A turn of what was ours all the time is ours still; of what was not, another one may have used it.
+    pace.begin({0, 1, 2}, 5, Now(0.0, 161.0))
+    assert [pace.wait_s(slot, Now(0.0, 161.0)) for slot in range(3)] == [109.0, 0.0, 9.0]
+    pace.begin({1, 2}, 7, Now(0.0, 166.0))
+    assert [pace.wait_s(slot, Now(0.0, 166.0)) for slot in range(1, 3)] == [114.0, 124.0]
+    assert pace.wait_s(0, Now(0.0, 166.0)) == 104.0
 
 
 def test_a_platform_without_such_a_bound_is_not_paced() -> None:
     """Whatever was created."""
     pace = CreatePace(None)
-    pace.begin({0}, 1, 0.0)
-    pace.ended(0, 1.0)
-    assert (pace.wait_s(0, 1.0), pace.wait_s(1, 1.0)) == (0.0, 0.0)
+    pace.begin({0}, 1, at(0.0))
+    pace.ended(0, at(1.0))
+    assert (pace.wait_s(0, at(1.0)), pace.wait_s(1, at(1.0))) == (0.0, 0.0)
 
 
 LANE = """handler: apsis.imports, account: a, topics: [source], section: s,
@@ -123,3 +157,19 @@ def test_all_lanes_of_the_account_share_the_minute(limits: str, every_s: float |
         handler = Application(config).handler(lane)
         assert isinstance(handler, ApsisImportsHandler)
         assert import_policy(config, lane, handler).create_every_s == every_s
+
+
+def test_more_slots_than_creates_take_turns() -> None:
+    """Over all lanes of the account, in the order of their names; a turn is so long that a minute, and the time that a
+    create may take and that clocks may differ by, touch ten at most."""
+    lanes = CONFIGURATION.replace("slots: 1", "slots: 5").replace("slots: 2", "slots: 7").replace("LANE", LANE)
+    config = loads(lanes.replace("LIMITS", "max_open_imports: 12").encode(), KINDS)
+    found = {}
+    for name, lane in config.lanes.items():
+        handler = Application(config).handler(lane)
+        assert isinstance(handler, ApsisImportsHandler)
+        policy = import_policy(config, lane, handler)
+        assert policy.create_every_s is None
+        found[name] = policy.create_turns
+    length_s = (60 + 3 * 12.25 + CLOCKS_APART_S) / 9
+    assert found == {"one": Turns(0, 12, length_s), "two": Turns(5, 12, length_s)}
