@@ -21,7 +21,7 @@ from service.app import KINDS, Application, lane_setup
 from service.config import Configuration, loads
 from service.delivery.limiter import LimiterPolicy
 from service.imports.policy import ImportPolicy
-from service.imports.seams import Spooled
+from service.imports.seams import FileWay, Spooled
 from service.imports.wiring import import_policy
 from service.kafka.names import lane_names
 from service.lane import Lane
@@ -85,6 +85,7 @@ class ImportWorld(World):
         super().__init__(time, "imports", lambda number, call: None)
         self.config, self.import_handler = _configured(slots, options, batch, paced)
         self.kinds: list[str] = []
+        self.way: FileWay | None = None
         # By what the platform knows a contact.
         self.email_of: Callable[[int], str] = "c{}@example.org".format
         self._answers = replies
@@ -134,6 +135,7 @@ class ImportWorld(World):
             clock=self.time,
             random=Random(0),
             uploads=self,
+            way=self.way,
         )
         return Lane(lane_setup(self.config, lane, lane_names("p", "vip"), 5.0, self.import_handler), means)
 
