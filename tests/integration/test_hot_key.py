@@ -19,7 +19,7 @@ from tests.support.events import ContactEvent, Feed, contact_event
 from tests.support.harness import DRAIN_S, Stage, until_state
 from tests.support.kafka import Message, delete_before
 from tests.support.oracle import check_each_called, check_order, until
-from tests.support.patience import patiently
+from tests.support.patience import Patience, patiently
 
 HOT = 0
 OTHERS = {"where": 'data.change != "deleted"'}
@@ -82,9 +82,9 @@ async def test_ten_thousand_events_of_one_contact(bootstrap_servers: str, prefix
 
 async def _settled(stage: Stage, wanted: set[str], *, within_s: float) -> None:
     """Wait until these events have results."""
-    deadline = time.monotonic() + patiently(within_s)
+    patience = Patience(within_s)
     while missing := wanted - {str(result.document["subject"]) for result in stage.results.found}:
-        assert time.monotonic() < deadline, f"{len(missing)} of {len(wanted)} events have no result"
+        assert not patience.is_over(len(missing)), f"{len(missing)} of {len(wanted)} events have no result"
         await stage.results.look(0.3)
 
 

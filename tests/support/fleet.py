@@ -27,7 +27,7 @@ from tests.support import import_halts
 from tests.support.harness import KEY_VARIABLE, SHORT_SESSION, ServiceProcess, Stage, free_port
 from tests.support.import_halts import Point
 from tests.support.oracle import NAMESPACE
-from tests.support.patience import patiently
+from tests.support.patience import Patience, patiently
 
 PARTITIONS = 12
 MOST_OPEN = 3
@@ -380,10 +380,10 @@ class Fleet(Stage):
 
     async def until_settled(self, *, within_s: float) -> None:
         """Wait until each event has a result in each lane."""
-        until = time.monotonic() + patiently(within_s)
+        patience = Patience(within_s)
         while any(self.tally.count(lane) < self.crowd.count for lane in self.lanes):
             counts = {lane: self.tally.count(lane) for lane in self.lanes}
-            assert time.monotonic() < until, f"of {self.crowd.count} events have a result: {counts}"
+            assert not patience.is_over(sum(counts.values())), f"of {self.crowd.count} events have a result: {counts}"
             await self.look()
 
     # -- the verdict

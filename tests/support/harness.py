@@ -42,7 +42,7 @@ from tests.support.oracle import (
     read_sources,
     until,
 )
-from tests.support.patience import patiently
+from tests.support.patience import Patience, patiently
 
 KEY_VARIABLE = "FANLINE_TEST_NP6_KEY"
 API_KEY = "np6-key-that-nobody-may-read-4711"
@@ -371,9 +371,9 @@ class Stage:
         """Wait until every event that the feed has given by now has a result."""
         wanted = {event.id for event in feed.events}
 
-        deadline = time.monotonic() + patiently(within_s)
+        patience = Patience(within_s)
         while missing := wanted - {str(r.document["subject"]) for r in self.results.found if r.lane == lane}:
-            assert time.monotonic() < deadline, f"{len(missing)} of {len(wanted)} events have no result"
+            assert not patience.is_over(len(missing)), f"{len(missing)} of {len(wanted)} events have no result"
             await self.results.look()
 
     def calls(self, *accounts: str) -> list[Call]:
@@ -392,13 +392,12 @@ class Stage:
 
     async def until_called(self, count: int, *accounts: str, within_s: float = 30.0) -> None:
         """Wait until so many joins of the accounts have started; every process that was started must live."""
-
-        def called() -> bool:
+        patience = Patience(within_s)
+        while (made := len(self.calls(*accounts))) < count:
             for process in self._processes:
                 process.must_not_have_ended()
-            return len(self.calls(*accounts)) >= count
-
-        await until(called, within_s=within_s, what=f"{count} calls")
+            assert not patience.is_over(made), f"{made} of {count} calls within {within_s} s"
+            await asyncio.sleep(0.01)
 
     async def committed(self, lane: str) -> dict[tuple[str, int], int]:
         """The committed offsets of a lane's group in its source topics."""

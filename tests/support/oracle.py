@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer
 
 from handlers.sandbox import Call
 from tests.support.kafka import Record, partitions_of, read_committed_all
-from tests.support.patience import patiently
+from tests.support.patience import Patience, patiently
 
 NAMESPACE = uuid.UUID("a06f0ca3-e230-4067-9938-b01c7eb393a8")
 _EXAMPLES = 5
@@ -141,10 +141,10 @@ class Results:
         alive: Callable[[], object] = lambda: None,
     ) -> None:
         """Wait until each lane has results for so many events. ``alive`` may raise. Raises AssertionError."""
-        deadline = time.monotonic() + patiently(within_s)
+        patience = Patience(within_s)
         while any(len(self.of(lane)) < count for lane, count in counts.items()):
             alive()
-            if time.monotonic() > deadline:
+            if patience.is_over(sum(len(self.of(lane)) for lane in counts)):
                 now = {lane: f"{len(self.of(lane))} of {count}" for lane, count in counts.items()}
                 raise AssertionError(f"not settled within {within_s} s: {now}")
             await self.look()

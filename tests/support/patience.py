@@ -10,11 +10,28 @@ PATIENCE = float(os.environ.get("FANLINE_TEST_PATIENCE", "4"))
 """A wait polls, so patience costs nothing where the condition comes; a machine with other work needs it."""
 _TICK_S = 0.02
 _SHARE = 4
+_STILL_S = 5.0
 
 
 def patiently(within_s: float) -> float:
     """The bound of a wait, in seconds, on a machine that may be busy. Never for what itself is under test."""
     return within_s * PATIENCE
+
+
+class Patience:
+    """A bound that is not reached while what is counted goes on: a machine may be slower than any factor allows for."""
+
+    def __init__(self, within_s: float) -> None:
+        self._until_s = time.monotonic() + patiently(within_s)
+        self._moved_s = time.monotonic()
+        self._count = -1
+
+    def is_over(self, count: int) -> bool:
+        """Whether the bound has passed, and the count has not changed for a while."""
+        now = time.monotonic()
+        if count != self._count:
+            self._count, self._moved_s = count, now
+        return now > max(self._until_s, self._moved_s + patiently(_STILL_S))
 
 
 class Delays:
