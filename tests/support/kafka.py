@@ -27,7 +27,7 @@ from tests.support.patience import patiently
 UNHURRIED = {"broker.session.timeout.ms": "60000"}
 READ_DEADLINE_S = 60.0
 # How long a topic may take to be known, and a transaction that has ended to be marked as such in its partitions.
-_SOON_S = 2.0
+_SOON_S = 5.0
 _UNCOMMITTED, _COMMITTED = 0, 1
 _NOT_LEADER, _NO_BROKER_FOR_IT = 6, 38
 Record = ConsumerRecord[bytes | None, bytes | None]
