@@ -2,6 +2,7 @@
 key, and whose row was sent for whom."""
 
 import heapq
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -48,10 +49,32 @@ async def in_order(items: Sequence[Item], turns: Turns) -> list[Item]:
     for part in parts:
         part.sort(key=_offset)
         await turns.rest()
-    if not all(_grows(list(map(_timestamp, part))) for part in parts):
-        return [item async for item in _in_turns(heapq.merge(*parts, key=_timestamp), turns)]
-    # What grows in each of them is merged by sorting too, which takes a tenth of the time.
-    return sorted(chain.from_iterable(parts), key=_timestamp)
+    times: list[list[int]] = []
+    for part in parts:
+        times.append(list(map(_timestamp, part)))
+        await turns.rest()
+    if all(map(_grows, times)):
+        return [item async for piece in _pieces_in_order(parts, times, turns) for item in piece]
+    return [item async for item in _in_turns(heapq.merge(*parts, key=_timestamp), turns)]
+
+
+async def _pieces_in_order(
+    parts: Sequence[list[Item]], times: Sequence[list[int]], turns: Turns
+) -> AsyncIterator[list[Item]]:
+    """Partitions whose timestamps grow are merged by sorting what lies in front of a moment, and then of the next: that
+    takes a third of the time."""
+    at = [0] * len(parts)
+    while any(place < len(part) for place, part in zip(at, parts, strict=True)):
+        ahead = [own[place + _AT_ONCE] for place, own in zip(at, times, strict=True) if place + _AT_ONCE < len(own)]
+        moment = min(ahead, default=None)
+        upto = [len(own) if moment is None else bisect_left(own, moment) for own in times]
+        if upto == at and moment is not None:
+            # More have this moment than are sorted at once.
+            upto = [bisect_right(own, moment) for own in times]
+        piece = chain.from_iterable(part[a:b] for part, a, b in zip(parts, at, upto, strict=True))
+        yield sorted(piece, key=_timestamp)
+        at = upto
+        await turns.rest()
 
 
 async def rows_of(items: Sequence[Item], plan: Plan, turns: Turns) -> FileRows:

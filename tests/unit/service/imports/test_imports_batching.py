@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from random import Random
 from sys import getsizeof
 
+import pytest
 from aiokafka.structs import TopicPartition
 
 from contracts.results import Operation
 from handlers.imports.rows import Row
 from service.batching.batcher import BatchPolicy, Cause, OpenBatch
+from service.imports import batching
 from service.imports.batching import BatchingMeans, ImportBatcher, keys_of
 from service.imports.growth import Reading
 from service.intake.item import Item, item_of
@@ -68,14 +70,16 @@ class Bench:
         return [batch.items for batch in self.closed]
 
 
-def test_events_read_together_go_where_each_would_go_alone() -> None:
-    """With keys of their own or others', several rows or rows without a key, in any group; closed batches, what waits
-    and what is free are the same."""
-    for seed in range(300):
+def test_events_read_together_go_where_each_would_go_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that waited, and those that an import had no room for. With keys of their own or others', several
+    rows or rows without a key, in any group; closed batches, what waits and what is free are the same."""
+    monkeypatch.setattr(batching, "_PUT_AT_ONCE", 3)
+    for seed in range(400):
         random = Random(seed)
         max_events, max_bytes = random.choice([3, 10]), random.choice([40, 1_000])
         alone, together = Bench(max_events, max_bytes), Bench(max_events, max_bytes)
-        contacts = random.choice([4, 1_000])
+        monkeypatch.setattr(alone.batcher, "_put_free", lambda items, now: False)
+        contacts = random.choice([4, 30, 1_000])
         for _ in range(12):
             added = []
             for _ in range(random.randrange(1, 9)):
@@ -88,6 +92,9 @@ def test_events_read_together_go_where_each_would_go_alone() -> None:
             for one in added:
                 alone.batcher.add(alone.read(*one), None, 0.0)
             together.batcher.add_all([together.read(*one) for one in added], lambda operation: None, 0.0)
+            assert [len(batch.keys) for batch in alone.batcher._batches.values()] == [
+                len(batch.keys) for batch in together.batcher._batches.values()
+            ]
             for bench in (alone, together):
                 bench.batcher.due(0.5)
             if not alone.free and random.random() < 0.5:

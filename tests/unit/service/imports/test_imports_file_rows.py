@@ -11,6 +11,7 @@ from contracts.events import CONTACT_CHANGED, ContactChanged, Event
 from contracts.results import Operation
 from handlers.base import Refusal
 from handlers.imports.rows import Row
+from service.imports import files
 from service.imports.files import in_order, rows_of
 from service.intake.item import Item
 from service.turns import Turns
@@ -39,10 +40,12 @@ def never(event: Event, key: bytes | None) -> Refusal:
     raise AssertionError
 
 
+@pytest.mark.parametrize("at_once", [1, 5, 200])
 @pytest.mark.parametrize("disorder_ms", [0, 1, 50])
-def test_the_order_is_that_of_the_records(disorder_ms: int) -> None:
+def test_the_order_is_that_of_the_records(monkeypatch: pytest.MonkeyPatch, disorder_ms: int, at_once: int) -> None:
     """Partitions are merged by the timestamps of their next records, also where these go back within a partition; of
     equal ones the first partition's comes first. In whatever order events are handed over."""
+    monkeypatch.setattr(files, "_AT_ONCE", at_once)
     for seed in range(20):
         random = Random(seed)
         items = items_of(random, random.choice([1, 7, 300]), disorder_ms=disorder_ms)
