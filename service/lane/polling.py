@@ -70,9 +70,7 @@ class Polling:
                 await self._pass_unparsable()
                 continue
             except NoOffsetForPartitionError:
-                # Asked for before the offsets were known; they are sought as soon as they are. Each time the client
-                # asks the coordinator anew.
-                await asyncio.sleep(_FULL_POLL_S)
+                await self._until_sought()
                 continue
             except OffsetOutOfRangeError:
                 self._gone()
@@ -99,6 +97,16 @@ class Polling:
             # Records that are at hand are returned without a pause: everybody else gets a turn here, and a longer one
             # where much has been read that is not settled.
             await asyncio.sleep(pause_s(self._buffer.held_bytes) if batches else 0)
+
+    async def _until_sought(self) -> None:
+        """Records were asked for before their offsets were known; they are sought as soon as they are. Each time the
+        client asks the coordinator anew: it is not let to for a while."""
+        until = self._clock.monotonic() + _POLL_S
+        while True:
+            await asyncio.sleep(_FULL_POLL_S)
+            assignment = self._group.assignment
+            if self._clock.monotonic() >= until or (assignment is not None and assignment.ready):
+                return
 
     async def _take_in_turns(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Take records that were handed out. Those that are left when the partitions go are read by their next owner:

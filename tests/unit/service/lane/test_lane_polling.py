@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka.errors import NoOffsetForPartitionError
+from aiokafka.structs import TopicPartition
 
 from service.lane import Lane
 from tests.support import lane_world
@@ -67,6 +69,56 @@ async def _read(
 
 
 _with = msgspec.structs.replace
+
+
+class Unsought(FakeConsumer):
+    """Has the client's answer for partitions of which nobody has said where to read."""
+
+    def __init__(self, world: World, **options: Any) -> None:
+        super().__init__(world, **options)
+        self.asked_at: list[float] = []
+        self.sought_at = self.found_at = 0.0
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        super().seek(tp, offset)
+        self.sought_at = self._world.time.monotonic()
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
+        if self.sought_at == 0.0:
+            self.asked_at.append(self._world.time.monotonic())
+            raise NoOffsetForPartitionError
+        found = await super().getmany(timeout_ms=timeout_ms, max_records=max_records)
+        self.found_at = self.found_at or self._world.time.monotonic()
+        return found
+
+
+def test_a_lane_whose_offsets_are_not_known_yet_does_not_press_for_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client would ask the coordinator each time: five times a second are enough. Once they are known, records are
+    asked for as soon as before."""
+
+    async def reads(time: FakeTime) -> Unsought:
+        world = World(time, "segments", lambda number, call: None)
+        world.patches(monkeypatch)
+        monkeypatch.setattr("service.lane.group.AIOKafkaConsumer", lambda **options: Unsought(world, **options))
+        journal = world._journal
+
+        async def slow(*args: Any, **options: Any) -> Any:
+            await asyncio.sleep(1.95)
+            return await journal(*args, **options)
+
+        monkeypatch.setattr("service.lane.preparing.read_journal", slow)
+        world.publish(4)
+        lane = world.lane()
+        running = asyncio.create_task(lane.run())
+        await world.finished()
+        await _stopped(lane, running)
+        assert isinstance(world.consumer, Unsought)
+        return world.consumer
+
+    consumer = run(reads)
+    assert len(consumer.asked_at) <= 12
+    assert consumer.sought_at - consumer.asked_at[-1] <= 0.25, "the group gives up a member that does not ask"
+    assert 0 <= consumer.found_at - consumer.sought_at <= 0.03
 
 
 async def _stopped(lane: Lane, running: asyncio.Task[None]) -> None:
