@@ -28,6 +28,23 @@ _encode = msgspec.json.Encoder().encode
 # Of a result of an event of a source topic, whose end is that of its one operation: the result's id, the event, the
 # operation, the batch's id, the record's topic, partition, offset and timestamp in ms, and when it was received in ms.
 UsualResult = tuple[str, Event | Envelope, Operation, str | None, str, int, int, int, int]
+# What results of one batch that were read together mostly have in common.
+_Common = tuple[
+    str,
+    Outcome | None,
+    Reason | None,
+    int | None,
+    int,
+    str,
+    str,
+    bool,
+    str,
+    str | None,
+    str | None,
+    str | None,
+    int,
+    int,
+]
 
 
 class UsualResults:
@@ -40,34 +57,20 @@ class UsualResults:
     def encode_all(self, results: Sequence[UsualResult], completed_at_ms: int) -> list[bytes | None]:
         """The value of each result; None for one that is not usual."""
         texts = [
-            f"{event.id}{event.source}{event.tenant}{event.traceparent}{done.target}{done.entity}{done.reference}"
-            for _, event, done, *_ in results
+            f"{event.id}{event.traceparent}{done.target}{done.reference}"
+            for _, event, done, _, _, _, _, _, _ in results
         ]
         # JSON has to write each of their characters as it is: what is true of all together is true of each.
         plain = _is_plain("".join(texts))
         completed_at = rfc3339_ms(completed_at_ms)
-        received_ms, received_at = completed_at_ms, completed_at
-        templates = self._templates
+        # By what the results of neighbours have in common, which is written once.
+        runs: dict[_Common, list[str] | None] = {}
+        last, filled = None, None
         values: list[bytes | None] = []
         for result, text in zip(results, texts, strict=True):
             result_id, event, done, batch_id, topic, partition, offset, timestamp_ms, received_at_ms = result
-            event_id, tenant, trace = event.id, event.tenant, event.traceparent
-            target, entity, reference = done.target, done.entity, done.reference
-            timestamp = instant_text(timestamp_ms)
-            if (
-                not (plain or _is_plain(text))
-                or len(text) > TARGET_MAX  # nothing of it may be cut
-                or done.detail is not None
-                or target is None
-                or entity is None
-                or batch_id is None
-                or timestamp is None
-            ):
-                values.append(None)
-                continue
-            if received_at_ms != received_ms:
-                received_ms, received_at = received_at_ms, rfc3339_ms(received_at_ms)
-            look = (
+            event_id, trace, target, reference = event.id, event.traceparent, done.target, done.reference
+            common = (
                 done.kind,
                 done.outcome,
                 done.reason,
@@ -75,30 +78,71 @@ class UsualResults:
                 done.attempts,
                 topic,
                 event.type,
-                tenant is None,
                 reference is None,
+                event.source,
+                event.tenant,
+                done.entity,
+                batch_id,
+                partition,
+                received_at_ms,
             )
-            filled = templates.get(look) or self._template(*look)
+            if common != last:
+                last = common
+                if common not in runs:
+                    runs[common] = self._run(common, completed_at)
+                filled = runs[common]
+            timestamp = instant_text(timestamp_ms)
+            if (
+                filled is None
+                or not (plain or _is_plain(text))
+                or len(text) > TARGET_MAX  # nothing of it may be cut
+                or done.detail is not None
+                or target is None
+                or timestamp is None
+            ):
+                values.append(None)
+                continue
             filled[1::2] = (
                 result_id,
                 event_id,
-                completed_at,
                 "" if trace is None else f',"traceparent":"{trace}"',
                 event_id,
-                event.source,
-                tenant or "",
                 target,
-                entity,
                 reference or "",
-                batch_id,
-                str(partition),
                 str(offset),
                 timestamp,
-                received_at,
-                completed_at,
             )
             values.append("".join(filled).encode())
         return values
+
+    def _run(self, common: "_Common", completed_at: str) -> list[str] | None:
+        """The template with what these results have in common; None where they are not usual."""
+        kind, outcome, reason, status, attempts, topic, type_, no_reference, source, tenant, *_ = common
+        entity, batch_id, partition, received_at_ms = common[10:]
+        text = f"{source}{tenant}{entity}"
+        if entity is None or batch_id is None or len(text) > TARGET_MAX or not _is_plain(text):
+            return None
+        look = (kind, outcome, reason, status, attempts, topic, type_, no_reference, tenant is None)
+        template = self._templates.get(look) or self._template(*look)
+        template[1::2] = (
+            _GAP,
+            _GAP,
+            completed_at,
+            _GAP,
+            _GAP,
+            source,
+            tenant or "",
+            _GAP,
+            entity,
+            _GAP,
+            batch_id,
+            str(partition),
+            _GAP,
+            _GAP,
+            rfc3339_ms(received_at_ms),
+            completed_at,
+        )
+        return _parted("".join(template))
 
     def _template(
         self,
@@ -109,8 +153,8 @@ class UsualResults:
         attempts: int,
         topic: str,
         type_: str,
-        no_tenant: bool,
         no_reference: bool,
+        no_tenant: bool,
     ) -> list[str]:
         """What all such results have in common, and between these what is another text in each: it is filled in
         again and again."""
@@ -135,13 +179,17 @@ class UsualResults:
             _TEXT,
         )
         result.datacontenttype = _BEFORE_TRACEPARENT
-        common = _encode(result).decode().split(_GAP)
-        template = [text for part in common for text in (part, "")][:-1]
+        template = _parted(_encode(result).decode())
         if len(self._templates) >= _MOST_TEMPLATES:
             self._templates.clear()
-        look = (kind, outcome, reason, status, attempts, topic, type_, no_tenant, no_reference)
+        look = (kind, outcome, reason, status, attempts, topic, type_, no_reference, no_tenant)
         self._templates[look] = template
         return template
+
+
+def _parted(text: str) -> list[str]:
+    """A template: the parts of a text, and between them what is filled in."""
+    return [part for fixed in text.split(_GAP) for part in (fixed, "")][:-1]
 
 
 def _is_plain(text: str) -> bool:

@@ -153,3 +153,34 @@ def test_each_says_when_its_own_record_was_received() -> None:
     results = [("r-1", event, made, batch_id, topic, partition, offset, timestamp_ms, ms) for ms in received]
     values = UsualResults(ENCODER).encode_all(results, completed_at_ms)
     assert values == [exact(event, made, (*PLACE[:5], ms, completed_at_ms)) for ms in received]
+
+
+def test_what_neighbours_have_in_common_is_not_that_of_others() -> None:
+    """Whatever two results of one transaction differ in, each says its own; and some of them are not usual."""
+    plain, made = Event("e-1", "/crm", CONTACT_CHANGED, DATA), operation()
+    batch_id, topic, partition, offset, timestamp_ms, received_at_ms, completed_at_ms = PLACE
+    where = (batch_id, topic, partition, offset, timestamp_ms, received_at_ms)
+    others = [
+        (Event("e-1", "/shop", CONTACT_CHANGED, DATA), made, where),
+        (Event("e-1", "/caf\u00e9", CONTACT_CHANGED, DATA), made, where),
+        (Event("e-1", "/crm", NOTIFICATION_OCCURRED, DATA), made, where),
+        (Event("e-1", "/crm", CONTACT_CHANGED, DATA, tenant="acme"), made, where),
+        (Event("e-1", "/crm", CONTACT_CHANGED, DATA, tenant='a"b'), made, where),
+        (Event("e-1", "/crm", CONTACT_CHANGED, DATA, traceparent="00-ab-cd-01"), made, where),
+        (plain, operation(entity="502"), where),
+        (plain, operation(entity="x" * 256), where),
+        (plain, operation(status=207), where),
+        (plain, operation(reference=None), where),
+        (plain, made, ("batch-2", *where[1:])),
+        (plain, made, (None, *where[1:])),
+        (plain, made, (batch_id, "replay", *where[2:])),
+        (plain, made, (batch_id, topic, partition + 1, *where[3:])),
+        (plain, made, (*where[:5], received_at_ms + 1)),
+    ]
+    results: list[Any] = [("r-1", *found[:2], *found[2]) for found in others]
+    mixed = [one for other in results for one in (("r-1", plain, made, *where), other)]
+    values = UsualResults(ENCODER).encode_all(mixed, completed_at_ms)
+    alone = [UsualResults(ENCODER).encode_all([one], completed_at_ms)[0] for one in mixed]
+    assert values == alone
+    assert len({*alone[1::2]} - {None}) == len(others) - 4
+    assert alone[0] == exact(plain, made)
