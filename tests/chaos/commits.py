@@ -10,7 +10,9 @@ distance on, is unfinished whatever the ranges say.
 import base64
 import hashlib
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 _CRC_BYTES = 4
@@ -19,17 +21,21 @@ _DISTANCE_BYTES = 4
 
 
 class Finished(NamedTuple):
-    """Half-open ranges of finished offsets, and the offset from which on a key, by digest, is unfinished."""
+    """Half-open ranges of finished offsets, ascending, and the offset from which on a key, by digest, is unfinished."""
 
     ranges: list[tuple[int, int]]
     deferred: dict[bytes, int]
 
     def covers(self, offset: int, key: bytes | None) -> bool:
         """Whether the commit says that the record has its result."""
-        if not any(first <= offset < end for first, end in self.ranges):
+        at = bisect_right(self.ranges, offset, key=_first) - 1
+        if at < 0 or offset >= self.ranges[at][1]:
             return False
         first = self.deferred.get(digest(key)) if key is not None else None
         return first is None or offset < first
+
+
+_first = itemgetter(0)
 
 
 def digest(key: bytes) -> bytes:
