@@ -88,3 +88,28 @@ async def test_what_is_no_import(call: Call, platform: SandboxServer, wrong: str
     """Wrong use; nothing is sent."""
     assert (await call("import", wrong, "--section", SECTION)).exit_code == 2
     assert platform.log.count == 0
+
+
+LANE = """handler: apsis.imports, account: shop, topics: [t], attributes: [], section: {},
+  keyspaces: [{{discriminator: k, column: email, value: data.contact_id}}]"""
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [([], "with --section\n"), (["s1"], None), (["s1", "s1"], None), (["s1", "s2"], "the file has: s1, s2\n")],
+)
+async def test_the_section_of_the_accounts_lanes_need_not_be_said(
+    call: Call, platform: SandboxServer, tmp_path: Path, sections: list[str], told: str | None
+) -> None:
+    """Where they have one; else the command says which there are, and sends nothing."""
+    file = tmp_path / "fanline.yaml"
+    lanes = [f"  lane-{n}: {{{LANE.format(section)}, slots: 1}}" for n, section in enumerate(sections)]
+    file.write_text("\n".join([file.read_text().rstrip("\n"), *lanes, ""]))
+    result = await call("import", "i-9")
+    assert result.exit_code == (1 if told is None else 2), result.output
+    if told is None:
+        assert result.stderr == "account shop: the platform knows no import i-9 in s1 (404)\n"
+    else:
+        assert result.stderr.startswith("say which section")
+        assert result.stderr.endswith(told)
+        assert platform.log.count == 0
