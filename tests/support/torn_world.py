@@ -41,7 +41,7 @@ class TornWorld(ImportWorld):
         self.assigned = frozenset(tp for tp in ALL if tp.partition in partitions)
         lane = self.lane()
         running = asyncio.create_task(lane.run())
-        await eventually(until, within_s=20_000, every_s=0.05)
+        await eventually(until, within_s=2_000, every_s=0.05)
         if look is not None:
             look(lane)
         running.cancel()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from handlers.apsis.imports import ApsisImportsHandler
 from service.app import KINDS, Application
-from service.config import loads
+from service.config import ConfigurationError, loads
 from service.imports.pace import MINUTE_S, CreatePace, CreateTurns, Now, create_every_s, pace_of, turn_s
 from service.imports.policy import CLOCKS_APART_S, Turns
 from service.imports.wiring import import_policy
@@ -173,3 +173,25 @@ def test_more_slots_than_creates_take_turns() -> None:
         found[name] = policy.create_turns
     length_s = (60 + 3 * 12.25 + CLOCKS_APART_S) / 9
     assert found == {"one": Turns(0, 12, length_s), "two": Turns(5, 12, length_s)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("max_open_imports: 3", "max_open_imports: 2", "have 3 slots together; max_open_imports is 2"),
+        ("slots: 1, ", "", None),
+        ("slots: 2, ", "slots: 3, ", "have 4 slots together; max_open_imports is 3"),
+        ("slots: 1, handler", "slots: null, handler", None),
+    ],
+)
+def test_more_slots_than_the_account_allows_are_refused_at_the_start(old: str, new: str, words: str | None) -> None:
+    """With the place of the bound; a lane that says no number takes what the other leaves."""
+    text = CONFIGURATION.replace("LIMITS", "max_open_imports: 3").replace("LANE", LANE)
+    assert old in text
+    text = text.replace(old, new)
+    if words is None:
+        assert loads(text.encode(), KINDS).lanes.keys() == {"one", "two"}
+        return
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        loads(text.encode(), KINDS)
+    assert "accounts.a.limits" in str(refused.value)
