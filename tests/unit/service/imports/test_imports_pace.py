@@ -12,6 +12,7 @@ from service.config import ConfigurationError, loads
 from service.imports.pace import MINUTE_S, CreatePace, CreateTurns, Now, create_every_s, pace_of, turn_s
 from service.imports.policy import CLOCKS_APART_S, Turns
 from service.imports.wiring import import_policy
+from tests.support.fakes import FakeTime
 
 PER_MINUTE = 10
 LONGEST_S = 12.0
@@ -195,3 +196,30 @@ def test_more_slots_than_the_account_allows_are_refused_at_the_start(old: str, n
     with pytest.raises(ConfigurationError, match=words) as refused:
         loads(text.encode(), KINDS)
     assert "accounts.a.limits" in str(refused.value)
+
+
+def test_turns_are_the_wall_clocks() -> None:
+    """Of three slots the second has every third turn; who takes it over leaves out those that another may have had by
+    his clock; a slot that is another's by now has had the turns of before the assignment."""
+    pace = CreateTurns(Turns(1, 3, 10.0))
+    pace.begin({0, 1}, 4, Now(0.0, 100.0))
+    assert pace.wait_s(0, Now(0.0, 100.0)) == 30.0
+    assert pace.wait_s(0, Now(0.0, 130.0)) == pace.wait_s(1, Now(0.0, 149.9)) == 0.0
+    pace.ended(0, Now(0.0, 131.0))
+    assert pace.wait_s(0, Now(0.0, 132.0)) == 28.0
+    pace.begin({0}, 5, Now(0.0, 155.0))
+    pace.ended(2, Now(0.0, 156.0))
+    assert pace.wait_s(2, Now(0.0, 156.0)) == 180.0 - 156.0
+
+
+def test_a_turn_is_long_enough_for_what_is_on_its_way() -> None:
+    """With two creates a minute and with one as with more."""
+    assert [turn_s(count, 12.0) for count in (1, 2, 3)] == [77.0, 77.0, 38.5]
+
+
+def test_the_moment_is_that_of_both_clocks() -> None:
+    """In seconds; and a pace is by turns where there are turns."""
+    time = FakeTime()
+    assert Now.of(time) == Now(time.monotonic(), time.wall_ms() / 1000)
+    assert pace_of(20.0, None).wait_s(0, at(5.0)) == 15.0
+    assert isinstance(pace_of(None, Turns(0, 12, 10.0)), CreateTurns)
