@@ -8,7 +8,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.imports.slots import SlotShare, SlotTable, owned_slots, shared_slots, slots_problem
+from service.imports.slots import SlotShare, SlotTable, is_crowded, owned_slots, shared_slots, slots_problem
 from service.intake.assignor import LaneAssignor, assignor_for
 
 
@@ -113,3 +113,18 @@ def test_a_slot_is_taken_until_all_that_is_open_in_it_has_ended() -> None:
     table.take(0, "x")
     table.begin(3, frozenset({0}))
     assert table.is_free(0)
+
+
+@pytest.mark.parametrize(
+    ("entries", "crowded"),
+    [
+        ([], False),
+        ([(0, "a"), (3, "a"), (6, "a")], False),
+        ([(0, "a"), (1, "b"), (5, "c")], False),
+        ([(0, "a"), (3, "b")], True),
+        ([(2, "a"), (2, "b")], True),
+    ],
+)
+def test_a_slot_with_two_imports_is_crowded(entries: list[tuple[int, str]], crowded: bool) -> None:
+    """One in all of a slot's partitions is one import; of three slots partitions 0 and 3 are of the first."""
+    assert is_crowded(iter(entries), 3) is crowded
