@@ -193,8 +193,9 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         expires = run.delivery.opened.expires_at_ms
         return self._imports.policy.lapses_at_ms(run.delivery.record.begun_at_ms) if expires is None else expires
 
-    def _expired(self, run: ImportRun) -> bool:
-        return self._clock.wall_ms() >= self._expires_ms(run)
+    def _expired(self, run: ImportRun, early_s: float = 0.0) -> bool:
+        """``early_s``: or may have by a clock that is ahead of ours by so much."""
+        return self._clock.wall_ms() >= self._expires_ms(run) - int(early_s * 1000)
 
     def _address_ends(self, run: ImportRun) -> bool:
         """No file will be sent there: the slot is taken until the address has ended by the platform's clock too."""

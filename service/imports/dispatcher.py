@@ -399,7 +399,11 @@ class ImportDispatcher(ImportCarrying):
     async def _told_end(self, run: ImportRun, verdict: Completed | Failed, reply: Reply) -> bool:
         delivery = run.delivery
         assert delivery is not None
-        if isinstance(verdict, Failed) and run.asks and not had_file(verdict, expired=self._expired(run)):
+        if (
+            isinstance(verdict, Failed)
+            and run.asks
+            and not had_file(verdict, expired=self._expired(run, CLOCKS_APART_S))
+        ):
             return await self._create_anew(run)
         budget = self._handler.split_budget if run.budget is None else run.budget
         ends = judge_end(verdict, delivery.opened.rows, divides=budget is not None)
