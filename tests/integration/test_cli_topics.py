@@ -102,7 +102,7 @@ def test_a_missing_source_is_its_publishers_to_make(bootstrap_servers: str, pref
 def test_what_breaks_a_guarantee_ends_with_1(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
     """Compacted dead letters, fewer partitions than the source, a topic too small: each is named, none is changed."""
     source = f"{prefix}-source"
-    wait(create_topics(bootstrap_servers, {source: 3}))
+    wait(create_topics(bootstrap_servers, {source: 3}, config={"retention.ms": "604800000"}))
     file = configuration(tmp_path / "f", bootstrap_servers, prefix, lane("a", source, deadline="7d"))
     wait(create_topics(bootstrap_servers, {f"{prefix}.a.dead-letters": 3}, config={"cleanup.policy": "compact"}))
     wait(create_topics(bootstrap_servers, {f"{prefix}.a.journal": 2}, config={"cleanup.policy": "compact"}))
