@@ -17,7 +17,7 @@ from tests.support.import_halts import Point
 from tests.support.import_kills import Killed, Scene
 from tests.support.import_stage import APSIS, KEYSPACE, ORPHANS_LIVE_S, ImportStage
 from tests.support.kafka import Message, produce
-from tests.support.oracle import Place, Result, Source
+from tests.support.oracle import Place, Result, Source, until
 from tests.support.patience import patiently
 
 # Contacts of all partitions share rows: the n-th event of each has one.
@@ -136,10 +136,11 @@ async def test_slots_are_changed_while_imports_are_open(bootstrap_servers: str, 
             stage.apsis.configure(lane, {"stuck_at": None})
         await torn.all_have_results(but=True)
         assert not stage.results.of("another-file"), "a slot was taken for free, or another file sent"
-        # The platform's time and ours go on at once, as far as anybody can see.
+        # The platform's time and ours go on at once, as far as anybody can see: each of both begins another import.
         stage.apsis.configure("another-file", {"upload_life_s": 3 * ORPHANS_LIVE_S, "stuck_at": "waiting_for_file"})
         first["another-file"].expires_at = 0.0
         torn.let_time_pass()
+        await until(lambda: len(stage.apsis.imports("another-file")) == 3, within_s=30, what="both have begun anew")
         stage.apsis.configure("another-file", {"stuck_at": None})
         await torn.all_have_results(but=False)
         contacts = {event.id: (event.target, event.segment) for event in torn.feed.events}
