@@ -74,7 +74,8 @@ class Item(msgspec.Struct, eq=False, gc=False):
 
     def hold_rows(self, event: Event, rows: Sequence[Row], *, timed: bool) -> None:
         """The event was planned as rows, and is held no longer. ``timed``: its own time is asked for later."""
-        self.rows = rows
+        # A list for each of 60,000 events that wait for their import were all that Python's collector has to look at.
+        self.rows = rows = tuple(rows)
         if len(rows) == 1:
             self.operations, lines = (rows[0].operation,), len(rows[0].line)
         else:

@@ -1,5 +1,6 @@
 """From a record to its operations or its outcome; and when it expires."""
 
+import gc
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -104,7 +105,7 @@ def test_the_rows_of_an_event_are_its_operations() -> None:
     ]
     value = event()
     item, other = Bench(lambda *_: rows).plan(value), Bench().plan(value)
-    assert (item.rows, item.operations, item.remaining) == (rows, tuple(row.operation for row in rows), 2)
+    assert (item.rows, item.operations, item.remaining) == (tuple(rows), tuple(row.operation for row in rows), 2)
     assert item.size == HELD_BYTES + item.bytes + 2 * ROW_BYTES + 340
     assert item.event is None
     assert other.event is not None
@@ -119,6 +120,15 @@ def test_what_is_held_of_an_event_with_rows_is_what_its_result_tells() -> None:
         policy = PlanningPolicy(other_types_skipped=False, deadline_s=60.0, deadline_from_time=timed)
         item = Bench(lambda *_: [row], policy=policy).plan(event(tenant="t", time="2023-11-14T22:13:20Z"))
         assert item.envelope == Envelope("e-1", "crm", "contact.changed.v1", "t", None, time_ms)
+
+
+def test_the_collector_need_not_look_at_what_waits_for_its_import() -> None:
+    """60,000 events wait at a time: to look at a list of each takes it a fifth of a second, at one go."""
+    row = Row(Operation("import.row", "c-1", "7"), ("c-1",), b"x")
+    item = Bench(lambda *_: [row]).plan(event(tenant="t"))
+    gc.collect()
+    held = [getattr(item, field) for field in item.__struct_fields__ if field not in ("partition", "record")]
+    assert [one for one in (item, *held) if gc.is_tracked(one)] == []
 
 
 def test_where_skips() -> None:

@@ -1,6 +1,7 @@
 """The journal before a call: nothing is called unless its entry is proved, in time, and by a current member."""
 
 import asyncio
+import weakref
 
 import pytest
 from aiokafka.structs import TopicPartition
@@ -8,6 +9,7 @@ from aiokafka.structs import TopicPartition
 from contracts.journal import DeliveryState
 from handlers.base import Reply
 from service.errors import FencedError, RefusedError, TransactorLostError
+from service.journal.deliveries import OpenDelivery
 from service.journal.writer import JournalPolicy
 from service.offsets.metadata import decode
 from tests.support.bulks import NOT_SENT, OK, BulkBench, ids_of, offsets_named, running
@@ -302,3 +304,25 @@ def test_an_assignment_that_ends_lets_nobody_wait() -> None:
 def test_the_bound_on_the_call_is_a_policy() -> None:
     """Five seconds: within the shortest session that the service accepts."""
     assert JournalPolicy().call_within_s == 5.0
+
+
+class Watched(OpenDelivery):
+    """Of which can be told whether somebody holds it."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_what_is_written_is_not_kept_until_the_next() -> None:
+    """An import's delivery holds 50,000 events: the writer freed them, in one turn, when another entry was wanted."""
+
+    async def main(time: FakeTime) -> None:
+        bench = BulkBench(time)
+        async with running(bench):
+            delivery = Watched(bench.journal.new_id("batch"), "np6.workflows", [bench.item("a")], 0)
+            left = weakref.ref(delivery)
+            assert await bench.journal.enter(delivery) is not None
+            await settle_down()
+            del delivery
+            assert left() is None
+
+    run(main)
