@@ -97,10 +97,10 @@ class Bulk:
                 self.parts.rotate(-1)
 
     def keep(self, items: list[Item]) -> None:
-        """Of the first part only these are left; it ends with none."""
-        if items:
-            self.parts[0].items = items
-        else:
+        """Of the first part only these are left; it ends with none. Who remembers that its request succeeded need not
+        remember its records."""
+        self.parts[0].items = items
+        if not items:
             self.parts.popleft()
 
     def keys(self, parts: Collection[Part] | None = None) -> set[bytes | None]:

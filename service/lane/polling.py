@@ -1,12 +1,12 @@
 """Asks for records: the one loop that does, whether partitions are paused or not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from handlers.imports.rows import ImportHandler
 from service.intake.assignment import PartitionState
@@ -83,12 +83,8 @@ class Polling:
                     return
                 await asyncio.sleep(_RETRY_S)
                 continue
-            assignment = self._group.assignment
-            if batches and assignment is not None and assignment.ready and assignment.may_start():
-                for tp, records in batches.items():
-                    state = assignment.partitions.get(tp)
-                    if state is not None:
-                        await self._take_in_turns(state, records)
+            if batches:
+                await self._take(batches)
             self._regulating.regulate()
             now = self._clock.monotonic()
             if now >= holes_at:
@@ -107,6 +103,16 @@ class Polling:
             assignment = self._group.assignment
             if self._clock.monotonic() >= until or (assignment is not None and assignment.ready):
                 return
+
+    async def _take(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]) -> None:
+        """Take what one call has handed out. Behind it nothing of that is held here: the next may be minutes away."""
+        assignment = self._group.assignment
+        if assignment is None or not assignment.ready or not assignment.may_start():
+            return
+        for tp, records in batches.items():
+            state = assignment.partitions.get(tp)
+            if state is not None:
+                await self._take_in_turns(state, records)
 
     async def _take_in_turns(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Take records that were handed out. Those that are left when the partitions go are read by their next owner:
