@@ -4,9 +4,12 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 NAMESPACE = uuid.UUID("a06f0ca3-e230-4067-9938-b01c7eb393a8")
 
 _SEED = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+_encode = msgspec.json.Encoder().encode
 # The first digit of the fourth group carries the variant in its two upper bits.
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
@@ -24,31 +27,28 @@ class ResultIds:
 
     def of(self, topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
         """The result id of a record. ``timestamp_ms`` is -1 where the record could not be parsed."""
-        prefix = self._prefixes.get((topic, partition))
-        if prefix is None:
-            prefix = _SEED.copy()
-            prefix.update(f"{self._lane}\n{topic}\n{partition}\n".encode())
-            self._prefixes[topic, partition] = prefix
-        state = prefix.copy()
+        state = self._prefix((topic, partition)).copy()
         state.update(b"%d\n%d" % (offset, timestamp_ms))
         return _formatted(state.hexdigest())
 
-    def many(self, records: Iterable[tuple[tuple[str, int], int, int]]) -> list[str]:
-        """:meth:`of` of each ((topic, partition), offset, timestamp_ms), at once: half the time."""
-        prefixes = self._prefixes
+    def many(self, places: Iterable[tuple[str, int]], numbers: Sequence[tuple[int, int]]) -> list[str]:
+        """:meth:`of` of each (topic, partition) and (offset, timestamp_ms), at once: half the time."""
         hashed: list[bytes] = []
         last: object = None
-        for place, offset, timestamp_ms in records:
+        for place, rest in zip(places, _lines(numbers), strict=True):
             if place is not last:  # records of one partition mostly come together
-                prefix = prefixes.get(place)
-                if prefix is None:
-                    self.of(*place, offset, timestamp_ms)
-                    prefix = prefixes[place]
-                copy, last = prefix.copy, place
+                copy, last = self._prefix(place).copy, place
             state = copy()
-            state.update(b"%d\n%d" % (offset, timestamp_ms))
+            state.update(rest)
             hashed.append(state.digest())
-        return _uuids_of(hashed)
+        return _uuids_of(hashed).decode().split()
+
+    def _prefix(self, place: tuple[str, int]) -> "hashlib._Hash":
+        prefix = self._prefixes.get(place)
+        if prefix is None:
+            topic, partition = place
+            prefix = self._prefixes[topic, partition] = _begun(f"{self._lane}\n{topic}\n{partition}\n")
+        return prefix
 
 
 def result_id(lane: str, topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
@@ -81,24 +81,13 @@ def thread_id(event_source: str, event_id: str) -> str:
 
 
 def executions_stamps_and_threads(
-    events: Iterable[tuple[str, str, str]],
-) -> tuple[list[str], list[str], list[str]]:
-    """:func:`execution_id`, :func:`stamp_id` and :func:`thread_id` of each (result id, event source, event id)."""
-    executions: list[bytes] = []
-    stamps: list[bytes] = []
-    threads: list[bytes] = []
-    for result, source, event_id in events:
-        encoded = result.encode()
-        state = _EXECUTION.copy()
-        state.update(encoded)
-        executions.append(state.digest())
-        state = _STAMP.copy()
-        state.update(encoded)
-        stamps.append(state.digest())
-        state = _THREAD.copy()
-        state.update(f"{source}\n{event_id}".encode())
-        threads.append(state.digest())
-    return _uuids_of(executions), _uuids_of(stamps), _uuids_of(threads)
+    events: Sequence[tuple[str, str, str]],
+) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    """:func:`execution_id`, :func:`stamp_id` and :func:`thread_id` of each (result id, event source, event id), in
+    ASCII."""
+    results = [result.encode() for result, _, _ in events]
+    threads = [f"{source}\n{event_id}".encode() for _, source, event_id in events]
+    return _all_continued(_EXECUTION, results), _all_continued(_STAMP, results), _all_continued(_THREAD, threads)
 
 
 def notification_id(account: str, notification_key: int, target: str, action: str, time: str) -> str:
@@ -134,6 +123,14 @@ def _continued(begun: "hashlib._Hash", rest: str) -> str:
     return _formatted(state.hexdigest())
 
 
+def _all_continued(begun: "hashlib._Hash", rests: Sequence[bytes]) -> list[bytes]:
+    """:func:`_continued` of many names with one beginning, in ASCII."""
+    # ``update`` gives None: as a condition it needs no loop of statements, which would take a tenth longer.
+    return _uuids_of(
+        [state.digest() for rest in rests for state in [begun.copy()] if state.update(rest) is None]  # type: ignore[func-returns-value]
+    ).split()
+
+
 def _formatted(text: str) -> str:
     """The UUID of version 5 of a hash in hexadecimal."""
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
@@ -147,9 +144,9 @@ _VERSION_BITS = bytes(byte & 0x0F | 0x50 for byte in range(256))
 _VARIANT_BITS = bytes(byte & 0x3F | 0x80 for byte in range(256))
 
 
-def _uuids_of(hashed: Sequence[bytes]) -> list[str]:
-    """The UUIDs of version 5 of many hashes: the same digit of all at a time, which is ten times as quick as one
-    after the other."""
+def _uuids_of(hashed: Sequence[bytes]) -> bytes:
+    """The UUIDs of version 5 of many hashes, a blank behind each: the same digit of all at a time, which is ten times
+    as quick as one after the other."""
     raw = bytearray(b"".join(hashed))
     raw[6::_SHA1_BYTES] = raw[6::_SHA1_BYTES].translate(_VERSION_BITS)
     raw[8::_SHA1_BYTES] = raw[8::_SHA1_BYTES].translate(_VARIANT_BITS)
@@ -157,4 +154,11 @@ def _uuids_of(hashed: Sequence[bytes]) -> list[str]:
     text = bytearray(_BLANK * len(hashed))
     for digit, place in enumerate(_PLACES):
         text[place :: len(_BLANK)] = digits[digit :: 2 * _SHA1_BYTES]
-    return text.decode().split()
+    return bytes(text)
+
+
+def _lines(numbers: Sequence[tuple[int, int]]) -> list[bytes]:
+    """``a\\nb`` of each pair. JSON is the quickest to write a number."""
+    if not numbers:
+        return []
+    return _encode(numbers)[2:-2].replace(b",", b"\n").split(b"]\n[")

@@ -118,6 +118,6 @@ def item_of(partition: PartitionState, record: ReadRecord, offset: int, received
 
 def name_items(items: Sequence[Item], ids: ResultIds) -> None:
     """Give items the ids of their results."""
-    names = ids.many([(item.partition.tp, item.offset, item.record.timestamp) for item in items])
+    names = ids.many([item.partition.tp for item in items], [(item.offset, item.record.timestamp) for item in items])
     for item, name in zip(items, names, strict=True):
         item.result_id = name

@@ -34,6 +34,7 @@ def test_result_ids_are_uuids_of_version_5(lane: str, records: list[tuple[str, i
         expected = uuid5(f"{lane}\n{topic}\n{partition}\n{offset}\n{timestamp_ms}")
         assert fast.of(topic, partition, offset, timestamp_ms) == expected
         assert result_id(lane, topic, partition, offset, timestamp_ms) == expected
+        assert ResultIds(lane).many([(topic, partition)], [(offset, timestamp_ms)]) == [expected]
 
 
 def test_the_namespace_is_the_contracts() -> None:
@@ -66,10 +67,10 @@ def test_the_ids_of_executions_at_once_are_those_one_by_one() -> None:
     """Whichever way they are computed, and whatever the texts hold."""
     events = [("r", "crm", "e"), ("", "é\n", "x" * 300), *((f"r{n}", "crm", f"e{n}") for n in range(700))]
     executions, stamps, threads = ids.executions_stamps_and_threads(events)
-    assert executions == [ids.execution_id(result) for result, _, _ in events]
-    assert stamps == [ids.stamp_id(result) for result, _, _ in events]
-    assert threads == [ids.thread_id(source, event) for _, source, event in events]
-    assert executions[1] == str(uuid.uuid5(ids.NAMESPACE, "execution\n"))
+    assert executions == [ids.execution_id(result).encode() for result, _, _ in events]
+    assert stamps == [ids.stamp_id(result).encode() for result, _, _ in events]
+    assert threads == [ids.thread_id(source, event).encode() for _, source, event in events]
+    assert executions[1] == str(uuid.uuid5(ids.NAMESPACE, "execution\n")).encode()
     assert ids.executions_stamps_and_threads([]) == ([], [], [])
 
 
@@ -78,5 +79,7 @@ def test_many_result_ids_at_once_are_those_one_by_one() -> None:
     places = [("contacts", partition) for partition in range(7)]
     records = [(places[n // 3 % 7], n, 1_767_225_600_000 + n if n % 5 else -1) for n in range(3_000)]
     expected = [str(uuid.uuid5(ids.NAMESPACE, f"lane\n{t}\n{p}\n{o}\n{ms}")) for (t, p), o, ms in records]
-    assert ids.ResultIds("lane").many(records) == expected
-    assert ids.ResultIds("lane").many([]) == []
+    numbers = [(offset, timestamp_ms) for _, offset, timestamp_ms in records]
+    assert ids.ResultIds("lane").many([place for place, _, _ in records], numbers) == expected
+    assert ids.ResultIds("lane").many(places[:1], numbers[:1]) == expected[:1]
+    assert ids.ResultIds("lane").many([], []) == []
