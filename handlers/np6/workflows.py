@@ -161,8 +161,8 @@ class WorkflowsHandler:
         )
         for member, execution in zip(members, executions, strict=True):
             member.name = execution.decode()
-        # {"id":"ID","stamp":{"time":1700000000000,"id":"ID","thread":"ID","set":"BATCH"},"receiver":… as it was planned:
-        # what differs from one execution to the next is put between what is the same in all, a column at a time.
+        # {"id":"ID","stamp":{"time":1700000000000,"id":"ID","thread":"ID","set":"BATCH"}, and on as it was planned.
+        # What differs from one execution to the next is put between what is the same in all, a column at a time.
         behind = f'","set":"{batch_id}"}},'.encode()
         parts = [b',{"id":"', b"", b'","stamp":{', b"", b'"id":"', b"", b'","thread":"', b"", behind, b""] * len(
             members
