@@ -85,6 +85,7 @@ class Follower:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=_WAIT_MS,
+            consumer_timeout_ms=_WAIT_MS,
         )
         await consumer.start()
         try:

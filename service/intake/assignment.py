@@ -111,6 +111,11 @@ class Assignment:
         """How many partitions are not read yet because their dedupe window is being read back."""
         return sum(state.reading_back for state in self.partitions.values())
 
+    def is_idle(self) -> bool:
+        """Whether nothing is unfinished, in memory or out of it, and nothing that was begun is to be read again."""
+        states = self.partitions.values()
+        return self.ready and not any(s.items or s.ledger.deferred or s.interrupted for s in states)
+
     def may_start(self) -> bool:
         """Whether new calls may begin."""
         return self.active and not self.draining and self._awake()

@@ -15,6 +15,7 @@ others would wait for all that is passed again).
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -36,6 +37,8 @@ _HOT_RECORDS = 256
 _KEPT_RECORDS = 64
 _LEAST_KEPT = 4
 _LOOK_S = 0.1
+# Where nothing is deferred; what is from now on is told.
+_IDLE_LOOK_S = 1.0
 _RETRY_S = 0.5
 # How soon the queues are looked through again: soon where that helped, for it costs what the buffer holds.
 _RELIEF_AGAIN_S = 0.1
@@ -87,6 +90,7 @@ class Deferring:
         self._client = client
         self._hooks = hooks
         self._relief_at = 0.0
+        self._told = asyncio.Event()
 
     # -- out of memory
 
@@ -145,6 +149,7 @@ class Deferring:
             offsets = dropped.get(state.tp, [])
             state.ledger.defer(offsets, {digest: offsets[0] if offsets else state.ledger.position})
         self._hooks.dropped(freed)
+        self._told.set()
         return freed > 0
 
     def _budget(self, keys: int) -> Budget:
@@ -156,7 +161,7 @@ class Deferring:
     async def run(self) -> None:
         """Bring back what was deferred, as its turn comes, until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await self._next_look()
             assignment = self._hooks.assignment()
             if assignment is None or not self._may_read(assignment) or not self._wanting(assignment):
                 continue
@@ -175,6 +180,17 @@ class Deferring:
             except (KafkaError, IllegalStateError) as error:
                 self._hooks.kafka_error(type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
+
+    async def _next_look(self) -> None:
+        """Soon where something is deferred; else once something is, or what an earlier owner has deferred may be."""
+        assignment = self._hooks.assignment()
+        if assignment is not None and _any_deferred(assignment):
+            await asyncio.sleep(_LOOK_S)
+            return
+        self._told.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_IDLE_LOOK_S):
+                await self._told.wait()
 
     def _may_read(self, assignment: Assignment) -> bool:
         return assignment.ready and assignment.may_start() and not self._hooks.paused()

@@ -29,6 +29,9 @@ _STOP_S = 5.0
 
 # A rebalance is told in the answer to a heartbeat: those that have heard of it stand still until all have.
 _HEARTBEAT_MS = 1000
+# How often the client looks what to fetch though nothing has happened: an assignment, an answer and a partition that is
+# read again wake it, so 200 ms, its default, are for nothing.
+_FETCHER_LOOK_MS = 1000
 
 
 def heartbeat_ms(session_timeout_s: float) -> int:
@@ -89,6 +92,7 @@ class Group:
             rebalance_timeout_ms=int(setup.rebalance_timeout_s * 1000),
             max_partition_fetch_bytes=1024 * 1024,
             fetch_max_bytes=16 * 1024 * 1024,
+            consumer_timeout_ms=_FETCHER_LOOK_MS,
         )
 
     def joined(self) -> Membership:

@@ -17,9 +17,11 @@ from service.lane.taking import Taking
 from service.turns import Turns, pieces, take_in_turns
 
 _POLL_S = 0.2
+# Where nothing is unfinished: what comes wakes the lane, and nothing else has to be looked at.
+_IDLE_POLL_S = 1.0
 _FULL_POLL_S = 0.02
 # Of a lane of imports, which is full for minutes at a time, and whose next records go into a file in as many.
-_FULL_IMPORTS_POLL_S = 0.2
+_FULL_IMPORTS_POLL_S = 0.5
 _ONE_BY_ONE_S = 5.0
 _HOLES_S = 0.25
 # Planned without a pause: a fraction of a millisecond each, some for one of a megabyte.
@@ -62,10 +64,9 @@ class Polling:
         assert consumer is not None
         holes_at = 0.0
         while True:
-            due_s = self._buffer.batcher.due(self._clock.monotonic())
-            wait_s = self._full_poll_s if self._buffer.full else min(_POLL_S, due_s if due_s is not None else _POLL_S)
+            timeout_ms = max(1, int(self._wait_s() * 1000))
             try:
-                batches = await consumer.getmany(timeout_ms=max(1, int(wait_s * 1000)), max_records=MAX_RECORDS)
+                batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=MAX_RECORDS)
             except UnicodeDecodeError:
                 await self._pass_unparsable()
                 continue
@@ -93,6 +94,16 @@ class Polling:
             # Records that are at hand are returned without a pause: everybody else gets a turn here, and a longer one
             # where much has been read that is not settled.
             await asyncio.sleep(pause_s(self._buffer.held_bytes) if batches else 0)
+
+    def _wait_s(self) -> float:
+        """Dispatch what is due; how long nothing else will be, or could be read again."""
+        due_s = self._buffer.batcher.due(self._clock.monotonic())
+        if self._buffer.full:
+            return self._full_poll_s
+        if due_s is not None:
+            return min(_POLL_S, due_s)
+        assignment = self._group.assignment
+        return _IDLE_POLL_S if assignment is not None and assignment.is_idle() else _POLL_S
 
     async def _until_sought(self) -> None:
         """Records were asked for before their offsets were known; they are sought as soon as they are. Each time the

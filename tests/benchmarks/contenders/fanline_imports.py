@@ -28,6 +28,8 @@ from service.telemetry.metrics import SETTLE_SECONDS
 
 _TURN_LOOK_S = 0.01
 _LOOK_EVERY_S = 0.1
+# While nothing happens: each look counts as the lane's.
+_LOOK_WAITING_S = 0.5
 _WORKS_S = 0.3
 _WITHIN_S = 3_600.0
 
@@ -99,17 +101,21 @@ class Waiting:
         self.wall_s = 0.0
         self._last: tuple[float, float, object] | None = None
 
-    def look(self, lane: Lane) -> None:
+    def look(self, lane: Lane) -> bool:
+        """Whether nothing has happened since the last look."""
         assert isinstance(lane.dispatcher, ImportDispatcher)
         assignment, runs = lane.assignment, lane.dispatcher.runs
         at_work = any(run.stage is not Stage.POLL and run.file is None for run in runs)
         read = () if assignment is None else tuple(s.ledger.position for s in assignment.partitions.values())
         state = (at_work, read, lane.core.settler.commits, lane.core.settler.pending, [run.stage for run in runs])
         wall_s, cpu_s = time.monotonic(), time.process_time()
+        waits = False
         if self._last is not None and state == self._last[2] and not at_work:
+            waits = True
             self.wall_s += wall_s - self._last[0]
             self.cpu_s += cpu_s - self._last[1]
         self._last = (wall_s, cpu_s, state)
+        return waits
 
 
 def _stage(run: ImportRun) -> str:
@@ -136,11 +142,12 @@ async def _settled(app: Application, events: int, turns: Turns, stages: Stages, 
     (lane,) = app.lanes.values()
     assert isinstance(lane.dispatcher, ImportDispatcher)
     async with asyncio.timeout(_WITHIN_S):
+        waits = False
         while _left(lane, events) > 0:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_LOOK_WAITING_S if waits else _LOOK_EVERY_S)
             turns.look()
             stages.look(lane.dispatcher.runs)
-            waiting.look(lane)
+            waits = waiting.look(lane)
 
 
 async def main() -> None:

@@ -1,5 +1,6 @@
 """What leaves memory, and what stays: the queue's end of a key that takes too much of it."""
 
+import asyncio
 from collections.abc import Sequence
 
 from service.batching.batcher import Batcher, BatchPolicy
@@ -7,7 +8,7 @@ from service.intake.assignment import Assignment
 from service.intake.item import OVERHEAD_BYTES
 from service.lane.deferring import DeferHooks, Deferring
 from service.offsets.deferred import MOST_KEYS, is_deferred, key_digest
-from tests.support.fakes import Source, join
+from tests.support.fakes import FakeTime, Source, join, run
 
 RECORD = OVERHEAD_BYTES + 2
 
@@ -113,3 +114,25 @@ def test_nothing_leaves_in_front_of_a_record_that_has_ended() -> None:
     assert bench.deferring.relieve(bench.assignment, 100.0)
     [first] = bench.source.state().ledger.deferred.values()
     assert first == 500
+
+
+def test_what_is_deferred_is_looked_at_at_once() -> None:
+    """While nothing is deferred a look a second is enough; once something is, it comes without delay, and ten times a
+    second from then on."""
+
+    async def looks(time: FakeTime) -> list[float]:
+        bench, at = Bench(1000), []
+        for n in range(4):
+            if n == 2:
+                asyncio.get_running_loop().call_later(0.4, _cut_hot, bench)
+            await bench.deferring._next_look()
+            at.append(round(time.monotonic(), 6))
+        return at
+
+    first, *others = run(looks)
+    assert [round(one - first, 6) for one in others] == [1.0, 1.4, 1.5]
+
+
+def _cut_hot(bench: Bench) -> None:
+    bench.add([b"hot"] * 900)
+    assert bench.deferring.relieve(bench.assignment, 100.0)

@@ -150,3 +150,46 @@ def test_a_lane_holds_no_more_than_its_buffer_and_what_one_call_hands_out(monkey
     consumer = run(lambda time: _read(time, monkeypatch, has_settled_all, buffer_bytes))
     assert buffer_bytes <= max(consumer.held) <= buffer_bytes + READ_BYTES
     assert len(consumer.handed_out_at) >= READS
+
+
+class Waited(FakeConsumer):
+    """Notes how long each call for records may wait, and whether something was unfinished then."""
+
+    def __init__(self, world: World, unfinished: Callable[[], bool], **options: Any) -> None:
+        super().__init__(world, **options)
+        self._unfinished = unfinished
+        self.waits: list[tuple[bool, int]] = []
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
+        self.waits.append((self._unfinished(), timeout_ms))
+        return await super().getmany(timeout_ms=timeout_ms, max_records=max_records)
+
+
+def test_a_lane_with_nothing_to_do_wakes_up_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that come wake it. While something is unfinished it looks as often as ever what is due, and may be read
+    again."""
+
+    async def idles(time: FakeTime) -> Waited:
+        world = World(time, "segments", lambda number, call: None)
+        world.patches(monkeypatch)
+        lanes: list[Lane] = []
+
+        def unfinished() -> bool:
+            assignment = lanes[0].assignment
+            return assignment is None or not assignment.ready or any(s.items for s in assignment.partitions.values())
+
+        monkeypatch.setattr("service.lane.group.AIOKafkaConsumer", lambda **more: Waited(world, unfinished, **more))
+        lane = world.lane()
+        lanes.append(lane)
+        running = asyncio.create_task(lane.run())
+        world.publish(20)
+        await world.finished()
+        await asyncio.sleep(10)
+        await _stopped(lane, running)
+        assert isinstance(world.consumer, Waited)
+        return world.consumer
+
+    waits = run(idles).waits
+    assert [timeout_ms for _, timeout_ms in waits[-8:]] == [1000] * 8
+    assert len(waits) > 8
+    assert all(timeout_ms <= 200 for unfinished, timeout_ms in waits if unfinished)
