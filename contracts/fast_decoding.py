@@ -2,9 +2,10 @@
 
 Each function here either returns what the exact way would return, or None: "judge this anew".
 
-The first decoder tried knows every field that may occur and refuses others. So it has decoded, and thereby
-checked, each byte of what it accepts. Only where unknown fields occur is a tolerant decoder needed, and before it
-checks of our own: what msgspec skips it checks neither for UTF-8 nor for depth.
+The first decoder tried knows every field that may occur and refuses others, and objects and lists in an open
+context. So it has decoded, and thereby checked, each byte of what it accepts, and nothing in it is deep. The second
+one takes any context, and how deep it is has to be looked at. Only where unknown fields occur is a tolerant decoder
+needed, and before it checks of our own: what msgspec skips it checks neither for UTF-8 nor for depth.
 """
 
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from .events import (
     Consent,
     ContactChanged,
     Event,
+    Int64,
     NotificationOccurred,
     Segments,
 )
@@ -30,7 +32,7 @@ TENANT_MAX, TRACEPARENT_MAX, TRACESTATE_MAX = 64, 55, 512
 Data = ContactChanged | NotificationOccurred
 _Name = Annotated[str, Meta(min_length=1)]
 _REFUSALS = (DecodeError, UnicodeDecodeError, RecursionError)
-_TOLERANT_SPELL = 1000  # records
+_SPELL = 1000  # records
 
 
 class _Envelope(Struct, gc=False, forbid_unknown_fields=True):
@@ -54,6 +56,16 @@ class _ContactEnvelope(_Envelope, gc=False, kw_only=True, tag_field="type", tag=
 
 class _NotificationEnvelope(_Envelope, gc=False, kw_only=True, tag_field="type", tag=NOTIFICATION_OCCURRED):
     data: NotificationOccurred
+
+
+class _FlatNotification(NotificationOccurred, gc=False, forbid_unknown_fields=True):
+    """One whose context is as nearly all are. It has no field of its own: an instance can become one of its base."""
+
+    context: dict[str, str | Int64 | float | bool | None] | None = None
+
+
+class _FlatNotificationEnvelope(_Envelope, gc=False, kw_only=True, tag_field="type", tag=NOTIFICATION_OCCURRED):
+    data: _FlatNotification
 
 
 class _TolerantSegments(Segments, gc=False, forbid_unknown_fields=False):
@@ -87,6 +99,7 @@ class _TolerantNotificationEnvelope(
     data_base64: Raw | UnsetType = UNSET
 
 
+_decode_flat = Decoder(_ContactEnvelope | _FlatNotificationEnvelope).decode
 _decode_known = Decoder(_ContactEnvelope | _NotificationEnvelope).decode
 _decode_tolerant = Decoder(_TolerantContactEnvelope | _TolerantNotificationEnvelope).decode
 _KNOWN_DATA: dict[str, Decoder[Data]] = {
@@ -100,33 +113,56 @@ _TOLERANT_DATA: dict[str, Decoder[_TolerantContact | _TolerantNotification]] = {
 
 
 class FastDecoder:
-    """Decodes structured records. It remembers for a while that unknown fields occur, so that records which have
-    them are not decoded twice each; that changes no answer."""
+    """Decodes structured records. It remembers for a while that unknown fields or deeper contexts occur, so that
+    records which have them are not decoded twice each; that changes no answer."""
 
     def __init__(self) -> None:
         self._tolerant_left = 0
+        self._nested_left = 0
 
     def structured(self, value: bytes) -> Event | None:
         """The event of a structured record."""
         if self._tolerant_left:
             self._tolerant_left -= 1
             return _tolerant_event(value)
+        if self._nested_left:
+            self._nested_left -= 1
+            return self._nested_event(value)
+        try:
+            read = _decode_flat(value)
+        except _REFUSALS as error:
+            if _is_unknown_field(error):
+                self._tolerant_left = _SPELL
+                return _tolerant_event(value)
+            event = self._nested_event(value)
+            if event is not None:
+                self._nested_left = _SPELL
+            return event
+        data = read.data
+        if type(data) is ContactChanged:
+            kind = CONTACT_CHANGED
+        else:
+            kind = NOTIFICATION_OCCURRED
+            if not is_strict_rfc3339(data.occurred_at):
+                return None
+            data.__class__ = NotificationOccurred  # what everybody else knows
+        if read.tenant is None and read.traceparent is None and read.tracestate is None:
+            return Event(read.id, read.source, kind, data, read.subject, None, None, None, read.time)
+        return _event(read, kind, data)
+
+    def _nested_event(self, value: bytes) -> Event | None:
+        """The same where the context may hold anything."""
         try:
             read = _decode_known(value)
         except _REFUSALS as error:
             if not _is_unknown_field(error):
                 return None
-            self._tolerant_left = _TOLERANT_SPELL
+            self._tolerant_left = _SPELL
             return _tolerant_event(value)
         data = read.data
-        kind = CONTACT_CHANGED
-        if type(data) is not ContactChanged:
-            kind = NOTIFICATION_OCCURRED
-            if not _is_sound(data, value):
-                return None
-        if read.tenant is None and read.traceparent is None and read.tracestate is None:
-            return Event(read.id, read.source, kind, data, read.subject, None, None, None, read.time)
-        return _event(read, kind, data)
+        if not _is_sound(data, value):
+            return None
+        return _event(read, CONTACT_CHANGED if type(data) is ContactChanged else NOTIFICATION_OCCURRED, data)
 
 
 def fast_data(value: bytes, kind: str) -> Data | None:

@@ -70,7 +70,9 @@ def event(data: bytes) -> None:
         exact = repr(envelope._exact_structured(value))
         expecting = FastDecoder()
         expecting._tolerant_left = 1
-        for fast in (FastDecoder(), expecting):
+        nested = FastDecoder()
+        nested._nested_left = 1
+        for fast in (FastDecoder(), nested, expecting):
             found = fast.structured(value)
             assert found is None or repr(found) == exact, "the fast and the exact way differ"
     for planner in _planners():

@@ -23,6 +23,7 @@ from tests.unit.contracts.cases import (
 )
 
 UNKNOWN_FIELD = dumped(contact_event(extra=1))
+NESTED_CONTEXT = dumped(notification_event())
 LARGE = settings(max_examples=100, deadline=None)
 
 
@@ -31,10 +32,11 @@ def written(document: Any, ascii_only: bool) -> bytes:
 
 
 def fast_answers(value: bytes) -> list[Event]:
-    """What the fast way says, as it begins and while it expects unknown fields."""
-    expecting = FastDecoder()
+    """What the fast way says, as it begins, while it expects contexts that are not flat, and unknown fields."""
+    nested, expecting = FastDecoder(), FastDecoder()
+    nested.structured(NESTED_CONTEXT)
     expecting.structured(UNKNOWN_FIELD)
-    answers = [FastDecoder().structured(value), expecting.structured(value)]
+    answers = [decoder.structured(value) for decoder in (FastDecoder(), nested, expecting)]
     return [event for event in answers if event is not None]
 
 
@@ -128,6 +130,14 @@ USUAL = [
     notification_event(),
     notification_event(**TRACED),
     notification_event(data={key: item for key, item in notification_event()["data"].items() if key != "context"}),
+    *(
+        notification_event(data=notification_event()["data"] | {"context": context}, tenant="t")
+        for context in (
+            {"page": "/é", "basket": 7.0, "first": True, "last": None, "size": 2**63 - 1},
+            {"size": 2**63},
+            {},
+        )
+    ),
 ]
 
 
@@ -148,29 +158,31 @@ def test_what_is_usual_takes_the_fast_way(document: dict[str, Any], ascii_only: 
         value = written(event, ascii_only)
         exact = envelope._exact_structured(value)
         assert isinstance(exact, Event)
-        assert [repr(answer) for answer in fast_answers(value)] == [repr(exact)] * 2
+        assert [repr(answer) for answer in fast_answers(value)] == [repr(exact)] * 3
         assert repr(fast_data(written(event["data"], ascii_only), event["type"])) == repr(exact.data)
 
 
-def test_records_with_unknown_fields_are_not_decoded_twice_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One has the next thousand read by the tolerant decoder at once; then the other one is tried again."""
+@pytest.mark.parametrize("unusual", [UNKNOWN_FIELD, NESTED_CONTEXT])
+def test_unusual_records_are_not_decoded_twice_each(monkeypatch: pytest.MonkeyPatch, unusual: bytes) -> None:
+    """One has the next thousand read by another decoder at once; then the first one is tried again, and stays."""
     tried: list[bytes] = []
-    known = fast_decoding._decode_known
+    flat = fast_decoding._decode_flat
 
     def trying(value: bytes) -> Any:
         tried.append(value)
-        return known(value)
+        return flat(value)
 
-    monkeypatch.setattr(fast_decoding, "_decode_known", trying)
-    decoder, plain = FastDecoder(), dumped(contact_event())
+    monkeypatch.setattr(fast_decoding, "_decode_flat", trying)
+    decoder, plain = FastDecoder(), dumped(notification_event(data=notification_event()["data"] | {"context": {}}))
     decoder.structured(plain)
-    decoder.structured(UNKNOWN_FIELD)
+    decoder.structured(unusual)
     assert len(tried) == 2
     for _ in range(1000):
         decoder.structured(plain)
     assert len(tried) == 2
     decoder.structured(plain)
-    assert len(tried) == 3
+    decoder.structured(plain)
+    assert len(tried) == 4
 
 
 @pytest.mark.parametrize(
