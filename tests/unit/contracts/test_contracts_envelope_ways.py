@@ -206,9 +206,10 @@ def test_attributes_that_are_no_ascii_are_left_to_the_exact_way(name: str) -> No
     assert getattr(event, name) is None
 
 
-def test_a_time_of_another_form_is_left_to_the_exact_way() -> None:
-    """It says what is wrong with it, in both modes."""
-    data = notification_event()["data"] | {"occurred_at": "2026-11-22 02:03:04Z"}
+@pytest.mark.parametrize("context", [{}, {"page": ["/shoes"]}])
+def test_a_time_of_another_form_is_left_to_the_exact_way(context: dict[str, Any]) -> None:
+    """It says what is wrong with it, in both modes, and whatever the context is."""
+    data = notification_event()["data"] | {"context": context, "occurred_at": "2026-11-22 02:03:04Z"}
     assert fast_data(dumped(data), "notification.occurred.v1") is None
     assert fast_answers(dumped(notification_event(data=data))) == []
 
