@@ -1,5 +1,6 @@
-"""Records as lanes hold them: what the client's own has and we read, at a quarter of its price in time and memory."""
+"""Records as lanes hold them: what we read of the client's own, at a quarter of its price in time and memory."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -13,24 +14,23 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
     timestamp: int
-    timestamp_type: int
     key: bytes | None
     value: bytes | None
-    serialized_value_size: int  # -1: there is no value
     headers: tuple[tuple[str, bytes], ...]
 
 
-def record_of(tp: TopicPartition, record: Any) -> Record:
-    """In place of the client's ``PartitionRecords._consumer_record``, for a consumer without deserializers."""
-    value, headers = record.value, record.headers
-    return Record(
-        tp.topic,
-        tp.partition,
-        record.offset,
-        record.timestamp,
-        record.timestamp_type,
-        record.key,
-        value,
-        -1 if value is None else len(value),
-        tuple(headers) if headers else (),
-    )
+def records_of(tp: TopicPartition, read: Iterable[Any]) -> list[Record]:
+    """What the client has read of a batch, as records for a consumer without deserializers."""
+    topic, partition = tp
+    return [
+        Record(
+            topic,
+            partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            tuple(headers) if (headers := record.headers) else (),
+        )
+        for record in read
+    ]

@@ -128,7 +128,7 @@ class Polling:
     async def _take_in_turns(self, state: PartitionState, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Take records that were handed out. Those that are left when the partitions go are read by their next owner:
         the ledger does not know of them."""
-        sizes = [record.serialized_value_size for record in records]
+        sizes = [len(record.value or b"") for record in records]
         parts = pieces(records, sizes, _TAKEN_AT_ONCE, _BYTES_AT_ONCE)
         await take_in_turns(self._turns, parts, partial(self._taking.take, state), state.assignment.may_start)
 

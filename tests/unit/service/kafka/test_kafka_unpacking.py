@@ -1,7 +1,11 @@
 """Large batches are unpacked before the client asks for their records, and give the same records."""
 
 import asyncio
+import gc
+import inspect
+import weakref
 from collections.abc import Callable
+from hashlib import sha256
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +14,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record._crc32c import crc as crc32c
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from service.kafka import unpacking
 from service.kafka.records import Record
@@ -89,8 +96,31 @@ def test_the_clients_private_names_exist() -> None:
         for name in code.co_names
     }
     assert partition_records(SMALL)._records.size_in_bytes() == len(SMALL)
-    assert "_consumer_record" in PartitionRecords._unpack_records.__code__.co_names
+    assert {
+        "_tp",
+        "_records",
+        "_isolation_level",
+        "_check_crcs",
+        "_aborted_producers",
+        "next_fetch_offset",
+        "_consume_aborted_up_to",
+        "_contains_abort_marker",
+    } <= set(PartitionRecords._unpack_records.__code__.co_names)
     assert "_records_iterator" in PartitionRecords.__next__.__code__.co_names
+    assert {"_topic_partition", "check_assignment", "has_more", "_update_position", "_partition_records"} <= set(
+        FetchResult.getall.__code__.co_names
+    )
+    assert "getall" in Fetcher.fetched_records.__code__.co_names
+
+
+def test_the_clients_own_way_is_the_one_that_ours_was_made_after() -> None:
+    """Whatever changes in these of the client's has to be looked at: ours goes by the same rules."""
+    known = {
+        PartitionRecords._unpack_records: "b803e6d46480732c",
+        FetchResult.getall: "3e717e30de5068d5",
+    }
+    found = {way: sha256(inspect.getsource(way).encode()).hexdigest()[:16] for way in known}
+    assert found == known
 
 
 def _codes(code: Any) -> list[Any]:
@@ -134,7 +164,100 @@ async def test_a_record_without_key_and_value() -> None:
     fetcher = fetcher_of((TP, bytes(builder.build())))
     await fetcher.fetch()
     [record] = list(fetcher.found())
-    assert (record.key, record.value, record.serialized_value_size, record.headers) == (None, None, -1, ())
+    assert (record.key, record.value, record.headers) == (None, None, ())
+
+
+CONTROL, ABORT, COMMIT = 0x20, b"\0\0\0\0", b"\0\0\0\1"
+
+
+def sealed(data: bytes) -> bytes:
+    """A batch whose content was changed, with the checksum that it has by now."""
+    return data[:17] + crc32c(data[21:]).to_bytes(4) + data[21:]
+
+
+def strange_batch(first: int, kind: str, count: int, gap: int) -> bytes:
+    """A batch of one kind. The last record lies ``gap`` behind the one before it, as compaction leaves it."""
+    transactional = kind in ("aborted", "committed", "abort", "commit")
+    producer = 7 if kind in ("aborted", "abort") else 8 if transactional else -1
+    compression = ZSTD if kind == "packed" else 0
+    builder = DefaultRecordBatchBuilder(2, compression, int(transactional), producer, 0, 0, 1 << 20)
+    if kind in ("abort", "commit"):
+        builder.append(0, 1_000, ABORT if kind == "abort" else COMMIT, b"\0" * 6, [])
+    else:
+        for n in range(count):
+            headers = [("hh", b"1")] if kind == "unparsable" and n == count // 2 else [("h", b"")] * (n % 2)
+            builder.append(n + gap * (n == count - 1), 1_000 + n, b"k%d" % n, b"v" * n if n % 3 else None, headers)
+    data = bytearray(builder.build())
+    data[:8] = first.to_bytes(8)
+    if kind in ("abort", "commit"):
+        data[22] |= CONTROL
+    whole = sealed(bytes(data).replace(b"hh", b"\xff\xfe"))
+    return whole[:-1] + bytes([whole[-1] ^ 1]) if kind == "corrupt" else whole
+
+
+KINDS = st.sampled_from(["plain", "packed", "aborted", "committed", "abort", "commit", "unparsable", "corrupt"])
+
+
+class Reader:
+    """One partition as the client reads it, by its own way or by ours; what each call gives, and where it is then."""
+
+    def __init__(self, data: bytes, begin: int, *, ours: bool) -> None:
+        state = SimpleNamespace(paused=False, position=begin)
+        state.consumed_to = lambda offset: setattr(state, "position", offset)
+        assignment: Any = SimpleNamespace(active=True, state_value=lambda tp: state)
+        records = PartitionRecords(TP, MemoryRecords(data), [(7, 0)], begin, None, None, True, READ_COMMITTED)
+        self._state = state
+        self.result = FetchResult(TP, assignment=assignment, partition_records=records, backoff=0)
+        if ours:
+            unpacking._make_ours({TP: self.result})
+
+    def ask(self, most: int | None) -> Any:
+        """``getone`` for 0. What the client said, its place, and whether it has more: if not, it is asked no more."""
+        if not self.result.has_more():
+            return None
+        try:
+            found = [self.result.getone()] if most == 0 else self.result.getall(most)
+            said: Any = [
+                record and (record.offset, record.timestamp, record.key, record.value, record.headers)
+                for record in found
+            ]
+        except (CorruptRecordException, UnicodeDecodeError) as error:
+            said = type(error)
+        return said, self._state.position, self.result.has_more()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(KINDS, st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=6),
+    st.integers(0, 8),
+    st.lists(st.sampled_from([0, 1, 2, 3, 5, 100, None]), min_size=1, max_size=12),
+)
+@example([("aborted", 2, 0), ("abort", 1, 0), ("aborted", 2, 0)], 0, [None])
+def test_whatever_a_fetch_brings_is_read_as_the_client_reads_it(
+    batches: list[tuple[str, int, int]], begin: int, asked: list[int | None]
+) -> None:
+    """Aborted, committed, compacted, packed, unparsable and corrupt batches, markers, and a fetch that begins within a
+    batch, however many records are asked for at a time: the same records and errors, at the same places."""
+    data, first = b"", 0
+    for kind, count, gap in batches:
+        data += strange_batch(first, kind, count, gap)
+        first += count + gap
+    theirs, ours = Reader(data, begin, ours=False), Reader(data, begin, ours=True)
+    for most in asked:
+        assert ours.ask(most) == theirs.ask(most)
+
+
+def test_what_has_been_handed_out_is_freed_without_the_collector() -> None:
+    """Also where it was not read to its end: a fetch is a megabyte."""
+    reader = Reader(batch(0, 20, 100), 0, ours=True)
+    reader.ask(5)
+    gone = weakref.ref(reader.result), weakref.ref(reader.result._partition_records)
+    gc.disable()
+    try:
+        del reader
+        assert [one() for one in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_two_large_batches_are_unpacked_ahead() -> None:
