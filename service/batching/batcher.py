@@ -5,12 +5,13 @@ go into the next batch together; other keys never wait for them. Linger counts f
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from enum import StrEnum
 
 import msgspec
 
 from contracts.results import Operation
+from service.intake.assignment import PartitionState
 from service.intake.item import Item
 
 
@@ -41,6 +42,21 @@ class OpenBatch:
         self.opened = opened
         self.items: list[Item] = []
         self.bytes = 0
+
+    def starts(self) -> Mapping[PartitionState, int]:
+        """The lowest offset of each partition that it has records of."""
+        # Records of a key that waited come behind newer ones of other keys: the first is not always the lowest.
+        starts: dict[PartitionState, int] = {}
+        for item in self.items:
+            state = item.partition
+            first = starts.get(state)
+            if first is None or item.offset < first:
+                starts[state] = item.offset
+        return starts
+
+    def operations(self) -> int:
+        """How many its records have."""
+        return sum([len(item.operations) for item in self.items])
 
 
 # The records of a key that wait, with the group of the batch that each belongs into.

@@ -26,7 +26,7 @@ from service.intake.assignment import Assignment
 from service.intake.item import Item
 from service.journal.deliveries import OpenDeliveries
 from service.journal.writer import JournalWriter
-from service.turns import Turns
+from service.turns import Turns, drop_in_turns
 from service.uploading.spool import Spools
 
 # What was found in the journal waits at most so long for its records to be read again, and looks so often.
@@ -40,11 +40,12 @@ _EXPIRED = Ends(Outcome.EXPIRED, Reason.DEADLINE)
 
 
 class ImportHooks(msgspec.Struct, frozen=True):
-    """What the lane does: ``released``: events with these keys have ended, others may go on; ``again``: nothing of a
-    run took effect, and its events are delivered anew; ``finished``: nothing of a run is open any more. ``slots``: what
-    has taken them."""
+    """What the lane does: ``released``: events with these keys have ended, and others may go on, a few with each call
+    of ``go_on``, which says whether there are more; ``again``: nothing of a run took effect, and its events are
+    delivered anew; ``finished``: nothing of a run is open any more. ``slots``: what has taken them."""
 
     released: Callable[[set[Hashable]], None]
+    go_on: Callable[[], bool]
     again: Callable[[ImportRun], None]
     finished: Callable[[ImportRun], None]
     slots: SlotTable
@@ -280,7 +281,12 @@ class ImportCarrying(LaneDelivery[ImportRun]):
                 self._deliveries.close(entry for entry in delivery.entries.values() if entry.left <= 0)
         if not run.unread:
             run.ends = None
-        return self._next_part(run)
+        goes_on = self._next_part(run)
+        # What was settled before is freed here.
+        if delivery is not None:
+            await drop_in_turns(self._turns, delivery.items)
+        await drop_in_turns(self._turns, items)
+        return goes_on
 
     async def _end_items(self, run: ImportRun, items: Sequence[Item], ends: Ends) -> bool:
         """End these events, in turns. False if the assignment has ended over it."""
@@ -290,19 +296,34 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         if run.rows is not None:
             self.ending.name_those_sent(run.rows)
         ends = await self._masked_in_turns(ends, items)
-        keys: set[Hashable] = set()
+        keys: list[set[Hashable]] = []
         for start in range(0, len(items), _ENDED_AT_ONCE):
             if not run.assignment.active:
                 return False
             some = items[start : start + _ENDED_AT_ONCE]
             self.ending.end(some, ends, reference)
-            keys.update([row.key for item in some for row in item.rows])
-            keys.update([item.record.key for item in some])
+            keys.append(_keys(some))
             await self._turns.rest()
         self._tell_guard(items, ends)
-        keys.discard(None)
-        self._hooks.released(keys)
-        return True
+        return await self._release(run, items, keys)
+
+    async def _release(self, run: ImportRun, items: Sequence[Item], ended: list[set[Hashable]]) -> bool:
+        """Others with these keys may go on, in turns, but for those of which the run has another event still. False if
+        the assignment has ended over it: another one's keys are not these."""
+        still: set[Hashable] = set()
+        for part in run.parts:
+            if part.items is not items:
+                for start in range(0, len(part.items), _ENDED_AT_ONCE):
+                    still |= _keys(part.items[start : start + _ENDED_AT_ONCE])
+                    await self._turns.rest()
+        for keys in ended:
+            if not run.assignment.active:
+                return False
+            self._hooks.released(keys - still if still else keys)
+            await self._turns.rest()
+            while run.assignment.active and self._hooks.go_on():
+                await self._turns.rest()
+        return run.assignment.active
 
     async def _masked_in_turns(self, ends: Ends, items: Sequence[Item]) -> Ends:
         """As ``Ending.masked``, but 50,000 events have half a million texts: half a second."""
@@ -375,3 +396,11 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         self.runs.remove(run)
         self._hooks.finished(run)
         return False
+
+
+def _keys(items: Sequence[Item]) -> set[Hashable]:
+    """Those of the events and of their rows."""
+    keys: set[Hashable] = {row.key for item in items for row in item.rows}
+    keys.update([item.record.key for item in items])
+    keys.discard(None)
+    return keys

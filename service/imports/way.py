@@ -83,7 +83,11 @@ class ImportWay:
         self.journal = imports.journal
         self.slots = SlotTable()
         self.dispatcher = dispatcher_of(imports)(
-            imports, means, load_hooks, bulk, ImportHooks(self._released, self._again, self._finished, self.slots)
+            imports,
+            means,
+            load_hooks,
+            bulk,
+            ImportHooks(self._released, self._go_on, self._again, self._finished, self.slots),
         )
         # What was found in the journal, by the delivery's id.
         self._found: dict[str, ImportRun] = {}
@@ -188,7 +192,10 @@ class ImportWay:
     # -- what becomes of runs
 
     def _released(self, keys: set[Hashable]) -> None:
-        self._hooks.batcher().release_all(keys, self._clock.monotonic())
+        self._hooks.batcher().free(keys)
+
+    def _go_on(self) -> bool:
+        return self._hooks.batcher().go_on(self._clock.monotonic())
 
     def _again(self, run: ImportRun) -> None:
         """Events of an import that was found go back to where they would be if it had never been."""

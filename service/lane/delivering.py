@@ -21,7 +21,6 @@ from service.imports.dispatcher import ImportDispatcher
 from service.imports.opening import JournalSlots
 from service.imports.others import OthersRecords
 from service.imports.way import ImportWay, WayHooks
-from service.intake.assignment import PartitionState
 from service.intake.item import Item
 from service.intake.planner import stack_of
 from service.journal.deliveries import OpenDeliveries
@@ -143,16 +142,8 @@ class Delivering:
     def dispatch(self, batch: OpenBatch, cause: Cause) -> None:
         """A batch has been closed."""
         items = batch.items
-        # Records of a key that waited come behind newer ones of other keys: the first is not always the lowest.
-        starts: dict[PartitionState, int] = {}
-        for item in items:
-            state = item.partition
-            first = starts.get(state)
-            if first is None or item.offset < first:
-                starts[state] = item.offset
-        operations = sum([len(item.operations) for item in items])
-        name = batch_id(self._setup.name, [(*state.tp, offset) for state, offset in starts.items()])
-        line = BatchLine(name, cause, len(items), operations, self._clock.monotonic())
+        name = batch_id(self._setup.name, [(*state.tp, offset) for state, offset in batch.starts().items()])
+        line = BatchLine(name, cause, len(items), batch.operations(), self._clock.monotonic())
         self._batches[name] = line
         for item in items:
             item.batch_id = name

@@ -116,7 +116,13 @@ class PuttingBench:
             ),
             LoadHooks(retried=lambda _: None, hold_changed=lambda: None, expires_at_ms=None, fault=lambda _: None),
             BulkHooks(ended=self._ended, released=lambda _: None, operations_ended=lambda *_: None),
-            ImportHooks(released=lambda _: None, again=self._again, finished=self.finished.append, slots=slots),
+            ImportHooks(
+                released=lambda _: None,
+                go_on=lambda: False,
+                again=self._again,
+                finished=self.finished.append,
+                slots=slots,
+            ),
         )
 
     def _again(self, run: ImportRun) -> None:

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from contracts.results import Operation
 from handlers.imports.rows import Row
 from service.batching.batcher import BatchPolicy, Cause, OpenBatch
-from service.imports import batching
+from service.imports import behind
 from service.imports.batching import BatchingMeans, ImportBatcher, keys_of
 from service.imports.growth import Reading
 from service.intake.item import Item, item_of
@@ -73,12 +73,13 @@ class Bench:
 def test_events_read_together_go_where_each_would_go_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that waited, and those that an import had no room for. With keys of their own or others', several
     rows or rows without a key, in any group; closed batches, what waits and what is free are the same."""
-    monkeypatch.setattr(batching, "_PUT_AT_ONCE", 3)
+    monkeypatch.setattr(behind, "_AT_ONCE", 3)
     for seed in range(400):
         random = Random(seed)
         max_events, max_bytes = random.choice([3, 10]), random.choice([40, 1_000])
         alone, together = Bench(max_events, max_bytes), Bench(max_events, max_bytes)
-        monkeypatch.setattr(alone.batcher, "_put_free", lambda items, now: False)
+        monkeypatch.setattr(alone.batcher, "_put_free", lambda items, others, now: False)
+        monkeypatch.setattr(alone.batcher._behind, "_put_free", lambda items, others, now: False)
         contacts = random.choice([4, 30, 1_000])
         for _ in range(12):
             added = []
@@ -92,9 +93,7 @@ def test_events_read_together_go_where_each_would_go_alone(monkeypatch: pytest.M
             for one in added:
                 alone.batcher.add(alone.read(*one), None, 0.0)
             together.batcher.add_all([together.read(*one) for one in added], lambda operation: None, 0.0)
-            assert [len(batch.keys) for batch in alone.batcher._batches.values()] == [
-                len(batch.keys) for batch in together.batcher._batches.values()
-            ]
+            assert alone.batcher._held.keys() == together.batcher._held.keys()
             for bench in (alone, together):
                 bench.batcher.due(0.5)
             if not alone.free and random.random() < 0.5:
@@ -185,8 +184,7 @@ def test_nothing_is_left_of_the_keys_of_large_imports() -> None:
         bench.batcher.due(1.0)
     bench.batcher.release_items(bench.closed[0].items, 5.0)
     bench.batcher.release_items(bench.closed[1].items, 5.0)
-    assert getsizeof(bench.batcher._busy) < 1_000
-    assert getsizeof(bench.batcher._placed) < 1_000
+    assert getsizeof(bench.batcher._held) < 1_000
 
 
 def test_a_batch_that_cannot_grow_does_not_wait() -> None:

@@ -1,13 +1,16 @@
 """What is done with each event of a large import lets others go on."""
 
 import asyncio
+from collections.abc import Hashable, Set
 
 import pytest
 
+from service.imports.batching import ImportBatcher
 from service.intake.item import Item
 from service.lane.delivering import Delivering
 from tests.support.fakes import FakeTime, eventually, run
-from tests.support.import_world import ImportWorld
+from tests.support.import_world import ImportWorld, outcomes
+from tests.support.lane_world import SOURCES
 
 EVENTS = 3_000
 ASKED_S = 0.00005
@@ -47,5 +50,60 @@ def test_the_deadlines_of_an_import_are_looked_at_in_turns(monkeypatch: pytest.M
         await running
         assert sum(asked) >= EVENTS
         assert max(asked) < 1_000
+
+    run(main, within_s=10_000)
+
+
+def test_what_expired_frees_no_row_that_its_import_still_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two changes of a contact, and one of another with the same address, in the other slot: where the first has
+    expired, the other one's import begins behind the second's all the same."""
+
+    async def main(time: FakeTime) -> None:
+        def expires(self: Delivering, item: Item) -> float | None:
+            return 0.0 if (item.partition.tp, item.offset) == (SOURCES[0], 0) else None
+
+        monkeypatch.setattr(Delivering, "_expires_at_ms", expires)
+        world = ImportWorld(time, slots=2, options="deadline: 1h")
+        world.patches(monkeypatch)
+        world.email_of = "one@example.org".format
+        for number, contact in ((0, 0), (1, 0)):
+            world.publish_more(number, contact=contact)
+        lane = world.lane()
+        running = asyncio.create_task(lane.run())
+        await eventually(lambda: lane.assignment is not None and lane.assignment.ready, within_s=60)
+        world.publish_more(2, contact=1)
+        await eventually(world.settled, within_s=600)
+        lane.stop()
+        await running
+        assert outcomes(world.results()) == {"expired": 1, "delivered": 2}
+        first, second = (n for n, kind in enumerate(world.kinds) if kind == "create")
+        assert "status" in world.kinds[first:second]
+
+    run(main, within_s=10_000)
+
+
+def test_an_import_lets_others_go_on_while_its_keys_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3,000 events, those of one slice at a time; in between the loop is free."""
+
+    async def main(time: FakeTime) -> None:
+        freed: list[int] = []
+        free = ImportBatcher.free
+
+        def slowly(self: ImportBatcher, keys: Set[Hashable]) -> None:
+            freed.append(len(keys))
+            time.advance(0.01)
+            free(self, keys)
+
+        monkeypatch.setattr(ImportBatcher, "free", slowly)
+        world = ImportWorld(time, slots=1, batch=f"{{max_events: {EVENTS}, max_bytes: 10MB, linger: 1s}}")
+        world.patches(monkeypatch)
+        world.publish(EVENTS, contacts=EVENTS)
+        lane = world.lane()
+        running = asyncio.create_task(lane.run())
+        await eventually(world.settled, within_s=600)
+        lane.stop()
+        await running
+        assert sum(freed) == 2 * EVENTS
+        assert max(freed) <= 500
 
     run(main, within_s=10_000)
