@@ -12,6 +12,7 @@ import pytest
 from handlers.sandbox import Prescription, Step
 from handlers.sandbox.outages import Mode, Outage
 from handlers.sandbox.prescriptions import Match
+from service.lookup.standing import living
 from tests.support.cli import run
 from tests.support.events import CITY, EMAIL_DOMAIN, ContactEvent, Feed, contact_event
 from tests.support.harness import API_KEY, KEY_VARIABLE, SHORT_SESSION, Stage
@@ -20,6 +21,8 @@ from tests.support.patience import patiently
 from tests.support.workflows import notification
 
 SOON_S = 30.0  # processes tell each five seconds
+# Who was killed is missed half a minute after it told last: for whoever asks that is over by so much sooner.
+SOONER_S = 20.0
 
 
 class Asking:
@@ -66,6 +69,11 @@ class Asking:
         """Another command, which must succeed."""
         done = await asyncio.to_thread(run, *arguments, "--config", self._file)
         assert done.exit_code == 0, done.output
+
+
+def soon_missed(patch: pytest.MonkeyPatch) -> None:
+    """Whoever asks from now on misses processes that are silent sooner: after ten seconds. None may live."""
+    patch.setattr("service.lookup.search.living", lambda reports, now_ms: living(reports, now_ms + 1000 * SOONER_S))
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +133,9 @@ async def test_what_has_ended(bootstrap_servers: str, prefix: str, tmp_path: Pat
         assert f"{stage.results_topic} (results): 4 partitions, " in told
 
 
-async def test_what_goes_on(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+async def test_what_goes_on(
+    bootstrap_servers: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not read because nobody runs, or the buffer is full; retrying; waiting for a breaker; paused, with a process and
     without; and each time the end, once it has come."""
     lanes: dict[str, dict[str, Any]] = {
@@ -174,10 +184,12 @@ async def test_what_goes_on(bootstrap_servers: str, prefix: str, tmp_path: Path)
         await stage.publish([held])
         await ask.until(held.id, "paused by ", "a look at the segments")
         service.kill()
-        await ask.until(held.id, "paused by ", "a look at the segments", "no process runs the lane now")
-        later: list[ContactEvent] = feed.take(1)
-        await stage.publish(later)
-        assert "not settled: " in await ask.text(later[0].id)
+        with monkeypatch.context() as patch:
+            soon_missed(patch)
+            await ask.until(held.id, "paused by ", "a look at the segments", "no process runs the lane now")
+            later: list[ContactEvent] = feed.take(1)
+            await stage.publish(later)
+            assert "not settled: " in await ask.text(later[0].id)
 
         stage.sandbox.prescriptions.clear()
         stage.sandbox.outages.set(Outage(Mode.UP), time.monotonic())
@@ -187,7 +199,9 @@ async def test_what_goes_on(bootstrap_servers: str, prefix: str, tmp_path: Path)
             await ask.until(event.id, "delivered at ")
 
 
-async def test_what_was_begun_and_not_ended(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+async def test_what_was_begun_and_not_ended(
+    bootstrap_servers: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A workflow execution on its way, then of a process that was killed, then in doubt: the journal's entry is told
     for as long as it is open. The same notification a second time is a duplicate."""
     lanes: dict[str, dict[str, Any]] = {"welcome": {"handler": "np6.workflows", "topics": ["notes"]}}
@@ -202,7 +216,9 @@ async def test_what_was_begun_and_not_ended(bootstrap_servers: str, prefix: str,
         begun = "the journal: a delivery with it was begun at "
         await ask.until("n-1", "in flight for ", begun)
         service.kill()
-        await ask.until("n-1", "no process runs the lane now", begun, "may have taken effect")
+        with monkeypatch.context() as patch:
+            soon_missed(patch)
+            await ask.until("n-1", "no process runs the lane now", begun, "may have taken effect")
         service.start()
         told = await ask.until("n-1", "in_doubt: interrupted at ", "dead letter: ")
         assert begun not in told
