@@ -1,6 +1,6 @@
 """The way of delivery of an import lane: slots, journal, dispatcher, and what an earlier owner left open."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import msgspec
 from aiokafka.structs import TopicPartition
@@ -227,7 +227,7 @@ class ImportWay:
             repeatable=self._handler.repeatable,
         )
 
-    def removals(self, recovered: Recovered) -> list[PartitionWrite]:
+    async def removals(self, recovered: Recovered) -> Sequence[PartitionWrite]:
         """Nothing: an import's entry goes when the platform calls it final."""
         return []
 

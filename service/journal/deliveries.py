@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from contracts.journal import Delivery, DeliveryKey, DeliveryState, Range, encode_entry, encode_key
 from service.intake.assignment import Assignment, PartitionState
 from service.intake.item import Item
-from service.settling.batches import PartitionWrite, Record
+from service.settling.batches import PartitionWrite, Record, merged
 from service.turns import Turns
 
 _entry_of = attrgetter("entry")
@@ -201,6 +201,16 @@ class OpenDeliveries:
         return self._writes(
             (entry.partition, (now_ms, encode_key(DeliveryKey(entry.delivery_id)), None, [])) for entry in entries
         )
+
+    async def removals_in_turns(
+        self, entries: Sequence[OpenEntry], now_ms: int, turns: Turns
+    ) -> Sequence[PartitionWrite]:
+        """As :meth:`removal_writes` of 20,000 entries, which takes 35 ms."""
+        written: list[list[PartitionWrite]] = []
+        for start in range(0, len(entries), _NAMED_AT_ONCE):
+            written.append(self.removal_writes(entries[start : start + _NAMED_AT_ONCE], now_ms))
+            await turns.rest()
+        return merged(*written)
 
     def _writes(self, records: Iterable[tuple[int, Record]]) -> list[PartitionWrite]:
         by_partition: dict[int, list[Record]] = {}

@@ -35,7 +35,7 @@ from service.kafka.closing import end_within
 
 _POLL_MS = 200
 # About 5 ms of decoding; then everybody else gets a turn.
-_MAX_RECORDS = 1_000
+_MAX_RECORDS = 300
 # A broker that has nothing (more) for us says so after this long: where the end is, is told with the first answer.
 _FETCH_WAIT_MS = 20
 _STOP_S = 5.0

@@ -1,6 +1,6 @@
 """The batched way of delivery of a lane: its journal, its dispatcher, and what an earlier owner left open."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiokafka.structs import TopicPartition
 
@@ -18,6 +18,7 @@ from service.journal.deliveries import OpenDeliveries
 from service.journal.recovery import Recovered, recover
 from service.journal.writer import JournalWriter
 from service.settling.batches import PartitionWrite
+from service.turns import Turns
 
 INTERRUPTED = "begun before a restart or a takeover: whether it took effect is not known"
 
@@ -60,9 +61,9 @@ class BulkWay:
         """Which records were begun and are not finished. Raises JournalUnreadableError."""
         return recover(deliveries, begins, self._kind)
 
-    def removals(self, recovered: Recovered) -> list[PartitionWrite]:
+    async def removals(self, recovered: Recovered) -> Sequence[PartitionWrite]:
         """What takes the entries out that nothing is left of."""
-        return self.deliveries.removal_writes(recovered.stale, self._clock.wall_ms())
+        return await self.deliveries.removals_in_turns(recovered.stale, self._clock.wall_ms(), Turns(self._clock))
 
     def begin(self, assignment: Assignment, recovered: Recovered) -> None:
         """The assignment's partitions are read from now on."""

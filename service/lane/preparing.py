@@ -158,6 +158,7 @@ class Preparing:
         """Where partitions are begun, or go on behind a loss, with what the journal says of it, in one transaction;
         after this process stood still, all offsets once more: that proves that they are still its own; and those
         that the group had behind what was settled."""
+        stale = recovered.stale_partitions
         proven = {
             tp: begin
             for tp, begin in judged.begins.items()
@@ -165,13 +166,13 @@ class Preparing:
             or begin.fresh
             or tp in judged.passed
             or tp in assignment.behind
-            or tp.partition in recovered.stale_partitions
+            or tp.partition in stale
         }
         if not proven:
             return
         names, counts, now_ms = self._setup.names, self._group.view.topics, self._clock.wall_ms()
         start, replay, passed = self._setup.start, names.replay, judged.passed
-        removals = () if self._bulks is None else self._bulks.removals(recovered)
+        removals = () if self._bulks is None else await self._bulks.removals(recovered)
         writes = start_writes(
             names.journal, proven, start, counts, now_ms, replay, passed=passed, earlier=journal.starts
         )

@@ -1,5 +1,6 @@
 """Builds the status of a process from its lanes."""
 
+import asyncio
 from collections.abc import Mapping
 from math import inf
 
@@ -41,7 +42,11 @@ class Status:
     async def readings(self) -> dict[str, list[Reading]]:
         """Where each lane stands in its partitions."""
         now = self.app.clock.monotonic()
-        return {name: await self._readings_of(name).read(now) for name in self.app.lanes}
+        found = {}
+        for name in self.app.lanes:
+            found[name] = await self._readings_of(name).read(now)
+            await _others_go_on()
+        return found
 
     def _readings_of(self, name: str) -> Readings:
         """Of the lane that runs now: one that stood still has been replaced."""
@@ -53,13 +58,22 @@ class Status:
     async def document(self) -> StatusDocument:
         """What ``/status`` answers."""
         readings = await self.readings()
-        lanes = [self._lane(name, readings[name]) for name in self.app.lanes]
+        lanes = []
+        for name in self.app.lanes:
+            lanes.append(self._lane(name, readings[name]))
+            await _others_go_on()
         return StatusDocument(instance=self.app.instance, version=VERSION, lanes=lanes)
 
     async def reports(self, interval_s: float) -> list[LaneReport]:
         """What the status topic is told; ``interval_s`` is how often."""
         readings = await self.readings()
-        return [self._report(self._lane(name, readings[name]), interval_s) for name in self.app.lanes]
+        reports = []
+        for name in self.app.lanes:
+            status = self._lane(name, readings[name])
+            await _others_go_on()
+            reports.append(self._report(status, interval_s))
+            await _others_go_on()
+        return reports
 
     def _report(self, status: LaneStatus, interval_s: float) -> LaneReport:
         lane, clock = self.app.lanes[status.lane], self.app.clock
@@ -94,6 +108,12 @@ class Status:
             dead_letters=dead_letters_of(self.app.telemetry, name),
             concurrency_limit=None if (limit := lane.account.limiter.concurrency_limit) == inf else int(limit),
         )
+
+
+async def _others_go_on() -> None:
+    """Each step takes up to 10 ms of a lane with 300 partitions. It looks at one moment: what it is told of the step
+    before is a few milliseconds older."""
+    await asyncio.sleep(0)
 
 
 def slots_of(lane: Lane) -> SlotStatus | None:

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from contracts.journal import Delivery, DeliveryKey, decode_entry
 from service.imports.runs import ImportDelivery
 from service.intake.item import Item
-from service.journal.deliveries import OpenDelivery, named_at_once, named_in_turns
+from service.journal.deliveries import OpenDeliveries, OpenDelivery, OpenEntry, named_at_once, named_in_turns
 from service.turns import Turns
 from tests.support.fakes import FakeTime, Source, run
 
@@ -81,5 +81,31 @@ def test_others_go_on_while_an_import_is_named() -> None:
         assert isinstance(entry, Delivery)
         assert len(entry.ranges["b"]) == 20_000
         assert entry.ranges == OpenDelivery("b.1", "k", items, 7).record.ranges
+
+    run(main)
+
+
+def test_others_go_on_while_what_nothing_is_left_of_is_taken_out() -> None:
+    """A takeover finds 20,000 entries whose records are settled: their removals are written in turns, and are those
+    that would be written at once."""
+
+    async def main(_: FakeTime) -> None:
+        entries = [OpenEntry(f"b-{n}.1", n % 3) for n in range(20_000)]
+        others = 0
+
+        async def beside() -> None:
+            nonlocal others
+            while True:
+                others += 1
+                await asyncio.sleep(0)
+
+        deliveries = OpenDeliveries("vip.journal")
+        task = asyncio.create_task(beside())
+        writes = await deliveries.removals_in_turns(entries, 7, Turns(Ticking()))
+        task.cancel()
+        assert others >= 6
+        assert [(one.partition, one.records) for one in writes] == [
+            (one.partition, one.records) for one in deliveries.removal_writes(entries, 7)
+        ]
 
     run(main)
