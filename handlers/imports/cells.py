@@ -33,6 +33,11 @@ def text_cell(value: Any, *, max_characters: int | None = None) -> str:
 
 def phone_cell(value: Any) -> str:
     """The cell of a phone number: digits only, without ``+``. Raises CellError for what holds none."""
+    if type(value) is str:
+        # As nearly all are written: a quarter of the time.
+        digits = value.replace(" ", "").removeprefix("+")
+        if digits.isdigit() and digits.isascii():
+            return digits
     if value is None or value == "":
         return ""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:

@@ -188,16 +188,24 @@ class ImportBatcher(Batcher):
         keys = self._free_keys(items, others)
         if keys is None:
             return False
-        groups: dict[_Group, list[Item]] = {}
-        slot_of = self._means.slot_of
-        for item in items:
-            groups.setdefault((slot_of(item.partition.tp.partition), item.rows[0].group), []).append(item)
-        for group, some in groups.items():
-            for batch, taken in self._line(group, now).take(some, list(map(bytes_of, some))):
+        for group, some in self._by_group(items).items():
+            sizes = [len(item.rows[0].line) + 1 for item in some]  # as bytes_of each
+            for batch, taken in self._line(group, now).take(some, sizes):
                 whole = len(taken) == len(items)
                 own = keys if whole else {key for item in taken for key in keys_of(item)}
                 self._held.update(dict.fromkeys(own, batch))
         return True
+
+    def _by_group(self, items: Sequence[Item]) -> dict[_Group, Sequence[Item]]:
+        """Events of one row each; nearly always all are of one group."""
+        slot_of, states = self._means.slot_of, [item.partition for item in items]
+        own = [item.rows[0].group for item in items]
+        if items and states.count(states[0]) == own.count(own[0]) == len(items):
+            return {(slot_of(states[0].tp.partition), own[0]): items}
+        groups: dict[_Group, list[Item]] = {}
+        for item in items:
+            groups.setdefault((slot_of(item.partition.tp.partition), item.rows[0].group), []).append(item)
+        return {**groups}
 
     def _free_keys(self, items: Sequence[Item], others: Set[Hashable]) -> set[Hashable] | None:
         """The keys of these events where each has two of its own that nobody else has, as nearly always; else None."""

@@ -6,6 +6,7 @@ import msgspec
 
 from contracts.ids import ResultIds
 from contracts.outcomes import Outcome
+from handlers.imports.rows import IMPORT_ROW
 from service.delivery.bulk_dispatcher import BulkHooks
 from service.imports.files import FileRows
 from service.imports.runs import Ends
@@ -29,18 +30,16 @@ class Ending:
     def end(self, items: Sequence[Item], ends: Ends, reference: str | None) -> None:
         """End these events; the detail is masked."""
         detail = ends.detail
-        kinds: dict[str, int] = {}
+        operations = 0
         for item in items:
             item.outcome, item.reason, item.detail = ends.outcome, ends.reason, detail
             for operation in item.operations:
                 operation.outcome, operation.reason, operation.detail = ends.outcome, ends.reason, detail
                 operation.status, operation.reference = ends.status, reference
             item.remaining = 0
-            if item.operations:
-                kind = item.operations[0].kind
-                kinds[kind] = kinds.get(kind, 0) + len(item.operations)
-        for kind, count in kinds.items():
-            self._hooks.operations_ended(kind, ends.outcome, count)
+            operations += len(item.operations)
+        if operations:
+            self._hooks.operations_ended(IMPORT_ROW, ends.outcome, operations)
         self._hooks.ended(items)
 
     def name_those_sent(self, rows: FileRows) -> None:

@@ -16,14 +16,18 @@ from contracts.events import Event
 from handlers.base import ExpressionError, Refusal
 from handlers.imports.coalescing import merged
 from handlers.imports.rows import ImportHandler, Row
+from service.intake.assignment import PartitionState
 from service.intake.item import Item
-from service.turns import Turns
+from service.turns import Turns, pieces
 
 T = TypeVar("T")
 _Change = tuple[int, Row]
 Plan = Callable[[Event, bytes | None], Sequence[Row] | Refusal]
 
 _AT_ONCE = 200
+# Lines that are one part of a file.
+_JOINED_AT_ONCE = 64
+_JOINED_BYTES = 64 * 1024
 _offset = attrgetter("offset")
 _timestamp = attrgetter("record.timestamp")
 
@@ -40,11 +44,14 @@ class FileRows(msgspec.Struct):
 async def in_order(items: Sequence[Item], turns: Turns) -> list[Item]:
     """Events in an order that only the records themselves decide: those of a partition by their offsets, partitions
     merged by their records' timestamps."""
-    by_tp: dict[TopicPartition, list[Item]] = {}
+    by_state: dict[PartitionState, list[Item]] = {}
     for start in range(0, len(items), _AT_ONCE):
         for item in items[start : start + _AT_ONCE]:
-            by_tp.setdefault(item.partition.tp, []).append(item)
+            by_state.setdefault(item.partition, []).append(item)
         await turns.rest()
+    by_tp: dict[TopicPartition, list[Item]] = {}
+    for state, found in by_state.items():
+        by_tp.setdefault(state.tp, []).extend(found)
     parts = [by_tp[tp] for tp in sorted(by_tp)]
     for part in parts:
         part.sort(key=_offset)
@@ -80,17 +87,28 @@ async def _pieces_in_order(
 async def rows_of(items: Sequence[Item], plan: Plan, turns: Turns) -> FileRows:
     """The file's rows. Events were planned: each has a row at least."""
     rows = FileRows(await in_order(items, turns), [], {})
-    changes: list[Row] = []
-    counts: Counter[Hashable] = Counter()
+    keys: set[Hashable] = set()
+    count = 0
     for start in range(0, len(items), _AT_ONCE):
         some = [row for item in rows.items[start : start + _AT_ONCE] for row in item.rows]
-        changes += some
-        counts.update([row.key for row in some])
+        rows.lines += [row.line for row in some]
+        keys.update([row.key for row in some])
+        count += len(some)
         await turns.rest()
     # A row without a key is never the same as another.
-    if len(counts) == len(changes) or counts.keys() == {None}:
-        rows.lines = [row.line for row in changes]
+    if len(keys) == count or keys == {None}:
         return rows
+    await _coalesce(rows, plan, turns)
+    return rows
+
+
+async def _coalesce(rows: FileRows, plan: Plan, turns: Turns) -> None:
+    """One line for each key, and who has none of his own."""
+    rows.lines.clear()
+    counts: Counter[Hashable] = Counter()
+    for start in range(0, len(rows.items), _AT_ONCE):
+        counts.update([row.key for item in rows.items[start : start + _AT_ONCE] for row in item.rows])
+        await turns.rest()
     lost: Counter[int] = Counter()
     for n, found in enumerate(await _by_key(rows.items, counts, turns)):
         if not n % _AT_ONCE:
@@ -107,7 +125,6 @@ async def rows_of(items: Sequence[Item], plan: Plan, turns: Turns) -> FileRows:
                 lost[place] += 1
                 if lost[place] == len(rows.items[place].rows):
                     rows.sent_for[place] = winner
-    return rows
 
 
 async def _by_key(items: Sequence[Item], counts: Mapping[Hashable, int], turns: Turns) -> list[Row | list[_Change]]:
@@ -128,15 +145,14 @@ async def _by_key(items: Sequence[Item], counts: Mapping[Hashable, int], turns: 
     return found
 
 
-def parts_of(handler: ImportHandler, group: Hashable, lines: Iterable[bytes]) -> Iterator[bytes]:
+def parts_of(handler: ImportHandler, group: Hashable, lines: Sequence[bytes]) -> Iterator[bytes]:
     """The file's parts in order: head, lines with what stands between them, tail."""
     yield handler.head(group)
-    between = b""
-    for line in lines:
-        if between:
+    between = handler.between()
+    for n, some in enumerate(pieces(lines, list(map(len, lines)), _JOINED_AT_ONCE, _JOINED_BYTES)):
+        if n and between:
             yield between
-        yield line
-        between = handler.between()
+        yield between.join(some)
     yield handler.tail()
 
 

@@ -19,10 +19,28 @@ def consent_test(variable: Tree, condition: Tree) -> Test | None:
     equal = [one for one in found if one is not None]
     if len(equal) != len(found):
         return None
-    # Of one field the value, of several a tuple: what is wanted is made alike.
+    wanted = dict(equal)
+    if len(wanted) == len(equal) and wanted.keys() <= {"channel", "topic", "status"}:
+        return _asks_for(wanted.get("channel"), wanted.get("topic"), wanted.get("status"))
     read: Callable[[Consent], Any] = attrgetter(*(field for field, _ in equal))
-    wanted = equal[0][1] if len(equal) == 1 else tuple(text for _, text in equal)
-    return lambda consents: wanted in map(read, consents)
+    values = equal[0][1] if len(equal) == 1 else tuple(text for _, text in equal)
+    return lambda consents: values in map(read, consents)
+
+
+def _asks_for(channel: str | None, topic: str | None, status: str | None) -> Test:
+    """The test of these fields, None for one that is not asked of."""
+
+    def test(consents: Sequence[Consent]) -> bool:
+        for consent in consents:
+            if (
+                (topic is None or consent.topic == topic)
+                and (status is None or consent.status == status)
+                and (channel is None or consent.channel == channel)
+            ):
+                return True
+        return False
+
+    return test
 
 
 def _field_and_text(variable: Tree, part: Tree) -> tuple[str, str] | None:

@@ -127,3 +127,14 @@ def test_a_reader_gets_back_what_was_written(rows: list[list[str]], delimiter: s
     encode = row_writer(delimiter)
     file = b"".join(encode(row) for row in rows)
     assert list(csv.reader(StringIO(file.decode(), newline=""), delimiter=delimiter)) == rows
+
+
+@given(st.text("0123456789+ -(.a\u0663\u00a0", max_size=8))
+def test_how_a_phone_number_is_written_makes_no_difference(value: str) -> None:
+    """Its cell are the digits, whatever is between them; with a letter, or without a digit, it has none."""
+    digits = "".join(letter for letter in value if letter in "0123456789")
+    if value and (not digits or "a" in value):
+        with pytest.raises(CellError):
+            phone_cell(value)
+    else:
+        assert phone_cell(value) == digits

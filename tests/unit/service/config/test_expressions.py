@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -436,3 +437,17 @@ def test_plain_paths_do_not_go_through_the_library() -> None:
     consent = 'data.consents.exists(c, c.topic == "shoes" && c.status == "opt-in")'
     for text in ("data.identifiers.np6", "data.segments.join", 'data.change != "deleted"', "event.type", consent):
         assert cost(compile_expression(text, place="p")) * 4 < cost(interpret_expression(text, place="p"))
+
+
+def test_a_consent_is_found_by_whatever_fields_are_asked_for() -> None:
+    """Each of them, and any together, among all consents that differ in one of them or more."""
+    words = {"channel": "sms", "topic": "shoes", "status": "opt-in"}
+    consents = [Consent(*each) for each in product(("sms", "x"), ("shoes", "y"), ("opt-in", "opt-out"))]
+    for count in (1, 2, 3):
+        for fields in permutations(words, count):
+            asked = " && ".join(f'c.{field} == "{words[field]}"' for field in fields)
+            exists = compile_expression(f"data.consents.exists(c, {asked})", place="p", wants="bool")
+            for consent in consents:
+                data = ContactChanged("c", "updated", consents=[Consent("other", "other", "opt-out"), consent])
+                found = exists(Event("e", "s", CONTACT_CHANGED, data), b"k")
+                assert found is all(getattr(consent, field) == words[field] for field in fields)

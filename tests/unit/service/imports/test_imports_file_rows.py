@@ -12,7 +12,7 @@ from contracts.results import Operation
 from handlers.base import Refusal
 from handlers.imports.rows import Row
 from service.imports import files
-from service.imports.files import in_order, rows_of
+from service.imports.files import in_order, parts_of, rows_of
 from service.intake.item import Item
 from service.turns import Turns
 from tests.support.fakes import START_WALL_MS, FakeTime, Source
@@ -68,3 +68,33 @@ def test_a_key_has_one_row_where_its_first_change_stands(keys: int | None) -> No
     assert rows.lines == [item.rows[0].line for item in last.values()]
     sent = [rows.sent_for.get(place, item) for place, item in enumerate(rows.items)]
     assert sent == [last[id(item) if keys is None else item.rows[0].key] for item in rows.items]
+
+
+class Frame:
+    """What stands around rows: of CSV, or of a list in JSON."""
+
+    def __init__(self, between: bytes) -> None:
+        self._between = between
+
+    def head(self, group: object) -> bytes:
+        return b"[%r " % group
+
+    def between(self) -> bytes:
+        return self._between
+
+    def tail(self) -> bytes:
+        return b" ]"
+
+
+@pytest.mark.parametrize("between", [b"", b","])
+def test_lines_are_put_together_with_what_stands_between_them(between: bytes) -> None:
+    """However many, and however long, they are: a part of a file has some of them, and is not much longer than a
+    block."""
+    random = Random(3)
+    for count in (0, 1, 2, 63, 64, 65, 300):
+        for longest in (3, 100_000):
+            lines = [b"x" * random.randrange(longest) for _ in range(count)]
+            parts = list(parts_of(Frame(between), 7, lines))  # type: ignore[arg-type] # no more is asked for
+            assert b"".join(parts) == b"[7 " + between.join(lines) + b" ]"
+            assert max(map(len, parts)) <= 64 * 1024 + 100_000 + 64
+            assert len(parts) <= 2 + 2 * (count // 64 + 1) or longest > 3
