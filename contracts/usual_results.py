@@ -57,7 +57,7 @@ class UsualResults:
     def encode_all(self, results: Sequence[UsualResult], completed_at_ms: int) -> list[bytes | None]:
         """The value of each result; None for one that is not usual."""
         texts = [
-            f"{event.id}{event.traceparent}{done.target}{done.reference}"
+            f"{event.id}{event.traceparent or ''}{done.target}{done.reference or ''}"
             for _, event, done, _, _, _, _, _, _ in results
         ]
         # JSON has to write each of their characters as it is: what is true of all together is true of each.

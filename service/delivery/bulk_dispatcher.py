@@ -6,7 +6,7 @@ go on. What may have taken effect ends in doubt, or is sent again with the same 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 
@@ -179,16 +179,17 @@ class BulkDispatcher(LaneDelivery[Bulk]):
             return None
 
     async def _call(self, part: Part, request: Request, permit: Permit) -> Reply:
-        """One request. From here on the records count as called."""
+        """One request."""
         part.attempts += 1
         part.called_at = self._clock.monotonic()
-        for item in part.items:
-            item.called = True
-            item.operations[0].attempts += 1
         try:
             reply = await self._account.send(request, permit, self._requests, part)
         finally:
             part.called_at = None
+        # Not in front of the call, for now they are looked at in any case. Without an end of it they never end here.
+        for item in part.items:
+            item.called = True
+            item.operations[0].attempts += 1
         if is_success(reply):
             self._account.successes.record(part, self._clock.monotonic())
         return reply
@@ -343,7 +344,7 @@ class BulkDispatcher(LaneDelivery[Bulk]):
         if not items:
             return
         if self._end_delivered(items, ends, status):
-            self._tell(bulk, items, Counter({Outcome.DELIVERED: len(items)}))
+            self._tell(bulk, items, {Outcome.DELIVERED: len(items)})
             return
         whole = len(ends) > 1 and all(end is ends[0] for end in ends)
         detail = (
@@ -381,10 +382,10 @@ class BulkDispatcher(LaneDelivery[Bulk]):
             item.remaining = 0
         return True
 
-    def _tell(self, bulk: Bulk, items: Sequence[Item], outcomes: Counter[Outcome]) -> None:
+    def _tell(self, bulk: Bulk, items: Sequence[Item], outcomes: Mapping[Outcome, int]) -> None:
         for outcome, count in outcomes.items():
             self._hooks.operations_ended(items[0].operations[0].kind, outcome, count)
-        if outcomes[Outcome.DELIVERED]:
+        if Outcome.DELIVERED in outcomes:
             # What has ended here is another operation than whatever is left of its part.
             self._successes.record(outcomes, self._clock.monotonic())
         if self._guard is not None and self._guarded(self._guard, items, outcomes):
@@ -393,9 +394,9 @@ class BulkDispatcher(LaneDelivery[Bulk]):
         keys = {item.record.key for item in items}
         self._hooks.released(keys - bulk.keys() if bulk.parts else keys)
 
-    def _guarded(self, guard: Guard, items: Sequence[Item], outcomes: Counter[Outcome]) -> bool:
+    def _guarded(self, guard: Guard, items: Sequence[Item], outcomes: Mapping[Outcome, int]) -> bool:
         """Tell the guard; whether it has the lane hold."""
-        if outcomes[Outcome.DELIVERED] == len(items):
+        if outcomes.get(Outcome.DELIVERED) == len(items):
             return guard.record_delivered(len(items))
         tripped = [guard.record(item.reason) for item in items if item.outcome is not Outcome.EXPIRED]
         return any(tripped)

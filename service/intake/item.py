@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -121,3 +122,11 @@ def name_items(items: Sequence[Item], ids: ResultIds) -> None:
     names = ids.many([item.partition.tp for item in items], [(item.offset, item.record.timestamp) for item in items])
     for item, name in zip(items, names, strict=True):
         item.result_id = name
+
+
+def outcomes_of(items: Sequence[Item]) -> dict[Outcome, int]:
+    """How many of the items that ended have each outcome."""
+    outcomes = [item.outcome for item in items if item.outcome is not None]
+    if outcomes and outcomes.count(outcomes[0]) == len(outcomes):  # nearly always all have one
+        return {outcomes[0]: len(outcomes)}
+    return Counter(outcomes)

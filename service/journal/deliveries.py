@@ -17,7 +17,6 @@ from service.intake.item import Item
 from service.settling.batches import PartitionWrite, Record, merged
 from service.turns import Turns
 
-_entry_of = attrgetter("entry")
 _NAMED_AT_ONCE = 500
 
 
@@ -136,8 +135,8 @@ class OpenDeliveries:
 
     def leaving(self, items: Iterable[Item]) -> Leaving:
         """What settling these items, or beginning them anew, does to the entries that they have."""
-        counts: dict[OpenEntry, int] = Counter(map(_entry_of, items))
-        counts.pop(None, None)  # type: ignore[call-overload] # most records of some lanes have no entry
+        # Most records of some lanes have no entry, and those that begin seldom have.
+        counts = Counter([entry for item in items if (entry := item.entry) is not None])
         return Leaving(counts, [entry for entry, count in counts.items() if count >= entry.left])
 
     def left(self, leaving: Leaving, *, proven: bool = True) -> None:

@@ -1,9 +1,7 @@
 """Sends batches on their way, one event or several in a request, and follows them to their end."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import attrgetter
 
 from contracts.ids import ResultIds, batch_id
 from contracts.outcomes import Outcome, Reason
@@ -21,15 +19,13 @@ from service.imports.dispatcher import ImportDispatcher
 from service.imports.opening import JournalSlots
 from service.imports.others import OthersRecords
 from service.imports.way import ImportWay, WayHooks
-from service.intake.item import Item
+from service.intake.item import Item, outcomes_of
 from service.intake.planner import stack_of
 from service.journal.deliveries import OpenDeliveries
 from service.journal.writer import JournalWriter
 from service.lane.bulks import BulkWay
 from service.lane.core import Core
 from service.lane.observer import BatchLine
-
-_outcome_of = attrgetter("outcome")
 
 
 class Delivering:
@@ -184,7 +180,7 @@ class Delivering:
         line = self._batches.get(items[0].batch_id or "")
         if line is not None:
             line.remaining -= len(items)
-            for outcome, count in Counter(map(_outcome_of, items)).items():
+            for outcome, count in outcomes_of(items).items():
                 line.outcomes[outcome] = line.outcomes.get(outcome, 0) + count
             if not line.remaining:
                 self._tell(line)

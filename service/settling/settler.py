@@ -255,13 +255,13 @@ class Settler:
         """The chunk's documents, by partition."""
         turns = Turns(self._clock)
         written: list[list[PartitionWrite]] = []
-        numbers, start = self._documents.partitions_of(chunk), 0
-        for piece in pieces(chunk, [len(i.operations) for i in chunk], _WRITTEN_AT_ONCE, _OPERATIONS_AT_ONCE):
-            if written:
-                await turns.rest()
-            end = start + len(piece)
-            written.append(self._documents.writes(piece, now_ms, numbers[start:end]))
-            start = end
+        for start in range(0, len(chunk), _WRITTEN_AT_ONCE):
+            # One by one: what has been looked at is then still in the processor's caches.
+            few = chunk[start : start + _WRITTEN_AT_ONCE]
+            for piece in pieces(few, [len(i.operations) for i in few], _WRITTEN_AT_ONCE, _OPERATIONS_AT_ONCE):
+                if written:
+                    await turns.rest()
+                written.append(self._documents.writes(piece, now_ms))
         return written[0] if len(written) == 1 else merged(*written)
 
     def _leaving(self, chunk: list[Item], now_ms: int) -> tuple[Leaving | None, Sequence[PartitionWrite]]:
@@ -347,12 +347,13 @@ def _active(items: list[Item]) -> list[Item]:
 
 def _plans(chunk: Sequence[Item]) -> dict[TopicPartition, SettlePlan]:
     """What committing the chunk means for each of its partitions."""
-    return {
-        state.tp: state.ledger.prepare(
-            [item.offset for item in items if item.called], [item.offset for item in items if not item.called]
-        )
-        for state, items in by_partition(chunk).items()
-    }
+    offsets: dict[PartitionState, tuple[list[int], list[int]]] = {}  # without a call, and with one
+    for item in chunk:
+        found = offsets.get(item.partition)
+        if found is None:
+            found = offsets[item.partition] = ([], [])
+        found[item.called].append(item.offset)
+    return {state.tp: state.ledger.prepare(called, uncalled) for state, (uncalled, called) in offsets.items()}
 
 
 def _apply(assignment: Assignment, plans: Mapping[TopicPartition, SettlePlan]) -> None:
@@ -365,15 +366,3 @@ def _apply(assignment: Assignment, plans: Mapping[TopicPartition, SettlePlan]) -
             state.last_commit = CommittedOffset(plan.commit_offset, plan.metadata)
         for offset in plan.settled:
             del state.items[offset]
-
-
-def by_partition(items: Sequence[Item]) -> dict[PartitionState, list[Item]]:
-    """Items by the partition that they were read from."""
-    groups: dict[PartitionState, list[Item]] = {}
-    for item in items:
-        group = groups.get(item.partition)
-        if group is None:
-            groups[item.partition] = [item]
-        else:
-            group.append(item)
-    return groups

@@ -1,8 +1,6 @@
 """What lanes and accounts tell, as metrics and as log lines."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ from contracts.outcomes import DEAD, PAIRS, Outcome, Reason
 from service.batching.batcher import Cause
 from service.clock import Clock, SystemClock
 from service.delivery.chain import Unit
-from service.intake.item import Item
+from service.intake.item import Item, outcomes_of
 from service.lane.observer import BatchLine
 from service.lifecycle import PACED, WAITING_FOR_SLOT, LaneState
 
@@ -22,8 +20,6 @@ from .metrics import Metrics
 from .redaction import SecretStrings
 from .throttle import Throttle
 
-_outcome_of = attrgetter("outcome")
-_replay_of = attrgetter("replay")
 _TROUBLE = frozenset({LaneState.HOLDING, LaneState.STOPPED})
 
 
@@ -111,15 +107,13 @@ class LaneTelemetry:
     def settled(self, items: Sequence[Item], seconds: float, now_ms: int) -> None:
         """A settling transaction was committed."""
         self._settle.observe(seconds)
-        for outcome, count in Counter(map(_outcome_of, items)).items():
-            if outcome is None:
-                continue
+        for outcome, count in outcomes_of(items).items():
             self._events[outcome].inc(count)
             if outcome in DEAD:
                 self._count_dead(items, outcome)
         timestamps = np.fromiter([item.record.timestamp for item in items], np.float64, len(items))
         self._end_to_end.observe_many(np.maximum(0.0, now_ms - timestamps[timestamps >= 0]) / 1000)
-        replays = len(items) - list(map(_replay_of, items)).count(None)
+        replays = len(items) - [item.replay for item in items].count(None)
         if replays:
             self._replays.inc(replays)
 
