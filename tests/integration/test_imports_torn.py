@@ -4,17 +4,18 @@ broker, each lane with its import in another state. Nothing missing, nothing twi
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from handlers.apsis.sandbox_imports import Import
+from service.lifecycle import WAITING_FOR_SLOT
 from tests.support import import_halts
 from tests.support.harness import ServiceProcess, free_port
 from tests.support.import_halts import Point
-from tests.support.import_kills import Killed, Scene
+from tests.support.import_kills import EVENTS, Killed, Scene
 from tests.support.import_stage import APSIS, KEYSPACE, ORPHANS_LIVE_S, ImportStage
 from tests.support.kafka import Message, produce
 from tests.support.oracle import Place, Result, Source, until
@@ -52,26 +53,32 @@ SCENES = {
     "failed-rows": Scene(looks=2),
 }
 POLLED = ("uploaded", "failed-rows")
+# An import in each of three partitions: of two slots the first has two of them then.
+CROWDED: dict[str, Mapping[str, Any]] = {"crowded": {**APSIS, "slots": 3}}
+MANY_POLLS = 1_000_000
+
+# Of both processes what each tells of its lanes, by name.
+Told = list[dict[str, Any]]
 
 
 class Torn(Killed):
     """The process that is killed had all partitions; two come back, who share them otherwise."""
 
-    def __init__(self, stage: ImportStage) -> None:
-        super().__init__(stage, SCENES)
+    def __init__(self, stage: ImportStage, scenes: Mapping[str, Scene] = SCENES) -> None:
+        super().__init__(stage, scenes)
         self._ports = [free_port(), free_port()]
         self._services: list[ServiceProcess] = []
 
     async def order(self, action: str) -> None:
         """An operator pauses or resumes all lanes."""
         value = {"action": action, "by": "test", "why": "slots", "at_ms": int(time.time() * 1000), "version": 1}
-        orders = [Message(json.dumps(value).encode(), key=f"lane/{lane}".encode()) for lane in SCENES]
+        orders = [Message(json.dumps(value).encode(), key=f"lane/{lane}".encode()) for lane in self._scenes]
         await produce(self.stage.bootstrap_servers, f"{self.stage.prefix}.control", orders)
 
     def come_back_as_two(self) -> None:
         """Each is told of two slots."""
-        self.stage.change({lane: {"slots": 2, **scene.again} for lane, scene in SCENES.items()})
-        for lane in SCENES:
+        self.stage.change({lane: {"slots": 2, **scene.again} for lane, scene in self._scenes.items()})
+        for lane in self._scenes:
             self.stage.apsis.configure(lane, {"max_open": 2})
         for number, port in enumerate(self._ports):
             environment = import_halts.environment(self._folder, {})
@@ -86,13 +93,21 @@ class Torn(Killed):
             self._services.append(service)
         self._service = self._services[0]
 
-    async def until_torn(self) -> list[dict[str, Any]]:
+    async def until_torn(self) -> Told:
         """Wait until both have a slot of each lane and have found its import; what they tell of the lanes."""
+
+        def found(told: Told) -> bool:
+            return all(len(lanes) == len(self._scenes) and all(map(_has_found, lanes.values())) for lanes in told)
+
+        return await self.until_told(found)
+
+    async def until_told(self, wanted: Callable[[Told], bool]) -> Told:
+        """Wait until what both tell of their lanes is as wanted."""
         deadline = time.monotonic() + patiently(40)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
             while True:
                 told = [await _status(http, port) for port in self._ports]
-                if all(len(lanes) == len(SCENES) and all(map(_has_found, lanes.values())) for lanes in told):
+                if wanted(told):
                     return told
                 for service in self._services:
                     service.must_live()
@@ -161,6 +176,43 @@ async def test_slots_are_changed_while_imports_are_open(bootstrap_servers: str, 
             assert stage.apsis.state(lane)["refused_open"] == 0, f"{lane}: one import too many was asked for"
         assert not first["another-file"].uploads
         assert len(stage.apsis.imports("failed-rows")) <= 1 + SPLITTING["split_budget"]
+
+
+async def test_a_slot_has_two_imports(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:
+    """Three slots become two, an import in each: two of them are of one slot now. The other process's slot is free as
+    soon as its import ends, and it begins none for as long as that would be one too many; then it does."""
+    async with ImportStage(bootstrap_servers, prefix, tmp_path, CROWDED) as stage:
+        stage.apsis.configure("crowded", {"max_open": 3, "polls": MANY_POLLS})
+        torn = Torn(stage, {"crowded": Scene()})
+
+        def opened() -> list[Import]:
+            return stage.apsis.imports("crowded")
+
+        await torn.up_to_the_points("status", ready=lambda: len(opened()) == 3 and all(one.polls for one in opened()))
+        torn.come_back_as_two()
+        told = await torn.until_torn()
+        counts = [len(lanes["crowded"]["open_imports"]) for lanes in told]
+        assert sorted(counts) == [1, 2]
+        alone = counts.index(1)
+        [only] = told[alone]["crowded"]["open_imports"]
+        _let_end(opened(), only["id"])
+        await torn.until_told(lambda told: not told[alone]["crowded"]["open_imports"])
+        await torn.more(EVENTS)
+        await torn.until_told(lambda told: told[alone]["crowded"]["reason"] == WAITING_FOR_SLOT)
+        assert len(opened()) == 3
+        _let_end(opened(), told[1 - alone]["crowded"]["open_imports"][0]["id"])
+        await until(lambda: len(opened()) == 4, within_s=30, what="it begins one")
+        stage.apsis.configure("crowded", {"polls": 2})
+        await torn.all_have_results(but=False)
+        await torn.check()
+        assert stage.apsis.state("crowded")["refused_open"] == 0, "one import too many was asked for"
+        assert {one.uploads for one in opened()} == {1}
+
+
+def _let_end(imports: Sequence[Import], name: str) -> None:
+    """It has been asked for often enough."""
+    [one] = [one for one in imports if one.id == name]
+    one.polls = MANY_POLLS
 
 
 def _bad_event(torn: Torn) -> str:
