@@ -30,6 +30,8 @@ _TIMES_AS_LONG = 10
 # Results, and operations in them, that are written without a pause: 3 to 5 ms.
 _WRITTEN_AT_ONCE = 250
 _OPERATIONS_AT_ONCE = 2_000
+# Events of so many bytes on average are freed one by one.
+_LARGE_BYTES = 64 * 1024
 
 
 class SettlePolicy(msgspec.Struct, frozen=True):
@@ -195,7 +197,17 @@ class Settler:
         # All items of the lane belong to its newest assignment: older ones have been dropped.
         assignment = chunk[0].partition.assignment
         async with self.lock:
-            return assignment.active and await self._commit(assignment, chunk)
+            settled = assignment.active and await self._commit(assignment, chunk)
+        if settled and len(chunk) * _LARGE_BYTES < sum([item.bytes for item in chunk]):
+            await self._free(chunk)
+        return settled
+
+    async def _free(self, chunk: list[Item]) -> None:
+        """Let go of large events in turns: one of 1 MiB may be made of 30,000 objects, and 16 are settled together."""
+        turns = Turns(self._clock)
+        while chunk:
+            chunk.pop()
+            await turns.rest()
 
     def _take(self) -> list[Item]:
         """The next chunk: at most half of it what is kept back, and one of each at least, so that neither waits for

@@ -177,3 +177,45 @@ def test_a_large_settlement_lets_others_go_on(operations: int, most: int) -> Non
         assert [value for _, _, value, _ in write.records] == [b"%d" % n for n in range(2_000)]
 
     run(main)
+
+
+def test_large_events_are_freed_in_turns_once_they_are_settled() -> None:
+    """14 of 1 MiB, settled together, take 1 ms and more each."""
+
+    async def main(time: FakeTime) -> None:
+        source, broker, documents = Source(), FakeBroker(), SlowDocuments(time)
+        beside: list[asyncio.Task[None]] = []
+        turns, freed = 0, list[int]()
+
+        async def others() -> None:
+            nonlocal turns
+            while turns < 100:
+                turns += 1
+                await asyncio.sleep(0)
+
+        hooks = SettleHooks(
+            settled=lambda items, _: beside.append(asyncio.create_task(others())),
+            fenced=lambda _: None,
+            refused=lambda _: None,
+            lost=lambda _: None,
+            recovered=lambda: None,
+        )
+        settler = Settler(broker, documents, SettlePolicy(), hooks, time, broker.read_offsets)  # type: ignore[arg-type]
+
+        class Large:
+            def __del__(self) -> None:
+                time.advance(0.002)
+                freed.append(turns)
+
+        for _ in range(14):
+            item = source.ended(outcome=Outcome.DELIVERED)
+            item.bytes, item.event = 1024 * 1024, Large()  # type: ignore[assignment]
+            settler.add(item)
+            del item
+        task = asyncio.create_task(settler.run())
+        await eventually(lambda: len(freed) == 14)
+        task.cancel()
+        # 28 ms, and a turn of others every 5 or so.
+        assert len(set(freed)) >= 4
+
+    run(main)

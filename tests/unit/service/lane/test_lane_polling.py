@@ -11,6 +11,7 @@ from aiokafka.errors import NoOffsetForPartitionError
 from aiokafka.structs import TopicPartition
 
 from service.lane import Lane
+from service.lane.taking import Taking
 from tests.support import lane_world
 from tests.support.fakes import FakeTime, eventually, record, run
 from tests.support.lane_world import SOURCES, FakeConsumer, World
@@ -193,3 +194,26 @@ def test_a_lane_with_nothing_to_do_wakes_up_once_a_second(monkeypatch: pytest.Mo
     assert [timeout_ms for _, timeout_ms in waits[-8:]] == [1000] * 8
     assert len(waits) > 8
     assert all(timeout_ms <= 200 for unfinished, timeout_ms in waits if unfinished)
+
+
+def test_others_go_on_between_large_records_being_handed_out_and_being_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To check and to cut out records of six partitions takes 10 ms at a MiB each, and to decode the first as much."""
+    turned: list[bool] = []
+
+    async def getmany(self: Spoonwise, *, timeout_ms: int, max_records: int) -> Any:
+        found = await handed_out(self, timeout_ms=timeout_ms, max_records=max_records)
+        if found:
+            place = len(turned)
+            turned.append(False)
+            asyncio.get_running_loop().call_soon(lambda: turned.__setitem__(place, True))
+        return found
+
+    def take(self: Taking, state: Any, records: Any) -> None:
+        assert turned[-1]
+        taken(self, state, records)
+
+    handed_out, taken = Spoonwise.getmany, Taking.take
+    monkeypatch.setattr(Spoonwise, "getmany", getmany)
+    monkeypatch.setattr(Taking, "take", take)
+    run(lambda time: _read(time, monkeypatch, lambda _, consumer: len(consumer.handed_out_at) == READS, 1 << 30))
+    assert len(turned) >= READS
