@@ -16,6 +16,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from service.intake.unparsable import find_unparsable
 from service.kafka.closing import end_within
+from service.kafka.frames import read_whole_frames
 from service.kafka.unpacking import unpack_aside
 
 _POLL_MS = 200
@@ -56,6 +57,7 @@ class ReadBack:
 
     async def __aenter__(self) -> "ReadBack":
         await self._consumer.start()
+        read_whole_frames(self._consumer)
         unpack_aside(self._consumer)
         return self
 

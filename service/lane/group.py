@@ -14,6 +14,7 @@ from service.intake.assignor import LaneAssignor, View, assignor_for
 from service.journal.reading import read_journal
 from service.journal.settled import refuse_undecided, trusted
 from service.kafka.closing import end_within
+from service.kafka.frames import read_whole_frames
 from service.kafka.leaving import stop_member
 from service.kafka.offsets import CommittedOffset, ToldOffsets, read_told_offsets
 from service.kafka.private import Membership, forget_membership, membership, on_heartbeat, request_rejoin
@@ -67,6 +68,7 @@ class Group:
             raise
         # Kept only now: a consumer whose start was cancelled waits for ever.
         self.consumer = consumer
+        read_whole_frames(consumer)
         unpack_aside(consumer)
         on_heartbeat(consumer, self._silence.heard, self._clock.monotonic)
         return consumer
