@@ -1,7 +1,7 @@
 """``copernica.imports``: each contact's state as rows of an import into a database."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,6 +17,7 @@ from handlers.deletions import DELETED, Deleted, is_deletion
 from handlers.expressions import Expr, RowExpr
 from handlers.faults import unresolved, wrong_value
 from handlers.imports.cells import CellError, text_cell
+from handlers.imports.columns import Columns, text_column
 from handlers.imports.csv_rows import row_writer
 from handlers.imports.rows import IMPORT_ROW, PartialFailures, Poll, Row, Slots, SplitBudget, contact_of
 from handlers.imports.verdicts import Completed, CreateVerdict, PollVerdict, Unnamed, UploadVerdict
@@ -141,14 +142,18 @@ class CopernicaImportsHandler:
         self.split_budget = options.split_budget if options.partial_failures == "split" else None
         self._api_version = api_version
         self._rows = None if options.rows is None else compile_(options.rows, "rows")
-        self._fields: list[tuple[str, RowValue]] = []
-        for field, text in options.fields.items():
-            place = f"fields.{field}"
-            value = compile_row(text, place) if options.rows is not None else _without_row(compile_(text, place))
-            self._fields.append((field, value))
-        names = list(options.fields)
+        names = self._names = list(options.fields)
+        places = [f"fields.{name}" for name in names]
+        self._of_rows: list[tuple[RowValue, str]] = []
+        of_events: list[tuple[Expression, str]] = []
+        for text, place in zip(options.fields.values(), places, strict=True):
+            if options.rows is None:
+                of_events.append((compile_(text, place), place))
+            else:
+                self._of_rows.append((compile_row(text, place), place))
+        self._columns = Columns([text_column(*one) for one in of_events], _raise_wrong_value)
+        self._fields: Sequence[tuple[Expression | RowValue, str]] = of_events or self._of_rows
         self._key_places = [names.index(field) for field in options.key_fields]
-        self._names = [_encode(name) for name in names]
         self._line = self._writer(options.source)
         self._entity = str(options.database)
 
@@ -173,16 +178,16 @@ class CopernicaImportsHandler:
         return rows
 
     def _row(self, event: Event, key: bytes | None, element: Any) -> Row | Refusal:
-        cells = []
-        for field, value in self._fields:
+        cells: list[str] = []
+        self._columns.add_to(cells, event, key)
+        for value, place in self._of_rows:
             try:
                 cells.append(text_cell(value(event, key, element)))
             except CellError as error:
-                raise wrong_value(value, f"fields.{field}", str(error)) from None
+                raise wrong_value(value, place, str(error)) from None
         for at in self._key_places:
             if not cells[at]:
-                field, value = self._fields[at]
-                return unresolved(value, f"fields.{field}", "gives null or an empty string, and is a key field")
+                return unresolved(*self._fields[at], "gives null or an empty string, and is a key field")
         keyed = tuple(cells[at] for at in self._key_places) if self._key_places else None
         return Row(Operation(IMPORT_ROW, contact_of(event), self._entity), keyed, self._line(cells))
 
@@ -196,8 +201,7 @@ class CopernicaImportsHandler:
 
     def _object(self, cells: Sequence[str]) -> bytes:
         """A row as a JSON object: all keys, in the same order each time."""
-        pairs = zip(self._names, cells, strict=True)
-        return b"{" + b",".join(name + b":" + _encode(cell) for name, cell in pairs) + b"}"
+        return _encode(dict(zip(self._names, cells, strict=True)))
 
     def head(self, group: Hashable) -> bytes:
         """The columns' names, or the beginning of the list."""
@@ -266,9 +270,5 @@ class CopernicaImportsHandler:
         return judge_poll(reply, rows)
 
 
-def _without_row(expression: Expression) -> RowValue:
-    def value(event: Event, key: bytes | None, row: Any) -> Any:
-        return expression(event, key)
-
-    value.place = getattr(expression, "place", None)  # type: ignore[attr-defined] # a function; handlers.faults reads it
-    return value
+def _raise_wrong_value(expression: Expression, place: str, error: CellError) -> NoReturn:
+    raise wrong_value(expression, place, str(error)) from None

@@ -12,12 +12,14 @@ import msgspec
 
 from contracts.events import INT64_MAX, INT64_MIN, Event
 from handlers.base import Expression, Refusal
-from handlers.imports.cells import CellError
+from handlers.imports.cells import CellError, text_cell
 from handlers.imports.rows import beyond_the_contract
 
 _MAPS = ("attributes", "identifiers")
 # Far less than an expression may give.
 _SHORT = 10_000
+# What becomes of an event that gives what no cell can hold, by the expression, its place and what is wrong.
+Fault = Callable[[Expression, str, CellError], Refusal]
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -31,9 +33,10 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Columns:
-    """Columns in the order of the file's."""
+    """Columns in the order of the file's. ``fault`` may raise in the place of giving a Refusal."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], fault: Fault = beyond_the_contract) -> None:
+        self._fault = fault
         self._columns = [(*_entry_of(one), one.text_up_to, one.read, one.cell, one.place) for one in columns]
 
     def add_to(self, cells: list[str], event: Event, key: bytes | None) -> Refusal | None:
@@ -62,8 +65,13 @@ class Columns:
                 else:
                     add(cell(read(event, key)))
             except CellError as error:
-                return beyond_the_contract(read, place, error)
+                return self._fault(read, place, error)
         return None
+
+
+def text_column(read: Expression, place: str) -> Column:
+    """A column of texts as long as they are."""
+    return Column(read, place, text_cell, _SHORT)
 
 
 def _entry_of(column: Column) -> tuple[int, str] | tuple[None, str]:

@@ -12,7 +12,8 @@ from contracts.results import Operation
 from handlers.base import Answer, Expression, Hold, HoldScope, Refusal, Reply, Request, Retry
 from handlers.deletions import DELETED, Deleted, is_deletion
 from handlers.expressions import Expr
-from handlers.imports.cells import CellError, text_cell
+from handlers.imports.cells import CellError
+from handlers.imports.columns import Columns, text_column
 from handlers.imports.csv_rows import row_writer
 from handlers.imports.putting import Begun, LookVerdict, PutVerdict, WithdrawVerdict
 from handlers.imports.rows import IMPORT_ROW, Poll, Row, beyond_the_contract, contact_of, distinct
@@ -151,9 +152,8 @@ class Np6ImportsHandler:
         self._deliver_deleted = options.deleted == "deliver"
         self._finding = Finding(wanted)
         self._ftp = options.via.ftp if isinstance(options.via, ViaFtp) else None
-        self._columns = [
-            (compile_(text, f"columns.{name}"), f"columns.{name}") for name, text in options.columns.items()
-        ]
+        self._read = [(compile_(text, f"columns.{name}"), f"columns.{name}") for name, text in options.columns.items()]
+        self._columns = Columns([text_column(*one) for one in self._read])
         self._line = row_writer(options.separator, options.encoding)
         self._head = self._line(list(options.columns)) if options.header else b""
         self._entity = str(wanted) if isinstance(wanted, int) else wanted.name
@@ -162,12 +162,10 @@ class Np6ImportsHandler:
         """The row of an event, or why there is none. Raises ExpressionError."""
         if not self._deliver_deleted and is_deletion(event):
             return DELETED
-        cells = []
-        for expression, place in self._columns:
-            try:
-                cells.append(text_cell(expression(event, key)))
-            except CellError as error:
-                return beyond_the_contract(expression, place, error)
+        cells: list[str] = []
+        refusal = self._columns.add_to(cells, event, key)
+        if refusal is not None:
+            return refusal
         try:
             line = self._line(cells)
         except UnicodeEncodeError as error:
@@ -318,9 +316,9 @@ class Np6ImportsHandler:
 
     def _unencodable(self, cells: Sequence[str], encoding: str) -> tuple[Expression, str]:
         """The expression and the place of the first cell that the encoding has not."""
-        for cell, column in zip(cells, self._columns, strict=True):
+        for cell, column in zip(cells, self._read, strict=True):
             try:
                 cell.encode(encoding)
             except UnicodeEncodeError:
                 return column
-        return self._columns[0]
+        return self._read[0]
