@@ -124,7 +124,7 @@ def _tell(events: int, one: dict[str, Any]) -> None:
         f"once; {one['wall_s']:.0f} s, {one['cpu_s'] / events * 100_000:.2f} CPU-s per 100,000, of which "
         f"{one['waiting_cpu_s'] / events * 100_000:.2f} in {one['waiting_s']:.0f} s of waiting\n"
         f"{'':19} peak {one['peak_rss_kib'] / 1024:.0f} MiB; the longest turn {one['longest_ms']:.0f} ms, "
-        f"{one['over_50_ms']} over 50 ms",
+        f"{one['over_20_ms']} over 20 ms, {one['over_50_ms']} over 50 ms",
         flush=True,
     )
     stages = (f"{stage} {one['stages_s'].get(stage, 0.0) / one['imports']:.2f} s" for stage in _STAGES)

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import uvloop
@@ -21,62 +21,63 @@ from service.config import load
 from service.imports.dispatcher import ImportDispatcher
 from service.imports.runs import ImportRun, Stage
 from service.lane import Lane
-from service.lane.taking import Taking
-from service.settling.settler import Settler
 from service.telemetry import configure_logging
 from service.telemetry.metrics import SETTLE_SECONDS
 
-_TURN_LOOK_S = 0.01
+_SLOW_MS = 20.0
+_TOO_LONG_MS = 50.0
 _LOOK_EVERY_S = 0.1
 # While nothing happens: each look counts as the lane's.
 _LOOK_WAITING_S = 0.5
-_WORKS_S = 0.3
 _WITHIN_S = 3_600.0
 
 
-class Turns:
-    """CPU seconds of the loop's thread from one look to the next: no turn in between took longer.
+class _Timed(Coroutine[Any, Any, Any]):
+    """A task's coroutine, whose steps are told of with the CPU milliseconds that each took of the loop's thread."""
 
-    While the lane works it is looked every 10 ms, and else where it wakes up: to look all the time would cost more than
-    the lane's waiting does, and count as the lane's.
-    """
+    def __init__(self, of: Coroutine[Any, Any, Any], told: Callable[[float], None]) -> None:
+        self._of = of
+        self._told = told
+        self.__qualname__ = getattr(of, "__qualname__", type(of).__name__)
+
+    def send(self, value: Any) -> Any:
+        began_s = time.thread_time()
+        try:
+            return self._of.send(value)
+        finally:
+            self._told((time.thread_time() - began_s) * 1000)
+
+    def throw(self, *error: Any) -> Any:
+        return self._of.throw(*error)
+
+    def close(self) -> None:
+        self._of.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._of.__await__()
+
+
+class Turns:
+    """What runs between two pauses of one task, of each task that begins from now on."""
 
     def __init__(self) -> None:
         self.longest_ms = 0.0
-        self.over_50_ms = 0
-        self._last_s = time.thread_time()
-        self._loop = asyncio.get_running_loop()
-        self._until = 0.0
-        self._looking = False
+        self.over_20_ms = self.over_50_ms = 0
+        asyncio.get_running_loop().set_task_factory(self._timed)
 
-    def look(self) -> None:
-        now_s = time.thread_time()
-        took_ms = (now_s - self._last_s) * 1000
-        self._last_s = now_s
-        self.longest_ms = max(self.longest_ms, took_ms)
-        self.over_50_ms += took_ms > 50
+    def _timed(self, loop: asyncio.AbstractEventLoop, of: Any, **options: Any) -> "asyncio.Task[Any]":
+        return asyncio.Task(_Timed(of, self._note), loop=loop, **options)
 
-    def begin_at(self, kind: type, *names: str) -> None:
-        """The lane works once one of these is called."""
-        for name in names:
-            setattr(kind, name, self._looking_at(getattr(kind, name)))
+    def _note(self, took_ms: float) -> None:
+        if took_ms > self.longest_ms:
+            self.longest_ms = took_ms
+        if took_ms > _SLOW_MS:
+            self.over_20_ms += 1
+            self.over_50_ms += took_ms > _TOO_LONG_MS
 
-    def _looking_at(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*args: Any) -> Any:
-            self.look()
-            self._until = self._loop.time() + _WORKS_S
-            if not self._looking:
-                self._looking = True
-                self._loop.call_later(_TURN_LOOK_S, self._again)
-            return function(*args)
-
-        return called
-
-    def _again(self) -> None:
-        self.look()
-        self._looking = self._loop.time() < self._until
-        if self._looking:
-            self._loop.call_later(_TURN_LOOK_S, self._again)
+    def told(self) -> dict[str, float]:
+        """The longest, and how many were long: until now, for to end a lane is another matter."""
+        return {"longest_ms": self.longest_ms, "over_20_ms": self.over_20_ms, "over_50_ms": self.over_50_ms}
 
 
 class Stages:
@@ -138,14 +139,13 @@ def _left(lane: Lane, events: int) -> int:
     return events - sum(state.ledger.low for state in states)
 
 
-async def _settled(app: Application, events: int, turns: Turns, stages: Stages, waiting: Waiting) -> None:
+async def _settled(app: Application, events: int, stages: Stages, waiting: Waiting) -> None:
     (lane,) = app.lanes.values()
     assert isinstance(lane.dispatcher, ImportDispatcher)
     async with asyncio.timeout(_WITHIN_S):
         waits = False
         while _left(lane, events) > 0:
             await asyncio.sleep(_LOOK_WAITING_S if waits else _LOOK_EVERY_S)
-            turns.look()
             stages.look(lane.dispatcher.runs)
             waits = waiting.look(lane)
 
@@ -159,12 +159,10 @@ async def main() -> None:
         tune_collector()
         began, cpu = time.monotonic(), time.process_time()
         turns, stages, waiting = Turns(), Stages(), Waiting()
-        turns.begin_at(ImportDispatcher, "_carry")
-        turns.begin_at(Taking, "take")
-        turns.begin_at(Settler, "_settle_some")
         running = asyncio.create_task(app.run(stop))
-        await _settled(app, int(sys.argv[2]), turns, stages, waiting)
+        await _settled(app, int(sys.argv[2]), stages, waiting)
         cpu, wall = time.process_time() - cpu, time.monotonic() - began
+        slow = turns.told()
         stop.set()
         await running
     settling = app.telemetry.metrics[SETTLE_SECONDS].histogram("bench")
@@ -174,8 +172,7 @@ async def main() -> None:
         "waiting_cpu_s": waiting.cpu_s,
         "waiting_s": waiting.wall_s,
         "peak_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "longest_ms": turns.longest_ms,
-        "over_50_ms": turns.over_50_ms,
+        **slow,
         "stages_s": {**stages.seconds, "settle": settling.sum},
     }
     sys.stdout.write(json.dumps(measured) + "\n")
