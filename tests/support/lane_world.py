@@ -110,6 +110,7 @@ class FakeConsumer:
         )
         # Nothing is fetched here.
         self._fetcher = SimpleNamespace(_proc_fetch_request=None)
+        self._client = SimpleNamespace(_get_conn=None)
         world.consumer = self
 
     async def start(self) -> None:
