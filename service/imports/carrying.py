@@ -352,12 +352,16 @@ class ImportCarrying(LaneDelivery[ImportRun]):
             self._gate.shut(guard.describe(), forever=True)
 
     async def _end_detached(self, run: ImportRun, ends: Ends) -> None:
-        """The events end, and what is open on the platform stays so: its entry too."""
-        items = run.items
+        """The events end, and what is open on the platform stays so: its entry too, which holds none of them for as
+        long as that may be."""
+        items, delivery = run.items, run.delivery
         self._deliveries.detach(items)
         await self._end_items(run, items, ends)
-        run.parts[0] = Part([])
+        run.let_go()
         run.detached = True
+        if delivery is not None:
+            await drop_in_turns(self._turns, delivery.items)
+        await drop_in_turns(self._turns, items)
 
     async def _doubt(self, run: ImportRun, detail: str | None, status: int | None) -> None:
         await self._end_detached(run, Ends(Outcome.IN_DOUBT, Reason.INTERRUPTED, detail, status))
@@ -383,8 +387,9 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         import is next."""
         self._deliveries.detach(run.items)
         self._hooks.again(run)
-        run.parts[0] = Part([])
-        run.planned.clear()
+        run.let_go()
+        if run.delivery is not None:
+            run.delivery.items = []
 
     def _next_part(self, run: ImportRun) -> bool:
         run.close_file()

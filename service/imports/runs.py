@@ -200,6 +200,12 @@ class ImportRun(Bulk):
         self.delivery.items.append(item)
         self.unread -= 1
 
+    def let_go(self) -> None:
+        """Its events have ended, or are delivered anew."""
+        self.parts[0] = Part([])
+        self.rows = None
+        self.planned.clear()
+
     def divide(self, first: list[Item], second: list[Item]) -> None:
         """Two parts instead of the first one."""
         whole = self.parts.popleft()
