@@ -267,13 +267,13 @@ class Settler:
         """The chunk's documents, by partition."""
         turns = Turns(self._clock)
         written: list[list[PartitionWrite]] = []
-        for start in range(0, len(chunk), _WRITTEN_AT_ONCE):
-            # One by one: what has been looked at is then still in the processor's caches.
-            few = chunk[start : start + _WRITTEN_AT_ONCE]
-            for piece in pieces(few, [len(i.operations) for i in few], _WRITTEN_AT_ONCE, _OPERATIONS_AT_ONCE):
-                if written:
-                    await turns.rest()
-                written.append(self._documents.writes(piece, now_ms))
+        numbers, start = self._documents.partitions_of(chunk), 0
+        for piece in pieces(chunk, [len(i.operations) for i in chunk], _WRITTEN_AT_ONCE, _OPERATIONS_AT_ONCE):
+            if written:
+                await turns.rest()
+            end = start + len(piece)
+            written.append(self._documents.writes(piece, now_ms, numbers[start:end]))
+            start = end
         return written[0] if len(written) == 1 else merged(*written)
 
     def _leaving(self, chunk: list[Item], now_ms: int) -> tuple[Leaving | None, Sequence[PartitionWrite]]:

@@ -134,7 +134,12 @@ class SlowDocuments:
         self.others = Others()
         self.turns: set[int] = set()
 
-    def writes(self, items: Sequence[object], now_ms: int) -> list[PartitionWrite]:
+    def partitions_of(self, items: Sequence[object]) -> list[int]:
+        """All in one."""
+        return [0] * len(items)
+
+    def writes(self, items: Sequence[object], now_ms: int, partitions: Sequence[int]) -> list[PartitionWrite]:
+        assert len(partitions) == len(items)
         self.counts.append(len(items))
         self.turns.add(self.others.turns)
         self.time.advance(len(items) * 0.00002)

@@ -365,6 +365,17 @@ def test_partitions_of_results() -> None:
     assert len({write.partition for write in writes}) == len(writes)
 
 
+def test_partitions_can_be_worked_out_before() -> None:
+    """Of all that is settled at once; each piece is given its own, skipped events' too."""
+    source = Source()
+    items = [delivered(source, key) for key in (b"c-1", None, b"c-2", b"c-3")]
+    items[2].outcome = Outcome.SKIPPED
+    for publish in (True, False):
+        documents = documents_for(publish_skipped=publish, partitions=4)
+        numbers = documents.partitions_of(items)
+        assert documents.writes(items[1:], NOW_MS, numbers[1:]) == documents.writes(items[1:], NOW_MS)
+
+
 def test_dead_letters_of_one_partition_keep_their_order() -> None:
     """One write per partition, in the order of the items."""
     other = TopicPartition("contacts", 5)
