@@ -6,6 +6,9 @@ in which every lane of the process waits. Here what a fetch has brought is taken
 thread works on it, so that nobody reads it meanwhile; the partition is fetched no further, for its fetch goes on.
 Whatever happens meanwhile (a seek, a rebalance), the client itself looks whether the records are still wanted.
 
+Of one fetch the first two large batches are unpacked so; when the second is begun a thread takes the third, and so on.
+Whoever comes to it before the thread is done waits for what is left of its work.
+
 Rejected: to unpack all that has been fetched. It can inflate a hundredfold, and the client, which goes from batch to
 batch, holds one at a time.
 """
@@ -14,6 +17,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -31,6 +35,8 @@ _FEW_BATCHES = 8
 # Of one fetch of a partition: what they inflate to is held at the same time.
 _MOST_BATCHES = 2
 _RECORD_BATCH_MAGIC = 2
+# A thread of its own: whoever waits for a batch must not stand in line behind anybody else's work.
+_AHEAD = ThreadPoolExecutor(1, thread_name_prefix="unpacking")
 
 
 class _Records(PartitionRecords):
@@ -133,28 +139,42 @@ class _Batches:
         self._batches: deque[Any] = deque()
         while records.has_next():
             self._batches.append(records.next_batch())
+        self._are_few = len(self._batches) <= _FEW_BATCHES
+        # The first of the batches, where the thread has it.
+        self._ahead: Future[Any] | None = None
 
     def has_next(self) -> bool:
         return bool(self._batches)
 
     def next_batch(self) -> Any:
-        return self._batches.popleft()
+        batch, ahead = self._batches.popleft(), self._ahead
+        if ahead is not None and not ahead.cancel():
+            batch = ahead.result()
+        first = self._batches[0] if self._batches and self._are_few else None
+        is_next = first is not None and type(first) is not _Unpacked and _is_packed(first)
+        self._ahead = _AHEAD.submit(_unpacked, first) if is_next else None
+        return batch
 
     def large(self) -> list[int]:
         """The places of batches that may be large."""
-        if len(self._batches) > _FEW_BATCHES:
+        if not self._are_few:
             return []
         packed = [place for place, batch in enumerate(self._batches) if _is_packed(batch)]
         return packed[:_MOST_BATCHES]
 
     def unpack(self, places: list[int]) -> None:
-        """Blocks. What cannot be unpacked stays as it is: the client finds that out where it always has."""
+        """Blocks."""
         for place in places:
-            batch = self._batches[place]
-            with suppress(Exception):
-                if batch.validate_crc():
-                    iter(batch)
-                    self._batches[place] = _Unpacked(batch)
+            self._batches[place] = _unpacked(self._batches[place])
+
+
+def _unpacked(batch: Any) -> Any:
+    """Blocks. What cannot be unpacked stays as it is: the client finds that out where it always has."""
+    with suppress(Exception):
+        if batch.validate_crc():
+            iter(batch)
+            return _Unpacked(batch)
+    return batch
 
 
 def unpack_aside(consumer: AIOKafkaConsumer) -> None:

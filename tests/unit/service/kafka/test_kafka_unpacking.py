@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import inspect
+import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from random import Random
 from types import SimpleNamespace
@@ -266,6 +268,44 @@ async def test_two_large_batches_are_unpacked_ahead() -> None:
     await fetcher.fetch()
     assert [is_unpacked(one) for one in fetcher.found()._records._batches] == [True, True, False, False]
     assert not is_unpacked(fetcher.found(OTHER)._records.next_batch())
+
+
+async def test_the_thread_goes_on_with_the_next_batch_while_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every large one is unpacked in a thread, each behind the second when the one before it is begun."""
+    fetcher = fetcher_of((TP, LARGE))
+    await fetcher.fetch()
+    found, unpacked_by = fetcher.found(), []
+    unpack = unpacking._unpacked
+
+    def told(batch_: Any) -> Any:
+        unpacked_by.append(threading.current_thread())
+        return unpack(batch_)
+
+    monkeypatch.setattr(unpacking, "_unpacked", told)
+    assert [next(found).offset for _ in range(50)] == list(range(50))
+    assert not unpacked_by
+    assert next(found).offset == 50
+    assert is_unpacked(found._records._ahead.result())
+    assert [record.offset for record in found] == list(range(51, 155))
+    assert len(unpacked_by) == 1
+    assert threading.current_thread() not in unpacked_by
+
+
+async def test_a_batch_whose_turn_in_the_thread_has_not_come_is_unpacked_by_the_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for anybody else's work."""
+    fetcher = fetcher_of((TP, LARGE))
+    await fetcher.fetch()
+    busy = threading.Event()
+    executor = ThreadPoolExecutor(1)
+    executor.submit(busy.wait)
+    monkeypatch.setattr(unpacking, "_AHEAD", executor)
+    try:
+        assert [record.offset for record in fetcher.found()] == list(range(155))
+    finally:
+        busy.set()
+        executor.shutdown()
 
 
 async def test_aborted_records_are_passed_by_as_ever() -> None:
