@@ -15,6 +15,7 @@ from service.batching.batcher import Batcher, BatchPolicy, Cause, OpenBatch
 from service.imports.behind import Behind
 from service.imports.growing import GrowingBatch, Line
 from service.imports.growth import Reading, Waiting, stands_still
+from service.imports.returning import Restore, Returning
 from service.intake.item import Item
 
 _Group = tuple[int, Hashable]  # the slot, and what the handler says may not go together
@@ -56,6 +57,7 @@ class ImportBatcher(Batcher):
         self._begun = GrowingBatch(None, 0.0)
         self._begun.is_closed = True
         self._behind = Behind(self._put_free, self._put)
+        self._returning = Returning(keys_of, self._behind.add_in_front, self.free)
 
     def add(self, item: Item, group: Hashable, now: float) -> None:
         """Take a planned event. ``group`` is not asked: the slot and the rows say where it belongs."""
@@ -74,11 +76,9 @@ class ImportBatcher(Batcher):
         for key in keys_of(item):
             self._held.setdefault(key, self._begun)
 
-    def take_back(self, items: Sequence[Item], now: float) -> None:
-        """Events of an import of which nothing took effect: in front of what waits for them."""
-        own = [(item, keys_of(item)) for item in items]
-        self._behind.add_in_front(own)
-        self.release_all({key for _, keys in own for key in keys}, now)
+    def take_back(self, items: Sequence[Item], restore: Restore) -> None:
+        """Events of an import of which nothing took effect: in front of what waits for them, with ``go_on``."""
+        self._returning.add(items, restore)
 
     def release(self, key: bytes | None, now: float) -> None:
         """As :meth:`release_all` of one."""
@@ -106,7 +106,7 @@ class ImportBatcher(Batcher):
 
     def go_on(self, now: float) -> bool:
         """Some of what waited for what is freed goes into an open batch; whether there is more of it."""
-        return self._behind.look(now)
+        return self._returning.step() or self._behind.look(now)
 
     def release_items(self, items: Iterable[Item], now: float) -> None:
         """:meth:`release_all` of all their keys."""
@@ -115,7 +115,7 @@ class ImportBatcher(Batcher):
     def due(self, now: float) -> float | None:
         """Dispatch what is large or old enough, or cannot grow, and has a free slot; seconds until the next is old
         enough."""
-        self._behind.look(now)
+        self.go_on(now)
         ready = sorted((line for line in self._lines.values() if self._cause(line, now)), key=_opened)
         for line in ready:
             cause = self._cause(line, now)
@@ -145,7 +145,7 @@ class ImportBatcher(Batcher):
     @property
     def waiting(self) -> int:
         """How many events wait behind one with a key of theirs."""
-        return len(self._behind)
+        return len(self._behind) + len(self._returning)
 
     def queues(self) -> Iterable[tuple[bytes, Sequence[tuple[Item, Hashable]]]]:
         """None: nothing of a hot key leaves memory here, for its changes become one row of the next file."""
@@ -164,7 +164,7 @@ class ImportBatcher(Batcher):
 
     def is_waiting(self, item: Item) -> bool:
         """Whether the event waits behind one with a key of its."""
-        return any(one is item for one in self._behind.items())
+        return self._returning.has(item) or any(one is item for one in self._behind.items())
 
     def closes_in_s(self, item: Item, now: float) -> float | None:
         """When the open batch that holds the event closes if a slot is free then."""

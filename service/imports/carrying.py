@@ -1,6 +1,6 @@
 """What an import's steps have in common: its file, its lapse, the ends of its events."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -42,7 +42,8 @@ _EXPIRED = Ends(Outcome.EXPIRED, Reason.DEADLINE)
 class ImportHooks(msgspec.Struct, frozen=True):
     """What the lane does: ``released``: events with these keys have ended, and others may go on, a few with each call
     of ``go_on``, which says whether there are more; ``again``: nothing of a run took effect, and its events are
-    delivered anew; ``finished``: nothing of a run is open any more. ``slots``: what has taken them."""
+    delivered anew, a few with each call of ``go_on`` too; ``finished``: nothing of a run is open any more. ``slots``:
+    what has taken them."""
 
     released: Callable[[set[Hashable]], None]
     go_on: Callable[[], bool]
@@ -146,7 +147,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
                 return True
             run.close_file()
         if run.assignment.active and run.delivery is not None:
-            self._address_ends(run)
+            await self._address_ends(run)
             await self._lapsed(run)
         return False
 
@@ -198,11 +199,12 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         """``early_s``: or may have by a clock that is ahead of ours by so much."""
         return self._clock.wall_ms() >= self._expires_ms(run) - int(early_s * 1000)
 
-    def _address_ends(self, run: ImportRun) -> bool:
+    async def _address_ends(self, run: ImportRun) -> bool:
         """No file will be sent there: the slot is taken until the address has ended by the platform's clock too."""
+        self._lapse(run, self._expires_ms(run) + int(CLOCKS_APART_S * 1000))
         if run.known:
-            self._give_back(run)
-        return self._lapse(run, self._expires_ms(run) + int(CLOCKS_APART_S * 1000))
+            await self._give_back(run)
+        return True
 
     def _lapse(self, run: ImportRun, until_ms: int | None) -> bool:
         """From now on it is not asked about: its slot is taken until then, or for as long as an import without its file
@@ -229,10 +231,12 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         assert delivery is not None
         if not await self._journal.take_out(delivery):
             return False
-        if run.known:
-            self._give_back(run)
-            return self._next_part(run)
-        return self._from_the_start(run)
+        if not run.known:
+            return self._from_the_start(run)
+        put_back = self._give_back(run)
+        goes_on = self._next_part(run)
+        await put_back
+        return goes_on
 
     # -- ends
 
@@ -321,8 +325,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
                 return False
             self._hooks.released(keys - still if still else keys)
             await self._turns.rest()
-            while run.assignment.active and self._hooks.go_on():
-                await self._turns.rest()
+            await self._others_go_on(run)
         return run.assignment.active
 
     async def _masked_in_turns(self, ends: Ends, items: Sequence[Item]) -> Ends:
@@ -382,14 +385,19 @@ class ImportCarrying(LaneDelivery[ImportRun]):
         run.share, run.others = WHOLE, None
         return True
 
-    def _give_back(self, run: ImportRun) -> None:
+    def _give_back(self, run: ImportRun) -> Awaitable[None]:
         """What was found in the journal took no effect: its events are planned as they are now, and go into whatever
-        import is next."""
+        import is next. They are the run's no more from here on; what is returned puts them there, in turns."""
         self._deliveries.detach(run.items)
         self._hooks.again(run)
         run.let_go()
         if run.delivery is not None:
             run.delivery.items = []
+        return self._others_go_on(run)
+
+    async def _others_go_on(self, run: ImportRun) -> None:
+        while run.assignment.active and self._hooks.go_on():
+            await self._turns.rest()
 
     def _next_part(self, run: ImportRun) -> bool:
         run.close_file()

@@ -280,7 +280,7 @@ class ImportDispatcher(ImportCarrying):
         assert delivery is not None
         assert uploads is not None
         if self._expired(run):
-            return self._address_ends(run)
+            return await self._address_ends(run)
         if run.file is None and not await self._built_again(run):
             return False
         assert run.file is not None
@@ -319,13 +319,13 @@ class ImportDispatcher(ImportCarrying):
                 run.stage, run.asks = Stage.POLL, True
                 return self._poll_later(run)
             case Lapsed():
-                return self._address_ends(run)
+                return await self._address_ends(run)
             case Divide():
                 # The import stays open without its file, until its address ends.
                 self._lapse(run, self._expires_ms(run) + int(CLOCKS_APART_S * 1000))
                 if run.share.others:
                     # Smaller it is as each of us sends his own.
-                    self._give_back(run)
+                    await self._give_back(run)
                 elif (found := halves(run.items)) is not None:
                     run.divide(*found)
                 else:

@@ -198,17 +198,18 @@ class ImportWay:
         return self._hooks.batcher().go_on(self._clock.monotonic())
 
     def _again(self, run: ImportRun) -> None:
-        """Events of an import that was found go back to where they would be if it had never been."""
-        free: list[Item] = []
-        for item in run.items:
+        """Events of an import that was found go back to where they would be if it had never been, with ``_go_on``."""
+        planned, run.planned = run.planned, {}
+
+        def restored(item: Item) -> bool:
             item.called = False
             item.batch_id = None
-            item.outcome, item.reason, item.detail = run.planned.get(id(item), (None, None, None))
+            item.outcome, item.reason, item.detail = planned.get(id(item), (None, None, None))
             if item.outcome is not None:
                 self._hooks.settle(item)
-            else:
-                free.append(item)
-        self._hooks.batcher().take_back(free, self._clock.monotonic())
+            return item.outcome is None
+
+        self._hooks.batcher().take_back(run.items, restored)
 
     def _finished(self, run: ImportRun) -> None:
         self.slots.give_back(run.key)

@@ -23,8 +23,10 @@ def _commit_before_settle() -> None:
 
     right = Transactor.commit
 
-    async def commit(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
-        await right(self, (), offsets, membership)
+    async def commit(
+        self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = (), agreed: Any = None
+    ) -> None:
+        await right(self, (), offsets, membership, agreed=agreed)
         await right(self, writes, {}, membership, after=after)
 
     Transactor.commit = commit  # type: ignore[method-assign] # the bug
@@ -106,7 +108,9 @@ def _journal_removed_outside() -> None:
 
     right = Transactor.commit
 
-    async def commit(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
+    async def commit(
+        self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = (), agreed: Any = None
+    ) -> None:
         # What the journal says of settled offsets goes with these: else it would tell of the bug.
         removals, rest = (
             [
@@ -117,7 +121,8 @@ def _journal_removed_outside() -> None:
         )
         if any(one.records for one in removals):
             await right(self, (), {}, membership, after=[one for one in removals if one.records])
-        await right(self, writes, offsets, membership, after=[one for one in rest if one.records])
+        rest = [one for one in rest if one.records]
+        await right(self, writes, offsets, membership, after=rest, agreed=agreed)
 
     Transactor.commit = commit  # type: ignore[method-assign] # the bug
 
@@ -140,8 +145,8 @@ def _drop_on_full() -> None:
 
     right = Documents.writes
 
-    def writes(self: Any, items: Any, now_ms: int) -> Any:
-        return right(self, items[:20], now_ms)
+    def writes(self: Any, items: Any, now_ms: int, numbers: Any) -> Any:
+        return right(self, items[:20], now_ms, numbers[:20])
 
     Documents.writes = writes  # type: ignore[method-assign] # the bug
 
@@ -193,8 +198,8 @@ def _by_hash() -> None:
 def _id_not_stable() -> None:
     from contracts.ids import ResultIds
 
-    def many(self: Any, records: Any) -> list[str]:
-        return [str(uuid.uuid4()) for _ in records]
+    def many(self: Any, places: Any, numbers: Any) -> list[str]:
+        return [str(uuid.uuid4()) for _ in numbers]
 
     ResultIds.of = lambda self, *place: str(uuid.uuid4())  # type: ignore[assignment, method-assign] # the bug
     ResultIds.many = many  # type: ignore[method-assign] # the bug

@@ -163,7 +163,9 @@ def test_what_came_to_nothing_goes_in_front() -> None:
     bench.batcher.due(1.0)
     second = bench.add("a", "one")
     bench.free = True
-    bench.batcher.take_back([first], 2.0)
+    bench.batcher.take_back([first], lambda item: True)
+    while bench.batcher.go_on(2.0):
+        pass
     bench.batcher.due(9.0)
     assert bench.took()[1] == [first, second]
 
