@@ -42,11 +42,13 @@ def put_in() -> None:
 
     commit, end, prepare = Transactor.commit, Transactor._end, Preparing.prepare
 
-    async def halting(self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = ()) -> None:
+    async def halting(
+        self: Any, writes: Any, offsets: Any, membership: Any, *, after: Any = (), agreed: Any = None
+    ) -> None:
         self.settles = any(write.topic.endswith(".results") for write in writes)
         if self.settles:
             await halt(folder, Point.RESULTS)
-        await commit(self, writes, offsets, membership, after=after)
+        await commit(self, writes, offsets, membership, after=after, agreed=agreed)
 
     async def ending(self: Any, *, commit: bool) -> None:
         if commit and self.settles:
