@@ -1,6 +1,7 @@
 """How members of a lane's group come, go and stand in each other's way, on the real broker."""
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -122,6 +123,12 @@ def _assignments(log: Path) -> int:
     return _count(log, "partitions_assigned")
 
 
+def _share(log: Path) -> int:
+    """How many partitions the process was given last."""
+    lines = [line for line in log.read_bytes().splitlines() if b'"partitions_assigned"' in line]
+    return int(json.loads(lines[-1])["partitions"]) if lines else 0
+
+
 async def test_static_members_restart_without_their_neighbours_and_alone(
     bootstrap_servers: str, prefix: str, tmp_path: Path
 ) -> None:
@@ -142,6 +149,9 @@ async def test_static_members_restart_without_their_neighbours_and_alone(
                 process.start()
             for name in names:
                 await stage.until_called(50, f"lane-{name}")
+            # Whoever came first had all of them, and may still be about to tell that it has its half.
+            logs = [process.log for process in processes.values()]
+            await until(lambda: [*map(_share, logs)] == [6, 6], within_s=30, what="each has its half")
             for name, other in (names, names[::-1]):
                 before, calls = _assignments(processes[other].log), len(stage.calls(f"lane-{name}"))
                 processes[name].terminate()
