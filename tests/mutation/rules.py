@@ -12,6 +12,7 @@ HANDLERS = "tests/unit/handlers/"
 IMPORTS = "tests/unit/handlers/imports/test_imports_"
 NP6 = "tests/unit/handlers/np6/test_np6_"
 DELIVERY = "tests/unit/service/delivery/test_delivery_"
+WAITING = "tests/unit/service/imports/test_imports_"
 INTAKE = "tests/unit/service/intake/test_intake_"
 JOURNAL = "tests/unit/service/journal/test_journal_"
 OFFSETS = "tests/unit/service/offsets/test_offsets_"
@@ -71,6 +72,9 @@ RULES: dict[str, tuple[str, ...]] = {
         "tests/model/test_dedupe_model.py",
     ),
     "service/dedupe/events.py": ("tests/unit/service/dedupe/test_dedupe_window.py",),
+    "service/imports/behind.py": (f"{WAITING}behind.py", f"{WAITING}batching.py"),
+    "service/imports/growing.py": (f"{WAITING}batching.py", f"{WAITING}behind.py"),
+    "service/imports/returning.py": (f"{WAITING}behind.py", f"{WAITING}batching.py"),
     "service/imports/growth.py": ("tests/unit/service/imports/test_imports_growth.py",),
     "service/imports/pace.py": ("tests/unit/service/imports/test_imports_pace.py",),
     "service/imports/torn.py": ("tests/unit/service/imports/test_imports_torn_rules.py",),
@@ -103,7 +107,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "service/transport/wire.py": ("tests/unit/service/transport/test_transport_wire.py",),
     # What is finished, and what is written of it.
-    "service/journal/deliveries.py": (f"{JOURNAL}deliveries.py", f"{JOURNAL}writer.py"),
+    "service/journal/deliveries.py": tuple(f"{JOURNAL}{part}.py" for part in ("deliveries", "named", "writer")),
     "service/journal/recovery.py": (f"{JOURNAL}recovery.py",),
     "service/journal/settled.py": (f"{JOURNAL}settled.py",),
     "service/lifecycle.py": ("tests/unit/service/test_service_lifecycle.py",),

@@ -268,7 +268,11 @@ def test_the_request_carries_all_in_order_with_deterministic_ids() -> None:
         "receiver": {"type": "id", "value": "000PKXK4"},
     }
     assert second["id"] == str(uuid.uuid5(NAMESPACE, "execution\nr-2"))
-    assert "time" not in second["stamp"], "a record without timestamp has no time to tell"
+    assert second["stamp"] == {  # a record without timestamp has no time to tell
+        "id": str(uuid.uuid5(NAMESPACE, "stamp\nr-2")),
+        "thread": str(uuid.uuid5(NAMESPACE, "thread\nnp6\ne9")),
+        "set": "batch-1",
+    }
     assert handler().batch_request(members, "batch-1") == request
 
 

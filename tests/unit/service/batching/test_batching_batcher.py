@@ -2,6 +2,7 @@
 
 from operator import attrgetter
 
+from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -259,6 +260,20 @@ def test_a_key_of_which_nothing_waits_has_an_empty_queue() -> None:
     recorder = under_way()
     assert recorder.batcher.queue(b"k") == []
     assert recorder.batcher.cut(b"k", 0) == []
+
+
+def test_a_batch_tells_where_its_records_begin_and_how_much_they_ask_for() -> None:
+    """The lowest offset of each partition, in whichever order they came; the operations of all."""
+    one, other = TopicPartition("source", 0), TopicPartition("source", 1)
+    source, batch = Source(one, other), OpenBatch(None, 0.0)
+    items = [source.item(tp=tp) for tp in (one, one, one, other, other)]
+    for item, count in zip(items, (1, 0, 2, 1, 1), strict=True):
+        item.operations = [Operation("import.row", "t", "e") for _ in range(count)]
+    batch.items = [items[2], items[0], items[4], items[1], items[3]]
+    assert batch.starts() == {items[0].partition: 0, items[3].partition: 0}
+    batch.items = [items[2], items[1], items[4]]
+    assert {state.tp: first for state, first in batch.starts().items()} == {one: 1, other: 1}
+    assert batch.operations() == 3
 
 
 def test_until_when_open_batches_wait_is_told_with_their_records() -> None:

@@ -12,6 +12,7 @@ from handlers.imports.rows import Row
 from service.batching.batcher import BatchPolicy, Cause, OpenBatch
 from service.imports import behind
 from service.imports.batching import BatchingMeans, ImportBatcher, keys_of
+from service.imports.growing import Line
 from service.imports.growth import Reading
 from service.intake.item import Item, item_of
 from tests.support.fakes import Source, record
@@ -154,6 +155,42 @@ def test_a_file_is_bounded_in_bytes() -> None:
     items = [bench.add(f"k{n}", f"address-{n}") for n in range(3)]
     bench.batcher.due(0.1)
     assert bench.took() == [items[:2]]
+
+
+def test_one_event_goes_however_large_it_is_and_alone() -> None:
+    """It comes first or behind others; none that is read later goes in front of it, however small."""
+    line = Line("g", 3.0, 3, 20)
+    source = Bench()
+    small, large, after, last = (source.read(b"k%d" % n, [(f"row-{n}",)]) for n in range(4))
+    assert line.fits(1, 21)
+    assert not line.fits(2, 21)
+    assert not line.fits(4, 20)
+    assert line.fits(3, 20)
+    assert line.held_bytes == 0
+    line.take([small], [20])
+    assert not line.batches[0].is_full
+    assert line.full is Cause.BYTES
+    assert line.take([large, after, last], [21, 10, 10]) == [
+        (line.batches[1], [large]),
+        (line.batches[2], [after]),
+        (line.batches[2], [last]),
+    ]
+    assert [(batch.group, batch.opened, batch.is_full) for batch in line.batches] == [
+        ("g", 3.0, True),
+        ("g", 3.0, True),
+        ("g", 3.0, False),
+    ]
+    assert not line.fits(1, 1)
+    assert line.held_bytes == sum(item.size for item in (small, large, after, last))
+    assert (line.close(7.0).items, line.opened) == ([small], 7.0)
+
+
+def test_an_import_takes_as_many_as_it_may_hold() -> None:
+    """Also where what came with them has no room."""
+    line, source = Line("g", 0.0, 2, 20), Bench()
+    items = [source.read(b"k%d" % n, [(f"row-{n}",)]) for n in range(3)]
+    line.take(items, [10, 10, 21])
+    assert [batch.items for batch in line.batches] == [items[:2], items[2:]]
 
 
 def test_what_came_to_nothing_goes_in_front() -> None:

@@ -186,6 +186,7 @@ def test_of_an_import_that_came_to_nothing_a_few_events_come_back_at_a_time() ->
 
     world.batcher.take_back(items, restore)
     count, steps = len(items), [0]
+    assert not world.batcher.is_waiting(Source().item())
     while len(restored) < count:
         assert world.batcher.waiting == count - (1 if items[0] in restored else 0)
         assert world.batcher.is_waiting(items[-1])
@@ -197,3 +198,32 @@ def test_of_an_import_that_came_to_nothing_a_few_events_come_back_at_a_time() ->
     while world.batcher.go_on(3.0):
         pass
     assert len(world.batcher._lines[0, ""].batches[-1].items) == count - 1
+
+
+def test_what_waits_is_told_in_its_order_while_it_is_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been looked at and stays, then what is still to be looked at; nothing that went."""
+    monkeypatch.setattr(behind, "_AT_ONCE", 2)
+    went: list[Item] = []
+
+    def put(item: Item, keys: set[Hashable], now: float) -> bool:
+        went.append(item)
+        return True
+
+    source = Source()
+    items = [source.item() for _ in range(6)]
+    waits = behind.Behind(lambda items, others, now: False, put)
+    for item, key in zip(items, "abacba", strict=True):
+        waits.add(item, {key})
+    waits.free({"b", "nobody's"})
+    told = [(len(waits), list(waits.items()), sorted(waits.keys, key=str))]
+    while waits.look(0.0):
+        told.append((len(waits), list(waits.items()), sorted(waits.keys, key=str)))
+    kept = [item for item in items if item not in (items[1], items[4])]
+    assert told == [
+        (6, items, ["a", "b", "c"]),
+        (5, [items[0], *items[2:]], ["a", "b", "c"]),
+        (5, [items[0], *items[2:]], ["a", "b", "c"]),
+    ]
+    assert (list(waits.items()), sorted(waits.keys, key=str), went) == (kept, ["a", "c"], [items[1], items[4]])
+    waits.free({"b"})
+    assert not waits.look(0.0)
