@@ -6,6 +6,7 @@ of whose keys is under way, or sits in another open batch, or waits already, wai
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence, Set
+from itertools import repeat
 from math import inf
 
 import msgspec
@@ -93,10 +94,10 @@ class ImportBatcher(Batcher):
     def free(self, keys: Set[Hashable]) -> None:
         """What had these keys has ended; ``go_on`` follows."""
         held = self._held
-        for key in keys:
-            batch = held.get(key)
-            if batch is not None and batch.is_closed:
-                del held[key]
+        had = list(map(held.pop, keys, repeat(None)))
+        still_open = {batch for batch in set(had) if batch is not None and not batch.is_closed}
+        if still_open:  # theirs are not freed
+            held.update((key, batch) for key, batch in zip(keys, had, strict=True) if batch in still_open)
         self._freed += len(keys)
         if self._freed > len(held):
             # A table keeps the room that it has grown to, and to compare it with a few keys goes through that room
