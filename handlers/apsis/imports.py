@@ -26,7 +26,6 @@ from handlers.imports.rows import (
     Slots,
     SplitBudget,
     beyond_the_contract,
-    contact_of,
     distinct,
 )
 from handlers.imports.verdicts import CreateVerdict, PollVerdict, UploadVerdict
@@ -173,7 +172,7 @@ class ApsisImportsHandler:
             for n, one in enumerate(options.keyspaces)
         ]
         self._columns = Columns(_columns(options, compile_))
-        self._tags = [(n, compile_(tag.when, f"tags[{n}].when", "bool")) for n, tag in enumerate(options.tags)]
+        self._tags = [((n,), compile_(tag.when, f"tags[{n}].when", "bool")) for n, tag in enumerate(options.tags)]
         self._line = row_writer(options.delimiter)
         self._head = self._line(_column_names(options))
         self._entity = ",".join(keyspace.discriminator for keyspace in options.keyspaces)
@@ -204,8 +203,12 @@ class ApsisImportsHandler:
         refusal = self._columns.add_to(cells, event, key)
         if refusal is not None:
             return refusal
-        tags = tuple([n for n, when in self._tags if when(event, key) is True])
-        return [Row(Operation(IMPORT_ROW, contact_of(event), self._entity), keys, self._line(cells), tags)]
+        tags: tuple[int, ...] = ()
+        for own, when in self._tags:
+            if when(event, key) is True:
+                tags += own  # the first makes no new one
+        operation = Operation(IMPORT_ROW, event.data.contact_id, self._entity)
+        return (Row(operation, keys, self._line(cells), tags),)
 
     def head(self, group: Hashable) -> bytes:
         """The columns' names, equal to the import's field selectors."""
