@@ -77,13 +77,14 @@ class Item(msgspec.Struct, eq=False, gc=False):
         """The event was planned as rows, and is held no longer. ``timed``: its own time is asked for later."""
         # A list for each of 60,000 events that wait for their import were all that Python's collector has to look at.
         self.rows = rows = tuple(rows)
-        if len(rows) == 1:
-            self.operations, lines = (rows[0].operation,), len(rows[0].line)
+        count = self.remaining = len(rows)
+        if count == 1:
+            row = rows[0]
+            self.operations, lines = (row.operation,), len(row.line)
         else:
             self.operations, lines = tuple([row.operation for row in rows]), sum([len(row.line) for row in rows])
-        self.remaining = len(rows)
         self._hold_envelope(event, timed)
-        self.size = HELD_BYTES + self.bytes + ROW_BYTES * len(rows) + lines
+        self.size = HELD_BYTES + self.bytes + ROW_BYTES * count + lines
 
     def hold_piece(self, event: Event, piece: Piece, *, timed: bool) -> None:
         """As :meth:`hold_rows`: what is not held until the settlement is freed while it is still in the processor's
