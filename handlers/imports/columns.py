@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from contracts.events import INT64_MAX, INT64_MIN, Event
+from contracts.events import INT64_MAX, INT64_MIN, ContactChanged, Event
 from handlers.base import Expression, Refusal
 from handlers.imports.cells import CellError, text_cell
 from handlers.imports.rows import beyond_the_contract
 
 _MAPS = ("attributes", "identifiers")
+_NOTHING: Mapping[str, Any] = {}
 # Far less than an expression may give.
 _SHORT = 10_000
 # What becomes of an event that gives what no cell can hold, by the expression, its place and what is wrong.
@@ -42,10 +43,9 @@ class Columns:
     def add_to(self, cells: list[str], event: Event, key: bytes | None) -> Refusal | None:
         """Add the event's cells; why the platform would not take one. Raises ExpressionError."""
         add, data = cells.append, event.data
-        maps: tuple[Mapping[str, Any], Mapping[str, Any]] = (
-            getattr(data, "attributes", None) or {},
-            getattr(data, "identifiers", None) or {},
-        )
+        maps: tuple[Mapping[str, Any], Mapping[str, Any]] = (_NOTHING, _NOTHING)
+        if type(data) is ContactChanged:
+            maps = (data.attributes or _NOTHING, data.identifiers or _NOTHING)
         for at, entry, text_up_to, read, cell, place in self._columns:
             try:
                 if at is None:

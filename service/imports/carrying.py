@@ -1,6 +1,7 @@
 """What an import's steps have in common: its file, its lapse, the ends of its events."""
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from itertools import chain
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -413,7 +414,7 @@ class ImportCarrying(LaneDelivery[ImportRun]):
 
 def _keys(items: Sequence[Item]) -> set[Hashable]:
     """Those of the events and of their rows."""
-    keys: set[Hashable] = {row.key for item in items for row in item.rows}
+    keys: set[Hashable] = {row.key for row in chain.from_iterable([item.rows for item in items])}
     keys.update([item.record.key for item in items])
     keys.discard(None)
     return keys

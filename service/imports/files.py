@@ -92,7 +92,7 @@ async def rows_of(items: Sequence[Item], plan: Plan, turns: Turns) -> FileRows:
     keys: set[Hashable] = set()
     count = 0
     for start in range(0, len(items), _AT_ONCE):
-        some = [row for item in rows.items[start : start + _AT_ONCE] for row in item.rows]
+        some = list(chain.from_iterable([item.rows for item in rows.items[start : start + _AT_ONCE]]))
         rows.lines += [row.line for row in some]
         keys.update([row.key for row in some])
         count += len(some)
