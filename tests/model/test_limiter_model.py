@@ -29,6 +29,7 @@ class LimiterModel(RuleBasedStateMachine):
         self.in_flight: list[float] = []
         self.starts: list[float] = []  # since the share was changed the last time
         self.silent_until = 0.0  # by Retry-After, or without one
+        self.pause_s = 0.0  # what the account had after the last throttled answer that did not ask for any
         self.used_up_until = 0.0  # by X-RateLimit-*, whose last word that was
         self.told_at = 0.0
 
@@ -82,6 +83,8 @@ class LimiterModel(RuleBasedStateMachine):
                 "x-ratelimit-reset": str(reset_s),
             }
         self.limiter.observe(headers, status, self.now, WALL_S + self.now, began)
+        if self.now >= self.silent_until:
+            self.pause_s = 0.0
         if limits is not None:
             # Of answers that overtook each other the later counts: here only what was asked last is held against us.
             is_newest = (began + self.now) / 2 > self.told_at
@@ -94,15 +97,18 @@ class LimiterModel(RuleBasedStateMachine):
     @precondition(lambda self: self.in_flight)
     @rule(status=st.sampled_from((429, 503)), asks_s=st.one_of(st.none(), st.sampled_from((0, 2, 40, 300, 5_000))))
     def throttled(self, status: int, asks_s: int | None) -> None:
-        """The whole account is silent for as long as it asks; without a word for a second at least."""
+        """The whole account is silent for as long as it asks; without a word for 1, 2, 4 … 30 s, until another
+        answer comes, and what was in flight together counts once."""
         began = self.in_flight.pop()
         self.limiter.release()
         headers = {} if asks_s is None else {"retry-after": str(asks_s)}
         self.limiter.observe(headers, status, self.now, WALL_S + self.now, began)
-        wait_s = (1.0 if self.now >= self.silent_until else 0.0) if asks_s is None else min(asks_s, 300)
-        self.silent_until = max(self.silent_until, self.now + wait_s)
-        until = self.limiter.blocked_until(self.now)
-        assert (until is not None) == (self.now < self.silent_until)
+        if asks_s is not None:
+            self.silent_until = max(self.silent_until, self.now + min(asks_s, 300))
+        elif self.now >= self.silent_until:
+            self.pause_s = min(max(1.0, 2 * self.pause_s), 30.0)
+            self.silent_until = self.now + self.pause_s
+        assert self.limiter.blocked_until(self.now) == (self.silent_until if self.now < self.silent_until else None)
 
     @precondition(lambda self: self.in_flight)
     @rule()
