@@ -24,6 +24,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from service.batching.batcher import Batcher
+from service.clock import until_next
 from service.dedupe.readback import ReadBack, Records, Stretch
 from service.errors import FanlineError
 from service.intake.assignment import Assignment, PartitionState
@@ -189,7 +190,7 @@ class Deferring:
             return
         self._told.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_IDLE_LOOK_S):
+            async with asyncio.timeout(until_next(_IDLE_LOOK_S, asyncio.get_running_loop().time())):
                 await self._told.wait()
 
     def _may_read(self, assignment: Assignment) -> bool:

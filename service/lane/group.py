@@ -30,9 +30,9 @@ _STOP_S = 5.0
 
 # A rebalance is told in the answer to a heartbeat: those that have heard of it stand still until all have.
 _HEARTBEAT_MS = 1000
-# How often the client looks what to fetch though nothing has happened: an assignment, an answer and a partition that is
-# read again wake it, so 200 ms, its default, are for nothing.
-_FETCHER_LOOK_MS = 1000
+# How often the client looks what to fetch though nothing has happened: an assignment, an answer, what was taken of it
+# and a partition that is read again wake it, so 200 ms, its default, are for nothing.
+_FETCHER_LOOK_MS = 5000
 
 
 def heartbeat_ms(session_timeout_s: float) -> int:

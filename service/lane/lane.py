@@ -18,6 +18,7 @@ from contracts.outcomes import Reason
 from handlers.base import BatchHandler
 from handlers.imports.rows import ImportHandler
 from service.batching.batcher import Batcher
+from service.clock import until_next
 from service.dedupe.deduper import Deduper
 from service.delivery.bulk_dispatcher import BulkDispatcher
 from service.delivery.dispatcher import Dispatcher
@@ -50,6 +51,8 @@ from service.settling.settler import SettleHooks, Settler
 from service.transport.account import Account
 
 _TICK_S = 0.25
+# Where nothing is unfinished, and of a lane of imports, whose steps are seconds apart.
+_QUIET_TICK_S = 0.5
 _VIEW_CHECK_S = 60.0
 _CLOSE_S = 5.0
 _REACHED_AGAIN_S = 1.0
@@ -249,7 +252,7 @@ class Lane:
         for topic in self.setup.subscribed:
             self._client.add_topic(topic)
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(self._tick_s())
             self._assigning.look_at_the_clock()
             self.orders_changed()
             if self.core.deduper is not None:
@@ -259,6 +262,12 @@ class Lane:
             if self._clock.monotonic() >= next_view:
                 next_view += _VIEW_CHECK_S
                 self.core.group.compare_views()
+
+    def _tick_s(self) -> float:
+        assignment = self.assignment
+        if isinstance(self._means.handler, ImportHandler) or (assignment is not None and assignment.is_idle()):
+            return until_next(_QUIET_TICK_S, self._clock.monotonic())
+        return _TICK_S
 
     def refresh_state(self) -> None:
         """Work out what the lane is doing now, and why."""

@@ -9,6 +9,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from handlers.imports.rows import ImportHandler
+from service.clock import until_next
 from service.intake.assignment import PartitionState
 from service.intake.unparsable import find_unparsable
 from service.lane.core import Core
@@ -20,8 +21,9 @@ _POLL_S = 0.2
 # Where nothing is unfinished: what comes wakes the lane, and nothing else has to be looked at.
 _IDLE_POLL_S = 1.0
 _FULL_POLL_S = 0.02
-# Of a lane of imports, which is full for minutes at a time, and whose next records go into a file in as many.
-_FULL_IMPORTS_POLL_S = 0.5
+# Of a lane of imports, full or not: it may be either for minutes at a time, and its next records go into a file in as
+# many.
+_IMPORTS_POLL_S = 0.5
 _ONE_BY_ONE_S = 5.0
 _HOLES_S = 0.25
 # Planned without a pause: half a millisecond together, some for one of a megabyte. Half as many cost a twentieth more.
@@ -55,8 +57,7 @@ class Polling:
         self._regulating = regulating
         self._gone = gone
         self._displaced = displaced
-        imports = isinstance(core.means.handler, ImportHandler)
-        self._full_poll_s = _FULL_IMPORTS_POLL_S if imports else _FULL_POLL_S
+        self._is_of_imports = isinstance(core.means.handler, ImportHandler)
 
     async def run(self) -> None:
         """Poll until cancelled. The consumer has started."""
@@ -64,7 +65,7 @@ class Polling:
         assert consumer is not None
         holes_at = 0.0
         while True:
-            timeout_ms = max(1, int(self._wait_s() * 1000))
+            timeout_ms = max(1, round(self._wait_s() * 1000))
             try:
                 batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=MAX_RECORDS)
             except UnicodeDecodeError:
@@ -97,13 +98,15 @@ class Polling:
 
     def _wait_s(self) -> float:
         """Dispatch what is due; how long nothing else will be, or could be read again."""
-        due_s = self._buffer.batcher.due(self._clock.monotonic())
+        now = self._clock.monotonic()
+        due_s = self._buffer.batcher.due(now)
+        busy_s = until_next(_IMPORTS_POLL_S, now) if self._is_of_imports else _POLL_S
         if self._buffer.full:
-            return self._full_poll_s
+            return busy_s if self._is_of_imports else _FULL_POLL_S
         if due_s is not None:
-            return min(_POLL_S, due_s)
+            return min(busy_s, due_s)
         assignment = self._group.assignment
-        return _IDLE_POLL_S if assignment is not None and assignment.is_idle() else _POLL_S
+        return until_next(_IDLE_POLL_S, now) if assignment is not None and assignment.is_idle() else busy_s
 
     async def _until_sought(self) -> None:
         """Records were asked for before their offsets were known; they are sought as soon as they are. Each time the

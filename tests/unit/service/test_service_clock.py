@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from service.clock import Clock, SystemClock
+from service.clock import Clock, SystemClock, until_next
 from tests.support.clock import FakeClock
 
 
@@ -33,3 +33,11 @@ def test_the_wall_clock_may_jump() -> None:
     assert (fake.monotonic(), fake.wall_ms()) == (monotonic, 0)
     with pytest.raises(ValueError, match="does not go back"):
         fake.advance(-1)
+
+
+@pytest.mark.parametrize(
+    ("now", "left_s"), [(1000.0, 0.5), (1000.1, 0.4), (1000.499, 0.501), (1000.4999999, 0.5), (999.75, 0.25)]
+)
+def test_who_waits_is_woken_at_a_whole_multiple(now: float, left_s: float) -> None:
+    """A timer that ended a little early does not end a second time at the same moment."""
+    assert until_next(0.5, now) == pytest.approx(left_s, abs=1e-6)
