@@ -8,9 +8,18 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 
+from service.clock import until_next
+from service.kafka.aside import ask_offsets_aside
 from service.kafka.closing import end_within
 
+# How long a broker keeps a request of ours that it has nothing for.
+_KEPT_MS = 2000
+# How long we wait for records, until all that is there is known.
 _WAIT_MS = 500
+# Once everything is known, what comes wakes us; else it is looked whether the topic is there still.
+_QUIET_S = 1.0
+# As ``service.lane.group`` has it.
+_FETCHER_LOOK_MS = 5000
 _RETRY_S = 0.5
 _RETRY_MAX_S = 10.0
 _CLOSE_S = 5.0
@@ -84,10 +93,11 @@ class Follower:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=_WAIT_MS,
-            consumer_timeout_ms=_WAIT_MS,
+            fetch_max_wait_ms=_KEPT_MS,
+            consumer_timeout_ms=_FETCHER_LOOK_MS,
         )
         await consumer.start()
+        ask_offsets_aside(consumer)
         try:
             if self.missing is not None:
                 await self._find_topic(consumer)
@@ -119,7 +129,7 @@ class Follower:
 
     async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
         try:
-            batches = await consumer.getmany(self._tp, timeout_ms=_WAIT_MS)
+            batches = await consumer.getmany(self._tp, timeout_ms=self._wait_ms())
         except UnicodeDecodeError:
             # A foreign record whose header the client cannot parse: it is no order of ours.
             await self._pass_unparsable(consumer)
@@ -129,6 +139,9 @@ class Follower:
         for record in batches.get(self._tp, ()):
             self._apply(record.key, record.value, not self._caught_up)
         await self._note_position(consumer)
+
+    def _wait_ms(self) -> int:
+        return round(until_next(_QUIET_S, asyncio.get_running_loop().time()) * 1000) if self._caught_up else _WAIT_MS
 
     async def _pass_unparsable(self, consumer: AIOKafkaConsumer) -> None:
         try:

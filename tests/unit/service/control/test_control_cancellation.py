@@ -33,6 +33,7 @@ class Topic:
 class TopicConsumer:
     def __init__(self, topic: Topic) -> None:
         self._topic, self._position = topic, 0
+        self._client = SimpleNamespace(send=None)
 
     async def start(self) -> None:
         await asyncio.sleep(HOP_S)

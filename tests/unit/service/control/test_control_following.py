@@ -36,6 +36,7 @@ class Consumer:
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
         self.at = 0
+        self._client = SimpleNamespace(send=None)
 
     async def start(self) -> None:
         if self.topic.start_faults:
@@ -211,3 +212,23 @@ def test_a_foreign_record_that_cannot_be_parsed_is_passed(bench: Bench) -> None:
     bench.topic.unparsable = {1}
     bench.run(bench.follower.read_to_end)
     assert [key for key, _ in bench.applied] == [b"a", b"b"]
+
+
+def test_once_all_is_known_it_is_looked_once_a_second(bench: Bench) -> None:
+    """What comes wakes it. Until then whoever waits for the end of an empty topic waits for half a second."""
+    waits: list[int] = []
+    right = Consumer.getmany
+
+    async def getmany(self: Consumer, tp: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        waits.append(timeout_ms)
+        return await right(self, tp, timeout_ms)
+
+    async def main() -> None:
+        await bench.follower.read_to_end()
+        assert set(waits) == {500}
+        await asyncio.sleep(20)
+        assert len(waits) <= 24
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Consumer, "getmany", getmany)
+        bench.run(main)
