@@ -23,7 +23,7 @@ from service.offsets.ledger import SettlePlan
 from service.settling.batches import PartitionWrite, merged
 from service.settling.documents import Documents
 from service.settling.transactor import Committed
-from service.turns import Turns, pieces
+from service.turns import Turns, drop_in_turns, pieces
 
 # Settling takes at most about a tenth of the time, whatever the broker's pace.
 _TIMES_AS_LONG = 10
@@ -198,13 +198,16 @@ class Settler:
         assignment = chunk[0].partition.assignment
         async with self.lock:
             settled = assignment.active and await self._commit(assignment, chunk)
-        if settled and len(chunk) * _LARGE_BYTES < sum([item.bytes for item in chunk]):
+        if settled:
             await self._free(chunk)
         return settled
 
     async def _free(self, chunk: list[Item]) -> None:
-        """Let go of large events in turns: one of 1 MiB may be made of 30,000 objects, and 16 are settled together."""
+        """Let go of events in turns: 5,000 take 7 ms; one of 1 MiB may be made of 30,000 objects, and 16 are settled
+        together."""
         turns = Turns(self._clock)
+        if len(chunk) * _LARGE_BYTES >= sum([item.bytes for item in chunk]):
+            await drop_in_turns(turns, chunk)
         while chunk:
             chunk.pop()
             await turns.rest()
