@@ -27,11 +27,37 @@ class Turns:
             self._began = self._clock.monotonic()
 
 
-def pieces(things: Sequence[T], sizes: Sequence[int], most: int, most_size: int) -> Iterator[Sequence[T]]:
+class Portion:
+    """How many things are worked on without a pause: ``most``, and fewer while these take longer than ``most_s``."""
+
+    def __init__(self, clock: Clock, most: int, most_s: float = _MOST_S) -> None:
+        self._clock = clock
+        self._most = most
+        self._most_s = most_s
+        self._count = most
+
+    def count(self) -> int:
+        """As of now, one at least."""
+        return self._count
+
+    def work(self, things: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
+        """Work on some of them, and learn how long they take."""
+        began = self._clock.monotonic()
+        work(things)
+        took_s = self._clock.monotonic() - began
+        if took_s > self._most_s:
+            self._count = max(1, int(len(things) * self._most_s / took_s))
+        elif took_s < self._most_s / 4 and len(things) >= self._count:
+            self._count = min(self._most, self._count * 2)
+
+
+def pieces(
+    things: Sequence[T], sizes: Sequence[int], most: int | Callable[[], int], most_size: int
+) -> Iterator[Sequence[T]]:
     """``things`` in order, at most ``most`` together, and no further one once their sizes reach ``most_size``."""
     start = 0
     while start < len(things):
-        end = start + most
+        end = start + (most if isinstance(most, int) else most())
         if sum(sizes[start:end]) >= most_size:
             reached = accumulate(sizes[start:end])
             end = next(place for place, size in enumerate(reached, start + 1) if size >= most_size)

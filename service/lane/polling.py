@@ -15,7 +15,7 @@ from service.intake.unparsable import find_unparsable
 from service.lane.core import Core
 from service.lane.regulating import MAX_RECORDS, Regulating, pause_s
 from service.lane.taking import Taking
-from service.turns import Turns, pieces, take_in_turns
+from service.turns import Portion, Turns, pieces, take_in_turns
 
 _POLL_S = 0.2
 # Where nothing is unfinished: what comes wakes the lane, and nothing else has to be looked at.
@@ -26,7 +26,8 @@ _FULL_POLL_S = 0.02
 _IMPORTS_POLL_S = 0.5
 _ONE_BY_ONE_S = 5.0
 _HOLES_S = 0.25
-# Planned without a pause: half a millisecond together, some for one of a megabyte. Half as many cost a twentieth more.
+# Planned without a pause, unless the lane's expressions take long: half a millisecond together, some for one of a
+# megabyte. Half as many cost a twentieth more.
 _TAKEN_AT_ONCE = 64
 _BYTES_AT_ONCE = 128 * 1024
 _RETRY_S = 0.5
@@ -50,6 +51,7 @@ class Polling:
         self._client = core.means.client
         self._clock = core.means.clock
         self._turns = Turns(core.means.clock)
+        self._portion = Portion(core.means.clock, _TAKEN_AT_ONCE)
         self._group = core.group
         self._buffer = core.buffer
         self._troubles = core.troubles
@@ -135,8 +137,9 @@ class Polling:
         if sum(sizes) > _BYTES_AT_ONCE:
             # To look at their checksums and to cut them out has taken milliseconds already.
             await asyncio.sleep(0)
-        parts = pieces(records, sizes, _TAKEN_AT_ONCE, _BYTES_AT_ONCE)
-        await take_in_turns(self._turns, parts, partial(self._taking.take, state), state.assignment.may_start)
+        parts = pieces(records, sizes, self._portion.count, _BYTES_AT_ONCE)
+        take = partial(self._portion.work, work=partial(self._taking.take, state))
+        await take_in_turns(self._turns, parts, take, state.assignment.may_start)
 
     async def _pass_holes(self, consumer: AIOKafkaConsumer) -> None:
         """Commit markers and aborted records are passed by without being handed out: move the ledgers with them.

@@ -1,7 +1,7 @@
 """Long work gives others a turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,7 +11,7 @@ from contracts.results import Operation
 from service.settling.batches import PartitionWrite, build
 from service.settling.producing import BatchBuilder
 from service.settling.settler import SettleHooks, SettlePolicy, Settler
-from service.turns import Turns, drop_in_turns, pieces, take_in_turns
+from service.turns import Portion, Turns, drop_in_turns, pieces, take_in_turns
 from tests.support.fakes import START_WALL_MS, FakeBroker, FakeTime, Source, eventually, run
 
 
@@ -42,6 +42,29 @@ def test_pieces_are_bounded_by_count_and_size() -> None:
     assert [list(piece) for piece in pieces("abcdefg", [1] * 7, 3, 100)] == [list("abc"), list("def"), ["g"]]
     assert [list(piece) for piece in pieces("abcd", [1, 9, 9, 1], 3, 9)] == [["a", "b"], ["c"], ["d"]]
     assert list(pieces("", [], 3, 9)) == []
+
+
+def test_what_takes_long_is_worked_on_in_smaller_portions() -> None:
+    """Expressions of a lane may take half a millisecond an event: 64 of these would be a turn of 32. As many as ever
+    once they are quick again, and one at a time however long that takes."""
+
+    async def main(time: FakeTime) -> None:
+        portion = Portion(time, 64, most_s=0.005)
+        counts: list[int] = []
+
+        def worked(each_s: float) -> Callable[[Sequence[int]], None]:
+            def work(part: Sequence[int]) -> None:
+                counts.append(len(part))
+                time.advance(len(part) * each_s)
+
+            return work
+
+        for each_s, count in ((0.000_01, 128), (0.000_4, 100), (0.1, 14), (0.000_01, 191)):
+            for part in pieces(range(count), [1] * count, portion.count, 1_000):
+                portion.work(part, worked(each_s))
+        assert counts == [64, 64, 64, 12, 12, 12, 12, 1, 1, 1, 2, 4, 8, 16, 32, 64, 64]
+
+    run(main)
 
 
 def test_others_go_on_once_the_turn_is_over() -> None:

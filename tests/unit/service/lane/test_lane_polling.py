@@ -217,3 +217,28 @@ def test_others_go_on_between_large_records_being_handed_out_and_being_taken(mon
     monkeypatch.setattr(Taking, "take", take)
     run(lambda time: _read(time, monkeypatch, lambda _, consumer: len(consumer.handed_out_at) == READS, 1 << 30))
     assert len(turned) >= READS
+
+
+def test_of_records_that_take_long_to_plan_few_are_planned_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expression may take half a millisecond: 64 of them at a time would be a turn of 32."""
+    sizes: list[int] = []
+
+    async def reads(time: FakeTime) -> None:
+        world, take = World(time, "segments", lambda number, call: None), Taking.take
+
+        def slow(self: Taking, state: Any, records: Any) -> None:
+            sizes.append(len(records))
+            time.advance(len(records) * 0.000_5)
+            take(self, state, records)
+
+        world.patches(monkeypatch)
+        monkeypatch.setattr(Taking, "take", slow)
+        world.publish(400)
+        lane = world.lane()
+        running = asyncio.create_task(lane.run())
+        await eventually(lambda: sum(sizes) >= 400, every_s=0.01)
+        await _stopped(lane, running)
+
+    run(reads)
+    assert sizes[0] == 64
+    assert max(sizes[1:]) <= 10
