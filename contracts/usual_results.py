@@ -53,21 +53,25 @@ class UsualResults:
     def __init__(self, encoder: ResultEncoder) -> None:
         self._encoder = encoder
         self._templates: dict[tuple[Any, ...], list[str]] = {}
+        # By what the results of neighbours have in common, which is written once; None: they are not usual.
+        self._runs: dict[_Common, list[str] | None] = {}
+        self._completed_at_ms = -1  # of the runs
 
-    def encode_all(self, results: Sequence[UsualResult], completed_at_ms: int) -> list[bytes | None]:
-        """The value of each result; None for one that is not usual."""
-        texts = [
-            f"{event.id}{event.traceparent or ''}{done.target}{done.reference or ''}"
-            for _, event, done, _, _, _, _, _, _ in results
-        ]
-        # JSON has to write each of their characters as it is: what is true of all together is true of each.
-        plain = _is_plain("".join(texts))
-        completed_at = rfc3339_ms(completed_at_ms)
-        # By what the results of neighbours have in common, which is written once.
-        runs: dict[_Common, list[str] | None] = {}
-        last, filled = None, None
+    def encode_all(self, results: Sequence[UsualResult | None], completed_at_ms: int) -> list[bytes | None]:
+        """The value of each result; None for one that is not usual, or for None."""
+        runs = self._runs
+        if completed_at_ms != self._completed_at_ms or len(runs) >= _MOST_TEMPLATES:
+            runs.clear()
+            self._completed_at_ms = completed_at_ms
+        last, template = None, None
+        last_ms, timestamp = None, None
         values: list[bytes | None] = []
-        for result, text in zip(results, texts, strict=True):
+        texts: list[str] = []
+        for result in results:
+            if result is None:
+                values.append(None)
+                texts.append("")
+                continue
             result_id, event, done, batch_id, topic, partition, offset, timestamp_ms, received_at_ms = result
             event_id, trace, target, reference = event.id, event.traceparent, done.target, done.reference
             common = (
@@ -89,20 +93,23 @@ class UsualResults:
             if common != last:
                 last = common
                 if common not in runs:
-                    runs[common] = self._run(common, completed_at)
-                filled = runs[common]
-            timestamp = instant_text(timestamp_ms)
+                    runs[common] = self._run(common, rfc3339_ms(completed_at_ms))
+                template = runs[common]
+            if timestamp_ms != last_ms:  # the records of a backlog share theirs
+                last_ms, timestamp = timestamp_ms, instant_text(timestamp_ms)
+            text = f"{event_id}{trace or ''}{target}{reference or ''}"
             if (
-                filled is None
-                or not (plain or _is_plain(text))
+                template is None
                 or len(text) > TARGET_MAX  # nothing of it may be cut
                 or done.detail is not None
                 or target is None
                 or timestamp is None
             ):
                 values.append(None)
+                texts.append("")
                 continue
-            filled[1::2] = (
+            texts.append(text)
+            template[1::2] = (
                 result_id,
                 event_id,
                 "" if trace is None else f',"traceparent":"{trace}"',
@@ -112,8 +119,11 @@ class UsualResults:
                 str(offset),
                 timestamp,
             )
-            values.append("".join(filled).encode())
-        return values
+            values.append("".join(template).encode(errors="surrogatepass"))
+        # JSON has to write each of their characters as it is: what is true of all together is true of each.
+        if _is_plain("".join(texts)):
+            return values
+        return [value if _is_plain(text) else None for value, text in zip(values, texts, strict=True)]
 
     def _run(self, common: "_Common", completed_at: str) -> list[str] | None:
         """The template with what these results have in common; None where they are not usual."""

@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from service.errors import FencedError, RefusedError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, name_of, refusal_in
 from service.kafka.private import Membership
-from service.settling.batches import PartitionWrite, merged
+from service.settling.batches import Batch, PartitionWrite, Write, united
 from service.settling.producing import Backoff, BatchBuilder, BatchSender, TransactorPolicy
 from service.settling.transactor import Committed
 
@@ -37,7 +37,7 @@ class AcknowledgedCommitter:
 
     async def commit(
         self,
-        writes: Sequence[PartitionWrite],
+        writes: Sequence[Write],
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
         *,
@@ -55,14 +55,12 @@ class AcknowledgedCommitter:
             raise TransactorLostError("the settle deadline has passed") from error
         self.healthy = True
 
-    async def _produce(self, writes: Sequence[PartitionWrite]) -> None:
+    async def _produce(self, writes: Sequence[Write]) -> None:
         builder = BatchBuilder()
-        batches = {
-            TopicPartition(write.topic, write.partition): await builder.built(
-                write, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False
-            )
-            for write in merged(writes)
-        }
+        batches: dict[TopicPartition, list[Batch]] = {}
+        for write in united(writes):
+            found = await builder.built(write, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False)
+            batches.setdefault(TopicPartition(write.topic, write.partition), []).extend(found)
         if batches:
             await self._sender.send(batches)
 

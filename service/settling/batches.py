@@ -1,10 +1,12 @@
 """Record batches of a settling transaction, split at the broker's limit, with their sequence numbers in order."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import msgspec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 # (timestamp in ms, key, value, headers)
@@ -15,6 +17,7 @@ Record = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 ZSTD = 4
 # A batch with one record larger than this goes alone; the topic's max.message.bytes decides about it.
 BATCH_BYTES = 512 * 1024
+SEQUENCE_MASK = 0x7FFFFFFF
 
 
 class PartitionWrite(msgspec.Struct, gc=False):
@@ -31,6 +34,22 @@ class Batch(msgspec.Struct, gc=False):
     data: bytes
     base_sequence: int
     count: int
+
+
+class PackedWrite(msgspec.Struct, gc=False):
+    """Records for one partition, in order, that are encoded already: in batches that have no producer yet."""
+
+    topic: str
+    partition: int
+    batches: list[Batch]
+
+
+Write = PartitionWrite | PackedWrite
+
+# Where a record batch says what only its producer knows, by Kafka's protocol (magic 2): its checksum, which covers all
+# that stands behind it; the attributes; producer id, epoch and base sequence.
+_CHECKSUM, _ATTRIBUTES, _PRODUCER = 17, 21, 43
+_TRANSACTIONAL = 0x10
 
 
 def build(
@@ -61,9 +80,22 @@ def build(
             count += 1
         batches.append(Batch(bytes(builder.build()), base_sequence, count))
         if base_sequence >= 0:
-            base_sequence = (base_sequence + count) & 0x7FFFFFFF
+            base_sequence = (base_sequence + count) & SEQUENCE_MASK
         position += count
     return batches
+
+
+def signed(batches: Sequence[Batch], *, producer_id: int, producer_epoch: int, base_sequence: int) -> list[Batch]:
+    """Batches that had no producer as those of a transaction: what :func:`build` makes of their records."""
+    found: list[Batch] = []
+    for batch in batches:
+        data = bytearray(batch.data)
+        data[_ATTRIBUTES + 1] |= _TRANSACTIONAL
+        struct.pack_into(">qhi", data, _PRODUCER, producer_id, producer_epoch, base_sequence)
+        struct.pack_into(">I", data, _CHECKSUM, calc_crc32c(data[_ATTRIBUTES:]))
+        found.append(Batch(bytes(data), base_sequence, batch.count))
+        base_sequence = (base_sequence + batch.count) & SEQUENCE_MASK
+    return found
 
 
 def merged(*groups: Iterable[PartitionWrite]) -> list[PartitionWrite]:
@@ -78,3 +110,10 @@ def merged(*groups: Iterable[PartitionWrite]) -> list[PartitionWrite]:
             else:
                 known.records.extend(write.records)
     return list(by_place.values())
+
+
+def united(*groups: Iterable[Write]) -> list[Write]:
+    """:func:`merged`, behind those that are packed: their batches are as they are."""
+    writes = [write for group in groups for write in group]
+    packed = [write for write in writes if isinstance(write, PackedWrite)]
+    return [*packed, *merged([write for write in writes if isinstance(write, PartitionWrite)])]

@@ -36,6 +36,11 @@ class Documents:
         self._usual = UsualResults(encoder)
         self._ids = ids
 
+    @property
+    def results_topic(self) -> str:
+        """Where results go."""
+        return self._policy.results_topic
+
     def partitions_of(self, items: Sequence[Item]) -> list[int]:
         """The results partition of each: quicker for thousands than for hundreds."""
         records = [item.record for item in items]
@@ -50,10 +55,11 @@ class Documents:
         :meth:`partitions_of` says of them, where it has been asked already."""
         name_items([item for item in items if item.result_id is None], self._ids)
         numbers = self.partitions_of(items) if numbers is None else numbers
-        published = list(zip(items, numbers, strict=True))
-        if not self._policy.publish_skipped:
-            published = [pair for pair in published if pair[0].outcome is not Outcome.SKIPPED]
-        writes = self._results(published, now_ms)
+        if self._policy.publish_skipped:
+            writes = self._results(items, numbers, now_ms)
+        else:
+            published = [pair for pair in zip(items, numbers, strict=True) if pair[0].outcome is not Outcome.SKIPPED]
+            writes = self._results([item for item, _ in published], [number for _, number in published], now_ms)
         dead: dict[int, list[Record]] = {}
         for item in items:
             if item.outcome in DEAD:
@@ -63,13 +69,11 @@ class Documents:
         )
         return writes
 
-    def _results(self, placed: Sequence[tuple[Item, int]], now_ms: int) -> list[PartitionWrite]:
+    def _results(self, items: Sequence[Item], numbers: Sequence[int], now_ms: int) -> list[PartitionWrite]:
         hash_keys = self._policy.hash_keys
         by_partition: dict[int, list[Record]] = {}
-        usual = [_usual(item) for item, _ in placed]
-        values = iter(self._usual.encode_all([found for found in usual if found is not None], now_ms))
-        for (item, number), found in zip(placed, usual, strict=True):
-            value = None if found is None else next(values)
+        values = self._usual.encode_all([_usual(item) for item in items], now_ms)
+        for item, number, value in zip(items, numbers, values, strict=True):
             if value is None:
                 value = self._result(item, now_ms)
             key = item.record.key

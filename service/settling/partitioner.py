@@ -27,8 +27,10 @@ def partitions(keys: Sequence[bytes | None], input_partitions: Sequence[int], co
     """
     if not keys:
         return []
-    chosen = ((murmur2([key or b"" for key in keys]) & 0x7FFFFFFF) % count).tolist()
-    if None in keys:
+    without = None in keys
+    hashes = murmur2([key or b"" for key in keys] if without else keys)  # type: ignore[arg-type] # none is None
+    chosen = ((hashes & 0x7FFFFFFF) % count).tolist()
+    if without:
         for index, key in enumerate(keys):
             if key is None:
                 chosen[index] = input_partitions[index] % count

@@ -20,16 +20,14 @@ from service.journal.settled import settled_writes
 from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import SettlePlan
-from service.settling.batches import PartitionWrite, merged
+from service.settling.batches import PartitionWrite, Write
 from service.settling.documents import Documents
 from service.settling.transactor import Committed
-from service.turns import Turns, drop_in_turns, pieces
+from service.settling.writing import written
+from service.turns import Turns, drop_in_turns
 
 # Settling takes at most about a tenth of the time, whatever the broker's pace.
 _TIMES_AS_LONG = 10
-# Results, and operations in them, that are written without a pause: 3 to 5 ms.
-_WRITTEN_AT_ONCE = 250
-_OPERATIONS_AT_ONCE = 2_000
 # Events of so many bytes on average are freed one by one.
 _LARGE_BYTES = 64 * 1024
 
@@ -55,7 +53,7 @@ class Committer(Protocol):
 
     async def commit(
         self,
-        writes: Sequence[PartitionWrite],
+        writes: Sequence[Write],
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
         *,
@@ -217,11 +215,13 @@ class Settler:
         ever."""
         max_events, max_bytes = self._policy.max_events, self._policy.max_bytes
         count = max(1, _fitting(self._kept_back, max_events // 2, max_bytes // 2))
-        chunk, self._kept_back = self._kept_back[:count], self._kept_back[count:]
+        # Not a slice of the rest: that would look at each of 50,000 items, for its count of references.
+        chunk = self._kept_back[:count]
+        del self._kept_back[:count]
         size = sum(item.bytes for item in chunk)
         count = max(1, _fitting(self._ended, max_events - len(chunk), max_bytes - size))
         chunk += self._ended[:count]
-        self._ended = self._ended[count:]
+        del self._ended[:count]
         return _active(chunk)
 
     async def _commit(self, assignment: Assignment, chunk: list[Item]) -> bool:
@@ -232,7 +232,7 @@ class Settler:
             if not chunk:
                 return False
         now_ms = self._clock.wall_ms()
-        writes = await self._written(chunk, now_ms)
+        writes = await written(self._documents, chunk, now_ms, Turns(self._clock))
         if not assignment.active:
             return False
         leaving, removals = self._leaving(chunk, now_ms)
@@ -265,19 +265,6 @@ class Settler:
                 self._deliveries.left(leaving, proven=proven)
             self._hooks.settled(chunk, self._clock.monotonic() - began)
         return True
-
-    async def _written(self, chunk: Sequence[Item], now_ms: int) -> list[PartitionWrite]:
-        """The chunk's documents, by partition."""
-        turns = Turns(self._clock)
-        written: list[list[PartitionWrite]] = []
-        numbers, start = self._documents.partitions_of(chunk), 0
-        for piece in pieces(chunk, [len(i.operations) for i in chunk], _WRITTEN_AT_ONCE, _OPERATIONS_AT_ONCE):
-            if written:
-                await turns.rest()
-            end = start + len(piece)
-            written.append(self._documents.writes(piece, now_ms, numbers[start:end]))
-            start = end
-        return written[0] if len(written) == 1 else merged(*written)
 
     def _leaving(self, chunk: list[Item], now_ms: int) -> tuple[Leaving | None, Sequence[PartitionWrite]]:
         """What settling the chunk does to the deliveries that were begun: entries go with the last of their records."""

@@ -30,10 +30,8 @@ from service.kafka.codes import COORDINATOR_MOVED, FENCED, REFUSED, Code, name_o
 from service.kafka.groups import GroupBusyError
 from service.kafka.private import Membership
 from service.kafka.requests import TxnOffsetCommit
-from service.settling.batches import Batch, PartitionWrite, merged
+from service.settling.batches import SEQUENCE_MASK, Batch, PartitionWrite, Write, united
 from service.settling.producing import Backoff, BatchBuilder, BatchSender, TransactorPolicy
-
-SEQUENCE_MASK = 0x7FFFFFFF
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -81,7 +79,7 @@ class Transactor:
 
     async def commit(
         self,
-        writes: Sequence[PartitionWrite],
+        writes: Sequence[Write],
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
         *,
@@ -101,7 +99,7 @@ class Transactor:
         self.healthy = False
         try:
             async with asyncio.timeout(self._policy.settle_deadline_s):
-                await self._write(merged(writes, after) if after else writes, offsets, membership)
+                await self._write(united(writes, after), offsets, membership)
                 if agreed is not None:
                     await agreed()
                 await self._end(commit=True)
@@ -114,7 +112,7 @@ class Transactor:
 
     async def _write(
         self,
-        writes: Sequence[PartitionWrite],
+        writes: Sequence[Write],
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
     ) -> None:
@@ -138,7 +136,7 @@ class Transactor:
         if offsets:
             await self._commit_offsets(offsets, membership)
 
-    async def _add_partitions(self, writes: Sequence[PartitionWrite]) -> None:
+    async def _add_partitions(self, writes: Sequence[Write]) -> None:
         topics: dict[str, list[int]] = {}
         for write in writes:
             topics.setdefault(write.topic, []).append(write.partition)
@@ -202,19 +200,21 @@ class Transactor:
             self._group_coordinators.pop(membership.group_id, None)
             await backoff.wait(short=False)
 
-    async def _produce(self, writes: Sequence[PartitionWrite]) -> None:
+    async def _produce(self, writes: Sequence[Write]) -> None:
         batches: dict[TopicPartition, list[Batch]] = {}
         builder = BatchBuilder()
         for write in writes:
             tp = TopicPartition(write.topic, write.partition)
-            batches[tp] = await builder.built(
+            base = self._sequences[tp]
+            found = await builder.built(
                 write,
                 producer_id=self._producer_id,
                 producer_epoch=self._epoch,
-                base_sequence=self._sequences[tp],
+                base_sequence=base,
                 transactional=True,
             )
-            self._sequences[tp] = (self._sequences[tp] + len(write.records)) & SEQUENCE_MASK
+            batches.setdefault(tp, []).extend(found)
+            self._sequences[tp] = (base + sum(batch.count for batch in found)) & SEQUENCE_MASK
         await self._sender.send(batches)
 
     async def _end(self, *, commit: bool) -> None:

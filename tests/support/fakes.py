@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from contracts.outcomes import Outcome
@@ -24,7 +25,7 @@ from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import PartitionLedger
 from service.offsets.metadata import decode_all
-from service.settling.batches import PartitionWrite
+from service.settling.batches import PackedWrite, PartitionWrite, Record, Write
 from service.settling.transactor import Committed
 
 T = TypeVar("T")
@@ -327,7 +328,7 @@ class FakeBroker:
 
     async def commit(
         self,
-        writes: Sequence[PartitionWrite],
+        writes: Sequence[Write],
         offsets: Mapping[TopicPartition, Committed],
         membership: Membership,
         *,
@@ -345,7 +346,7 @@ class FakeBroker:
             # As the group coordinator does: who commits no offset is not asked who it is.
             if offsets and self.generation is not None and membership.generation != self.generation:
                 raise FencedError("ILLEGAL_GENERATION (22)")
-            self._happen([*writes, *after], offsets)
+            self._happen([*map(unpacked, writes), *after], offsets)
             if fault is not None:
                 raise TransactorLostError("no answer to EndTxn")
             await asyncio.sleep(self.takes_s)
@@ -369,6 +370,23 @@ class FakeBroker:
 
 class AfterCommit(Exception):
     """The transaction is committed, and its answer is lost."""
+
+
+def unpacked(write: Write) -> PartitionWrite:
+    """The write with its records as a consumer reads them."""
+    if isinstance(write, PartitionWrite):
+        return write
+    return PartitionWrite(write.topic, write.partition, records_of(write))
+
+
+def records_of(write: PackedWrite) -> list[Record]:
+    """The records of all batches of the write, as a consumer reads them."""
+    found: list[Record] = []
+    for batch in write.batches:
+        records = MemoryRecords(batch.data)
+        while records.has_next():
+            found += [(one.timestamp, one.key, one.value, list(one.headers)) for one in records.next_batch()]
+    return found
 
 
 def values(writes: Iterable[PartitionWrite], topic: str) -> list[bytes | None]:

@@ -184,3 +184,29 @@ def test_what_neighbours_have_in_common_is_not_that_of_others() -> None:
     assert values == alone
     assert len({*alone[1::2]} - {None}) == len(others) - 4
     assert alone[0] == exact(plain, made)
+
+
+def test_each_says_when_its_own_transaction_completed() -> None:
+    """What results have in common is kept from one call to the next, and no longer than for one transaction."""
+    event, made, usual = Event("e-1", "/crm", CONTACT_CHANGED, DATA), operation(), UsualResults(ENCODER)
+    *where, completed_at_ms = PLACE
+    for ms in (completed_at_ms, completed_at_ms, completed_at_ms + 1, completed_at_ms):
+        assert encoded(usual, "r-1", event, made, *where, ms) == exact(event, made, (*where, ms))
+
+
+def test_what_is_kept_of_neighbours_is_bounded() -> None:
+    """However many different batches one transaction settles."""
+    event, made, usual = Event("e-1", "/crm", CONTACT_CHANGED, DATA), operation(), UsualResults(ENCODER)
+    for n in range(600):
+        place: Any = (f"batch-{n}", *PLACE[1:])
+        assert encoded(usual, "r-1", event, made, *place) == exact(event, made, place)
+        assert 0 < len(usual._runs) <= 256
+
+
+def test_none_stays_none_among_others() -> None:
+    """Whoever knows that a result is not usual need not leave it out."""
+    *where, completed_at_ms = PLACE
+    event, made = Event("e-1", "/crm", CONTACT_CHANGED, DATA), operation()
+    result: Any = ("r-1", event, made, *where)
+    values = UsualResults(ENCODER).encode_all([None, result, None], completed_at_ms)
+    assert values == [None, exact(event, made, PLACE), None]

@@ -14,7 +14,7 @@ from service.errors import FencedError, RefusedError, SettleError, TransactorLos
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, LEADER_MOVED, REFUSED, Code
 from service.kafka.private import Membership
 from service.settling.at_least_once import AcknowledgedCommitter
-from service.settling.batches import PartitionWrite
+from service.settling.batches import PackedWrite, PartitionWrite, build
 from service.settling.producing import TransactorPolicy
 from service.settling.transactor import Committed
 
@@ -204,6 +204,20 @@ async def test_batches_of_one_partition_go_one_after_the_other() -> None:
     data = [parts[0][1] for step, request in client.sent if step == "produce" for _, parts in request._topics]
     assert len(data) == 3
     assert data[0] == data[1] != data[2]
+
+
+async def test_what_is_packed_is_sent_as_it_is() -> None:
+    """And what is not goes behind it, where both are for one partition."""
+    client = Client()
+    made = committer(client)
+    await made.open()
+    nobody = {"producer_id": -1, "producer_epoch": -1, "base_sequence": -1, "transactional": False}
+    one, other = (1, b"k", b"v", []), (2, b"k", b"w", [])
+    packed, plain = build([one] * 3, **nobody), build([other], **nobody)  # type: ignore[arg-type] # as their names say
+    writes = [PartitionWrite("results", 0, [other]), PackedWrite("results", 0, packed)]
+    await made.commit(writes, {SOURCE: Committed(1, "")}, MEMBER)
+    data = [parts[0][1] for step, request in client.sent if step == "produce" for _, parts in request._topics]
+    assert data == [packed[0].data, plain[0].data]
 
 
 async def test_offsets_alone_are_committed() -> None:

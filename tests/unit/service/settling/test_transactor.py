@@ -14,7 +14,7 @@ from service.errors import FencedError, RefusedError, SettleError, TransactorLos
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, LEADER_MOVED, REFUSED, Code
 from service.kafka.groups import GroupBusyError
 from service.kafka.private import Membership
-from service.settling.batches import PartitionWrite
+from service.settling.batches import PackedWrite, PartitionWrite, build
 from service.settling.producing import TransactorPolicy
 from service.settling.transactor import Committed, Transactor
 
@@ -271,6 +271,32 @@ async def test_sequence_numbers_go_on_from_one_transaction_to_the_next_and_begin
         for _, parts in request._topics
     ]
     assert bases == [0, 3, 0]
+
+
+async def test_sequence_numbers_go_on_through_what_is_packed_and_what_is_not() -> None:
+    """Of one partition, in one transaction and the next: packed batches first, each with the transaction's producer."""
+    transactor, client = await _open()
+    record = (1, b"k", b"v", [])
+    packed = build([record] * 5, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False, max_bytes=90)
+    counts = [batch.count for batch in packed]
+    assert len(counts) > 1
+    writes = [PartitionWrite("results", 0, [record] * 3), PackedWrite("results", 0, packed)]
+    for _ in range(2):
+        await transactor.commit(writes, {SOURCE: Committed(12, "")}, MEMBER)
+    data = [
+        parts[0][1]
+        for step, request in client.sent
+        if step == "Produce"
+        for _, parts in request._topics
+        if len(request._topics) == len(parts) == 1
+    ]
+    each = [*counts, 3]
+    assert [int.from_bytes(one[53:57], "big") for one in data] == [sum((each * 2)[:n]) for n in range(len(each) * 2)]
+    assert {(one[22] & 0x10, one[43:51], one[51:53]) for one in data} == {
+        (0x10, (5).to_bytes(8, "big"), (3).to_bytes(2, "big"))
+    }
+    (added,) = {str(request._topics) for step, request in client.sent if step == "AddPartitionsToTxn"}
+    assert added.count("results") == 1
 
 
 async def test_open_waits_for_a_predecessors_transaction_and_fails_in_time() -> None:
