@@ -199,7 +199,7 @@ class ApsisImportsHandler:
                 cells.append(_text(value))
             except CellError as error:
                 return beyond_the_contract(expression, place, error)
-        keys = tuple(cells)
+        keyed = cells[0] if len(cells) == 1 else tuple(cells)
         refusal = self._columns.add_to(cells, event, key)
         if refusal is not None:
             return refusal
@@ -208,7 +208,7 @@ class ApsisImportsHandler:
             if when(event, key) is True:
                 tags += own  # the first makes no new one
         operation = Operation(IMPORT_ROW, event.data.contact_id, self._entity)
-        return (Row(operation, keys, self._line(cells), tags),)
+        return (Row(operation, keyed, self._line(cells), tags),)
 
     def head(self, group: Hashable) -> bytes:
         """The columns' names, equal to the import's field selectors."""

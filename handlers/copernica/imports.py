@@ -188,7 +188,8 @@ class CopernicaImportsHandler:
         for at in self._key_places:
             if not cells[at]:
                 return unresolved(*self._fields[at], "gives null or an empty string, and is a key field")
-        keyed = tuple(cells[at] for at in self._key_places) if self._key_places else None
+        keys = tuple([cells[at] for at in self._key_places])
+        keyed = keys[0] if len(keys) == 1 else keys or None
         return Row(Operation(IMPORT_ROW, contact_of(event), self._entity), keyed, self._line(cells))
 
     def _writer(self, source: SourceConfig) -> Callable[[Sequence[str]], bytes]:

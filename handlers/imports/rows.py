@@ -19,10 +19,12 @@ IMPORT_ROW = "import.row"
 
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One row of an event. ``key`` is what the platform keys it by: personal data, never shown; None: rows are never
-    the same. ``line`` is the row as it stands in the file; ``group``: rows of one group go into one file."""
+    the same. ``line`` is the row as it stands in the file; ``group``: rows of one group go into one file.
+
+    A key of one text is that text: Python keeps the hash of a text, and reckons that of a tuple each time."""
 
     operation: Operation
-    key: tuple[str, ...] | None
+    key: str | tuple[str, ...] | None
     line: bytes
     group: Hashable = None
 

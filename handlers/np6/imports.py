@@ -172,8 +172,7 @@ class Np6ImportsHandler:
             expression, place = self._unencodable(cells, error.encoding)
             return beyond_the_contract(expression, place, CellError(f"gives a character that {error.encoding} has not"))
         contact = contact_of(event)
-        keyed = None if contact is None else (contact,)
-        return (Row(Operation(IMPORT_ROW, contact, self._entity), keyed, line),)
+        return (Row(Operation(IMPORT_ROW, contact, self._entity), contact, line),)
 
     def head(self, group: Hashable) -> bytes:
         """The columns' names, where the import wants them."""

@@ -29,6 +29,7 @@ OVERHEAD_BYTES = 2048
 # The same where its event is not held, and what each row has beside its line.
 HELD_BYTES = 1024
 ROW_BYTES = 512
+_ONE_ROW_BYTES = HELD_BYTES + ROW_BYTES
 
 
 class Item(msgspec.Struct, eq=False, gc=False):
@@ -77,14 +78,15 @@ class Item(msgspec.Struct, eq=False, gc=False):
         """The event was planned as rows, and is held no longer. ``timed``: its own time is asked for later."""
         # A list for each of 60,000 events that wait for their import were all that Python's collector has to look at.
         self.rows = rows = tuple(rows)
-        count = self.remaining = len(rows)
-        if count == 1:
+        if len(rows) == 1:
             row = rows[0]
-            self.operations, lines = (row.operation,), len(row.line)
+            self.operations, self.remaining = (row.operation,), 1
+            self.size = _ONE_ROW_BYTES + self.bytes + len(row.line)
         else:
-            self.operations, lines = tuple([row.operation for row in rows]), sum([len(row.line) for row in rows])
+            self.operations, count = tuple([row.operation for row in rows]), len(rows)
+            self.remaining = count
+            self.size = HELD_BYTES + self.bytes + ROW_BYTES * count + sum([len(row.line) for row in rows])
         self._hold_envelope(event, timed)
-        self.size = HELD_BYTES + self.bytes + ROW_BYTES * count + lines
 
     def hold_piece(self, event: Event, piece: Piece, *, timed: bool) -> None:
         """As :meth:`hold_rows`: what is not held until the settlement is freed while it is still in the processor's

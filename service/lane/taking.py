@@ -42,7 +42,7 @@ class Taking:
         """Records of which none was begun, finished or deferred before."""
         now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
         new = [item_of(state, record, record.offset, now_ms) for record in records]
-        state.items.update(zip(range(new[0].offset, new[-1].offset + 1), new, strict=True))
+        state.items.update(zip([record.offset for record in records], new, strict=True))
         plan, batcher = self._planner.plan, self._buffer.batcher
         held, ended = 0, False
         for item in new:

@@ -72,7 +72,7 @@ def test_a_row_holds_key_attributes_consents_and_addresses() -> None:
     row = row_of(event, **keys)
     assert handler(**keys).head(()) == b"email-address,city,mobile,shoes,address\r\n"
     assert cells_of(row) == ["ada@example.com", "Hull", "46701", "1", "ada@example.com"]
-    assert row.key == ("ada@example.com",)
+    assert row.key == "ada@example.com"
     assert (row.operation.kind, row.operation.target) == ("import.row", "c-1")
     assert row.operation.entity == "com.apsis1.keyspaces.email"
 
@@ -113,7 +113,7 @@ def test_events_without_a_row(event: Event, outcome: Outcome, reason: Reason) ->
 
 def test_a_deletion_is_delivered_where_the_lane_says_so() -> None:
     """``deleted: deliver``."""
-    assert row_of(contact(change="deleted"), deleted="deliver").key == ("ada@example.com",)
+    assert row_of(contact(change="deleted"), deleted="deliver").key == "ada@example.com"
 
 
 def test_a_key_is_no_list() -> None:

@@ -65,7 +65,7 @@ def test_a_row_has_all_fields_in_the_same_order() -> None:
     full, bare = rows_of(contact()) + rows_of(contact(attributes=None))
     assert full.line == b'{"Email":"ada@example.com","Name":"Ada \\"A\\""}'
     assert bare.line == b'{"Email":"ada@example.com","Name":""}'
-    assert full.key == ("ada@example.com",)
+    assert full.key == "ada@example.com"
     assert (full.operation.target, full.operation.entity) == ("c-1", "4")
 
 

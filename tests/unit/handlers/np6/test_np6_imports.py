@@ -71,7 +71,7 @@ def test_a_row_holds_the_columns_in_their_order() -> None:
     """The binding goes by positions; the contact is all that the row is told by."""
     row = row_of(contact())
     assert (handler().head(None), row.line) == (b"Email;FirstName\r\n", b"ada@example.com;Ada\r\n")
-    assert (row.key, row.operation.target, row.operation.entity) == (("c-1",), "c-1", "23")
+    assert (row.key, row.operation.target, row.operation.entity) == ("c-1", "c-1", "23")
     other = {"separator": "|", "header": False, "encoding": "windows-1252"}
     assert handler(**other).head(None) == b""
     assert row_of(contact(attributes={"first_name": "Zoë|"}), **other).line == b'ada@example.com|"Zo\xeb|"\r\n'
