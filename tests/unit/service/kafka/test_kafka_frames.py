@@ -30,16 +30,22 @@ class FakeTransport:
         self.reads.set()
 
 
-async def said_by(kind: type[asyncio.StreamReader], chunks: list[bytes], sizes: list[int], end: str) -> list[Any]:
-    """What a reader gives that is asked for pieces of these sizes while the chunks come in, and then no more."""
+async def said_by(
+    kind: type[asyncio.StreamReader], chunks: list[tuple[bytes, bool]], sizes: list[int], end: str
+) -> list[Any]:
+    """What a reader gives that is asked for pieces of these sizes while the chunks come in, and then no more. Beside
+    each chunk stands whether anybody else has a turn behind it."""
     reader, transport = kind(limit=LIMIT), FakeTransport()
     reader.set_transport(transport)  # type: ignore[arg-type] # as far as a reader knows one
 
     async def feed() -> None:
-        for chunk in chunks:
+        for chunk, is_last in chunks:
             await transport.reads.wait()
             reader.feed_data(chunk)
-            await asyncio.sleep(0)
+            if is_last:
+                await asyncio.sleep(0)
+        # Who waits hears of the last chunk before the end, which the standard library expects.
+        await asyncio.sleep(0)
         if end == "eof":
             reader.feed_eof()
         else:
@@ -67,11 +73,13 @@ async def said_by(kind: type[asyncio.StreamReader], chunks: list[bytes], sizes: 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.binary(min_size=1, max_size=40), max_size=12),
+    st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.booleans()), max_size=12),
     st.lists(st.integers(0, 60), min_size=1, max_size=6),
     st.sampled_from(["eof", "reset"]),
 )
-def test_pieces_are_what_the_standard_library_gives(chunks: list[bytes], sizes: list[int], end: str) -> None:
+def test_pieces_are_what_the_standard_library_gives(
+    chunks: list[tuple[bytes, bool]], sizes: list[int], end: str
+) -> None:
     """Whatever the chunks are in which they come, also where the connection ends in the middle; and the transport,
     which pauses when much has come that nobody asked for, goes on."""
     with pytest.MonkeyPatch.context() as patch:
