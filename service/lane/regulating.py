@@ -12,11 +12,11 @@ from service.lane.deferring import Deferring
 from service.lane.delivering import Delivering
 
 # What one call for records returns at most: a partition is read while it has room for so many.
-MAX_RECORDS = 500
+MAX_RECORDS = 1000
 # What is read long before its turn has left the processor's caches by then: a tenth of the CPU time of a backlog of
 # workflows, and a third of the memory.
 _AHEAD_BYTES = 16 * 1024 * 1024
-_AHEAD_PAUSE_S = 0.01
+_AHEAD_PAUSE_S = 0.02
 
 
 def pause_s(held_bytes: int) -> float:
