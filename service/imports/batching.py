@@ -5,7 +5,7 @@ Beside its record's key an event has the keys of its rows: any of them is in at 
 of whose keys is under way, or sits in another open batch, or waits already, waits here behind it.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence, Set
 from itertools import repeat
 from math import inf
 
@@ -91,8 +91,8 @@ class ImportBatcher(Batcher):
         while self.go_on(now):
             pass
 
-    def free(self, keys: Set[Hashable]) -> None:
-        """What had these keys has ended; ``go_on`` follows."""
+    def free(self, keys: Collection[Hashable]) -> None:
+        """What had these keys has ended; ``go_on`` follows. None is nobody's key."""
         held = self._held
         had = list(map(held.pop, keys, repeat(None)))
         still_open = {batch for batch in set(had) if batch is not None and not batch.is_closed}

@@ -61,8 +61,10 @@ class Behind:
         else:
             self._queue[:0] = entries
 
-    def free(self, keys: Set[Hashable]) -> None:
+    def free(self, keys: Iterable[Hashable]) -> None:
         """What had these keys has ended: ``look`` has something to do where somebody waits for one."""
+        if not self._counts:
+            return
         waited_for = self._counts.keys() & keys
         self._freed |= waited_for
         if self._at:

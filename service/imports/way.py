@@ -191,7 +191,7 @@ class ImportWay:
 
     # -- what becomes of runs
 
-    def _released(self, keys: set[Hashable]) -> None:
+    def _released(self, keys: Sequence[Hashable]) -> None:
         self._hooks.batcher().free(keys)
 
     def _go_on(self) -> bool:
