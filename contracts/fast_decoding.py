@@ -119,6 +119,7 @@ class FastDecoder:
     def __init__(self) -> None:
         self._tolerant_left = 0
         self._nested_left = 0
+        self._source = ""
 
     def structured(self, value: bytes) -> Event | None:
         """The event of a structured record."""
@@ -146,8 +147,14 @@ class FastDecoder:
             if not is_strict_rfc3339(data.occurred_at):
                 return None
             data.__class__ = NotificationOccurred  # what everybody else knows
+        source = read.source
+        if source == self._source:
+            # The next event's is mostly the same: one text for all of those that are held.
+            source = self._source
+        else:
+            self._source = source
         if read.tenant is None and read.traceparent is None and read.tracestate is None:
-            return Event(read.id, read.source, kind, data, read.subject, None, None, None, read.time)
+            return Event(read.id, source, kind, data, read.subject, None, None, None, read.time)
         return _event(read, kind, data)
 
     def _nested_event(self, value: bytes) -> Event | None:
