@@ -33,6 +33,9 @@ _HEARTBEAT_MS = 1000
 # How often the client looks what to fetch though nothing has happened: an assignment, an answer, what was taken of it
 # and a partition that is read again wake it, so 200 ms, its default, are for nothing.
 _FETCHER_LOOK_MS = 5000
+# An answer is put together, and cut into its partitions, in one turn of the event loop: a millisecond a megabyte, and
+# more where the system has to hand out memory anew. A record batch that is larger comes all the same.
+_FETCH_MAX_BYTES = 4 * 1024 * 1024
 
 
 def heartbeat_ms(session_timeout_s: float) -> int:
@@ -93,7 +96,7 @@ class Group:
             heartbeat_interval_ms=heartbeat_ms(setup.session_timeout_s),
             rebalance_timeout_ms=int(setup.rebalance_timeout_s * 1000),
             max_partition_fetch_bytes=1024 * 1024,
-            fetch_max_bytes=16 * 1024 * 1024,
+            fetch_max_bytes=_FETCH_MAX_BYTES,
             consumer_timeout_ms=_FETCHER_LOOK_MS,
         )
 

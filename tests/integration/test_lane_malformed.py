@@ -17,7 +17,8 @@ from tests.support.oracle import Place, Source
 
 PARTITIONS = 3
 WHEN_MS = 1_767_225_600_123
-LIMIT = 2 * 2**20
+# Larger than what is fetched at once, of one partition and of all.
+LIMIT = 5 * 2**20
 # The records are old: retention must not take them.
 LIMITS = {"max.message.bytes": str(LIMIT), "retention.ms": "-1"}
 DEAD_LETTER_LIMITS = {"max.message.bytes": str(LIMIT + 64 * 1024)}
