@@ -306,10 +306,11 @@ class ImportCarrying(LaneDelivery[ImportRun]):
             if not run.assignment.active:
                 return False
             some = items[start : start + _ENDED_AT_ONCE]
-            self.ending.end(some, ends, reference)
+            self.ending.end(some, ends, reference, told=not run.is_dry)
             keys.append(_keys(some))
             await self._turns.rest()
-        self._tell_guard(items, ends)
+        if not run.is_dry:
+            self._tell_guard(items, ends)
         return await self._release(run, items, keys)
 
     async def _release(self, run: ImportRun, items: Sequence[Item], ended: list[list[Hashable]]) -> bool:

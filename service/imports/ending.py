@@ -27,8 +27,8 @@ class Ending:
             return ends
         return msgspec.structs.replace(ends, detail=self._masked(ends.detail, items))
 
-    def end(self, items: Sequence[Item], ends: Ends, reference: str | None) -> None:
-        """End these events; the detail is masked."""
+    def end(self, items: Sequence[Item], ends: Ends, reference: str | None, *, told: bool = True) -> None:
+        """End these events; the detail is masked. ``told``: operations were carried out, and are counted."""
         detail = ends.detail
         operations = 0
         for item in items:
@@ -38,7 +38,7 @@ class Ending:
                 operation.status, operation.reference = ends.status, reference
             item.remaining = 0
             operations += len(item.operations)
-        if operations:
+        if operations and told:
             self._hooks.operations_ended(IMPORT_ROW, ends.outcome, operations)
         self._hooks.ended(items)
 

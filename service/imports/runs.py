@@ -91,6 +91,7 @@ class ImportRun(Bulk):
         "detached",
         "ends",
         "file",
+        "is_dry",
         "key",
         "known",
         "lapses_at_ms",
@@ -134,6 +135,8 @@ class ImportRun(Bulk):
         self.others: list[Item] | None = None
         self.others_gone = False
         self.others_since: float | None = None
+        # Reported, and not begun: nothing is called.
+        self.is_dry = False
         # Found in the journal, not begun here.
         self.known = False
         # Its end, where that is known and records of it are not read yet; and since when they are waited for.

@@ -14,6 +14,7 @@ from service.delivery.lane_delivery import DeliveryMeans, LoadHooks
 from service.imports.batching import BatchingMeans, ImportBatcher
 from service.imports.carrying import ImportHooks, ImportMeans
 from service.imports.dispatcher import ImportDispatcher
+from service.imports.ending import DELIVERED
 from service.imports.growth import Reading
 from service.imports.opening import CROWDED
 from service.imports.pace import Now
@@ -96,8 +97,19 @@ class ImportWay:
 
     def deliver(self, batch_id: str, items: list[Item]) -> None:
         """Take a batch: its slot is free."""
-        assignment = items[0].partition.assignment
-        run = ImportRun(batch_id, items, self._slot_of(items[0].partition.tp.partition), assignment)
+        self._begin(self._new_run(batch_id, items))
+
+    def report(self, batch_id: str, items: list[Item]) -> None:
+        """A dry run: the batch is at its end, and nothing is called."""
+        run = self._new_run(batch_id, items)
+        run.ends, run.is_dry = DELIVERED, True
+        self._begin(run)
+
+    def _new_run(self, batch_id: str, items: list[Item]) -> ImportRun:
+        partition = items[0].partition
+        return ImportRun(batch_id, items, self._slot_of(partition.tp.partition), partition.assignment)
+
+    def _begin(self, run: ImportRun) -> None:
         self.slots.take(run.slot, run.key)
         self.dispatcher.begin([run])
 

@@ -1,7 +1,7 @@
 """What is done with each event of a large import lets others go on."""
 
 import asyncio
-from collections.abc import Hashable, Set
+from collections.abc import Hashable, Sequence
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_an_import_lets_others_go_on_while_its_keys_are_freed(monkeypatch: pytes
         freed: list[int] = []
         free = ImportBatcher.free
 
-        def slowly(self: ImportBatcher, keys: Set[Hashable]) -> None:
+        def slowly(self: ImportBatcher, keys: Sequence[Hashable]) -> None:
             freed.append(len(keys))
             time.advance(0.01)
             free(self, keys)
@@ -105,5 +105,47 @@ def test_an_import_lets_others_go_on_while_its_keys_are_freed(monkeypatch: pytes
         await running
         assert sum(freed) == 2 * EVENTS
         assert max(freed) <= 500
+
+    run(main, within_s=10_000)
+
+
+def test_a_dry_run_ends_an_import_in_turns_and_calls_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3,000 events no 1,000 without a pause; each has a result, and the platform is not asked for anything."""
+
+    async def main(time: FakeTime) -> None:
+        ended: list[int] = []  # by turns of the event loop
+        goes_on = False
+        end = Delivering._items_ended
+
+        def turn_ends() -> None:
+            nonlocal goes_on
+            goes_on = False
+
+        def slowly(self: Delivering, items: Sequence[Item]) -> None:
+            nonlocal goes_on
+            if not goes_on:
+                ended.append(0)
+                asyncio.get_running_loop().call_soon(turn_ends)
+            goes_on = True
+            ended[-1] += len(items)
+            time.advance(0.01)
+            end(self, items)
+
+        monkeypatch.setattr(Delivering, "_items_ended", slowly)
+        batch = f"{{max_events: {EVENTS}, max_bytes: 10MB, linger: 1s}}"
+        world = ImportWorld(time, slots=1, batch=batch, options="dry_run: true")
+        world.patches(monkeypatch)
+        world.publish(EVENTS)
+        lane = world.lane()
+        running = asyncio.create_task(lane.run())
+        await eventually(world.settled, within_s=600)
+        lane.stop()
+        await running
+        results = world.results()
+        assert outcomes(results) == {"delivered": EVENTS}
+        assert {(one.attempts, one.status) for result in results for one in result.operations} == {(0, None)}
+        assert not world.kinds
+        assert sum(ended) == EVENTS
+        assert max(ended) < 1_000
 
     run(main, within_s=10_000)
