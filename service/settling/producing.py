@@ -1,21 +1,19 @@
 """Sends record batches and checks the answer for every partition."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import msgspec
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
 from service.errors import RefusedError, TransactorLostError
 from service.kafka.codes import LEADER_MOVED, REFUSED, Code, name_of
-from service.settling.batches import BATCH_BYTES, ZSTD, Batch, PackedWrite, Record, Write, build, signed
-from service.turns import Turns
+from service.settling.batches import Batch, PackedWrite, Write, build
+from service.settling.packing import signed
 
 _ALL_REPLICAS = -1
 # Compressing takes 3.5 ms a megabyte of results, and up to 25 ms of what is less alike. More than this at once
@@ -51,51 +49,6 @@ class Backoff:
         self._next_s = min(self._next_s * 2, self._max_s)
 
 
-class Packer:
-    """Packs records for one partition as they come, into batches that have no producer yet: of 5,000 results, which are
-    5 MB, no more than a few hundred are ever held, and these have not left the processor's caches.
-
-    Does as :func:`build` does, without keeping the event loop for long: ``turns`` are those of the caller's work.
-    """
-
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        self._batches: list[Batch] = []
-        self._builder = _new_builder()
-        self._count = 0
-
-    async def add(self, records: Iterable[Record]) -> None:
-        """These come behind the others."""
-        append, count = self._builder.append, self._count
-        for timestamp, key, value, headers in records:
-            if append(count, timestamp, key, value, headers) is None:  # the batch is full
-                self._count = count
-                await self._close()
-                self._builder, count = _new_builder(), 0
-                append = self._builder.append
-                append(0, timestamp, key, value, headers)
-            count += 1
-        self._count = count
-
-    async def packed(self) -> list[Batch]:
-        """All of them; nothing is added any more."""
-        if self._count:
-            await self._close()
-            self._count = 0
-        return self._batches
-
-    async def _close(self) -> None:
-        builder = self._builder
-        await self._turns.rest()
-        aside = builder.size() > _ASIDE_BYTES
-        data = await asyncio.to_thread(builder.build) if aside else builder.build()
-        self._batches.append(Batch(bytes(data), -1, self._count))
-
-
-def _new_builder() -> Any:
-    return DefaultRecordBatchBuilder(2, ZSTD, 0, -1, -1, -1, BATCH_BYTES)
-
-
 class BatchBuilder:
     """Makes the record batches of one transaction, as ``build`` does, without keeping the event loop for long."""
 
@@ -107,15 +60,14 @@ class BatchBuilder:
     ) -> list[Batch]:
         """The write's record batches."""
         if isinstance(write, PackedWrite):
-            if not transactional:
-                return write.batches
-            size = sum([len(batch.data) for batch in write.batches])
+            size = sum([len(batch.body) for batch in write.batches])
             make = partial(
                 signed,
                 write.batches,
                 producer_id=producer_id,
                 producer_epoch=producer_epoch,
                 base_sequence=base_sequence,
+                transactional=transactional,
             )
         else:
             size = sum([len(value) for _, _, value, _ in write.records if value])

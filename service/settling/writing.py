@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from service.intake.item import Item
 from service.settling.batches import PackedWrite, PartitionWrite, Write, merged
 from service.settling.documents import Documents
-from service.settling.producing import Packer
+from service.settling.packing import Packer
 from service.turns import Turns, pieces
 
 # Results, and operations in them, that are written without a pause: 3 to 5 ms.

@@ -25,7 +25,8 @@ from service.kafka.offsets import CommittedOffset
 from service.kafka.private import Membership
 from service.offsets.ledger import PartitionLedger
 from service.offsets.metadata import decode_all
-from service.settling.batches import PackedWrite, PartitionWrite, Record, Write
+from service.settling.batches import PartitionWrite, Record, Write
+from service.settling.packing import signed
 from service.settling.transactor import Committed
 
 T = TypeVar("T")
@@ -376,16 +377,19 @@ def unpacked(write: Write) -> PartitionWrite:
     """The write with its records as a consumer reads them."""
     if isinstance(write, PartitionWrite):
         return write
-    return PartitionWrite(write.topic, write.partition, records_of(write))
+    nobody: Any = {"producer_id": -1, "producer_epoch": -1, "base_sequence": -1, "transactional": False}
+    batches = signed(write.batches, **nobody)
+    return PartitionWrite(write.topic, write.partition, [one for batch in batches for one in records_in(batch.data)])
 
 
-def records_of(write: PackedWrite) -> list[Record]:
-    """The records of all batches of the write, as a consumer reads them."""
+def records_in(data: bytes) -> list[Record]:
+    """The records of a batch, as a consumer reads them."""
     found: list[Record] = []
-    for batch in write.batches:
-        records = MemoryRecords(batch.data)
-        while records.has_next():
-            found += [(one.timestamp, one.key, one.value, list(one.headers)) for one in records.next_batch()]
+    records = MemoryRecords(data)
+    while records.has_next():
+        batch = records.next_batch()
+        assert batch.validate_crc()
+        found += [(one.timestamp, one.key, one.value, list(one.headers)) for one in batch]
     return found
 
 

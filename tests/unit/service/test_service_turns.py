@@ -1,16 +1,15 @@
 """Long work gives others a turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from contracts.outcomes import Outcome
 from contracts.results import Operation
-from service.clock import SystemClock
-from service.settling.batches import PartitionWrite, Record, build
-from service.settling.producing import BatchBuilder, Packer
+from service.settling.batches import PartitionWrite, build
+from service.settling.producing import BatchBuilder
 from service.settling.settler import SettleHooks, SettlePolicy, Settler
 from service.turns import Portion, Turns, drop_in_turns, pieces, take_in_turns
 from tests.support.fakes import START_WALL_MS, FakeBroker, FakeTime, Source, eventually, run
@@ -136,48 +135,6 @@ async def test_large_batches_are_built_aside_and_are_the_same(size: int, count: 
     write = PartitionWrite("t", 0, list(records))
     batches = await BatchBuilder().built(write, producer_id=1, producer_epoch=2, base_sequence=3, transactional=True)
     assert batches == build(records, producer_id=1, producer_epoch=2, base_sequence=3, transactional=True)
-
-
-@pytest.mark.parametrize(
-    ("size", "count"), [(10, 3), (60_000, 20), (700_000, 3)], ids=["one", "full ones", "in threads"]
-)
-async def test_records_that_are_packed_piece_by_piece_are_the_same(size: int, count: int) -> None:
-    """Byte for byte as if they had been there at once, split at the same places; and nothing is no batch."""
-    records: list[Record] = [(START_WALL_MS + n, b"k", b"%d" % n * size, [("h", b"1")]) for n in range(count)]
-    packer = Packer(Turns(SystemClock()))
-    assert await packer.packed() == []
-    for start in range(0, count, 2):
-        await packer.add(records[start : start + 2])
-    packed = await packer.packed()
-    assert packed == build(records, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False)
-
-
-def test_others_go_on_while_records_are_packed() -> None:
-    """Before each batch, once the turn is over."""
-
-    async def main(time: FakeTime) -> None:
-        def records() -> Iterator[Record]:
-            for _ in range(8):
-                time.advance(0.006)
-                yield START_WALL_MS, None, b"v" * 300_000, []
-
-        async with beside() as others:
-            packer = Packer(Turns(time))
-            await packer.add(records())
-            await packer.packed()
-            assert others.turns >= 7
-
-    run(main)
-
-
-async def test_others_go_on_while_a_large_record_is_packed() -> None:
-    """In a thread."""
-    async with beside() as others:
-        packer = Packer(Turns(SystemClock()))
-        await packer.add([(START_WALL_MS, None, b"v" * 2_000_000, [])])
-        assert others.turns == 0
-        await packer.packed()
-        assert others.turns > 0
 
 
 async def test_others_go_on_while_batches_are_built() -> None:

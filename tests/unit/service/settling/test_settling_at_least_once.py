@@ -10,13 +10,17 @@ from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import TopicPartition
 
+from service.clock import SystemClock
 from service.errors import FencedError, RefusedError, SettleError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, LEADER_MOVED, REFUSED, Code
 from service.kafka.private import Membership
 from service.settling.at_least_once import AcknowledgedCommitter
-from service.settling.batches import PackedWrite, PartitionWrite, build
+from service.settling.batches import PackedWrite, PartitionWrite
+from service.settling.packing import Packer
 from service.settling.producing import TransactorPolicy
 from service.settling.transactor import Committed
+from service.turns import Turns
+from tests.support.fakes import records_in
 
 POLICY = TransactorPolicy(settle_deadline_s=0.3, short_backoff_s=0.001, max_backoff_s=0.002)
 MEMBER = Membership("group", 7, "member-1", None)
@@ -211,13 +215,16 @@ async def test_what_is_packed_is_sent_as_it_is() -> None:
     client = Client()
     made = committer(client)
     await made.open()
-    nobody = {"producer_id": -1, "producer_epoch": -1, "base_sequence": -1, "transactional": False}
-    one, other = (1, b"k", b"v", []), (2, b"k", b"w", [])
-    packed, plain = build([one] * 3, **nobody), build([other], **nobody)  # type: ignore[arg-type] # as their names say
-    writes = [PartitionWrite("results", 0, [other]), PackedWrite("results", 0, packed)]
+    packer = Packer(Turns(SystemClock()))
+    await packer.add([(1, b"k", b"v", [])] * 3)
+    writes = [
+        PartitionWrite("results", 0, [(2, b"k", b"w", [])]),
+        PackedWrite("results", 0, await packer.packed()),
+    ]
     await made.commit(writes, {SOURCE: Committed(1, "")}, MEMBER)
     data = [parts[0][1] for step, request in client.sent if step == "produce" for _, parts in request._topics]
-    assert data == [packed[0].data, plain[0].data]
+    assert [[value for _, _, value, _ in records_in(one)] for one in data] == [[b"v"] * 3, [b"w"]]
+    assert {(one[22] & 0x10, one[43:57]) for one in data} == {(0, b"\xff" * 14)}
 
 
 async def test_offsets_alone_are_committed() -> None:

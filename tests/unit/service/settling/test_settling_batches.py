@@ -5,7 +5,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.settling.batches import Batch, Record, build, signed
+from service.settling.batches import Batch, Record, build
 
 
 def read(batches: list[Batch]) -> list[Record]:
@@ -84,14 +84,3 @@ def test_without_a_producer_there_are_no_sequence_numbers() -> None:
 def test_nothing_is_no_batch() -> None:
     """No record, nothing to send."""
     assert made([]) == []
-
-
-@given(RECORDS, st.sampled_from([0, 4]), st.integers(0, 2**31 - 1), st.sampled_from([1, 200, 10**6]))
-def test_what_was_packed_without_a_producer_is_signed_as_if_it_had_been_there(
-    records: list[Record], compression: int, base_sequence: int, max_bytes: int
-) -> None:
-    """Byte for byte: checksum, transactional bit, producer, epoch, and numbers that go on and go round."""
-    options = {"compression": compression, "max_bytes": max_bytes}
-    packed = made(records, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False, **options)
-    found = signed(packed, producer_id=5, producer_epoch=3, base_sequence=base_sequence)
-    assert found == made(records, base_sequence=base_sequence, **options)

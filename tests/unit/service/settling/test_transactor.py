@@ -10,13 +10,16 @@ from aiokafka.client import CoordinationType
 from aiokafka.errors import NodeNotReadyError, TransactionalIdAuthorizationFailed
 from aiokafka.structs import TopicPartition
 
+from service.clock import SystemClock
 from service.errors import FencedError, RefusedError, SettleError, TransactorLostError
 from service.kafka.codes import COORDINATOR_MOVED, FENCED, LEADER_MOVED, REFUSED, Code
 from service.kafka.groups import GroupBusyError
 from service.kafka.private import Membership
-from service.settling.batches import PackedWrite, PartitionWrite, build
+from service.settling.batches import PackedWrite, PartitionWrite, Record
+from service.settling.packing import Packer
 from service.settling.producing import TransactorPolicy
 from service.settling.transactor import Committed, Transactor
+from service.turns import Turns
 
 POLICY = TransactorPolicy(settle_deadline_s=0.5, open_deadline_s=0.5, short_backoff_s=0.001, max_backoff_s=0.002)
 MEMBER = Membership("group", 7, "member-1", None)
@@ -276,11 +279,13 @@ async def test_sequence_numbers_go_on_from_one_transaction_to_the_next_and_begin
 async def test_sequence_numbers_go_on_through_what_is_packed_and_what_is_not() -> None:
     """Of one partition, in one transaction and the next: packed batches first, each with the transaction's producer."""
     transactor, client = await _open()
-    record = (1, b"k", b"v", [])
-    packed = build([record] * 5, producer_id=-1, producer_epoch=-1, base_sequence=-1, transactional=False, max_bytes=90)
+    large: Record = (1, b"k", b"v" * 200_000, [])
+    packer = Packer(Turns(SystemClock()))
+    await packer.add([large] * 5)
+    packed = await packer.packed()
     counts = [batch.count for batch in packed]
-    assert len(counts) > 1
-    writes = [PartitionWrite("results", 0, [record] * 3), PackedWrite("results", 0, packed)]
+    assert counts == [2, 2, 1]
+    writes = [PartitionWrite("results", 0, [(1, b"k", b"v", [])] * 3), PackedWrite("results", 0, packed)]
     for _ in range(2):
         await transactor.commit(writes, {SOURCE: Committed(12, "")}, MEMBER)
     data = [
