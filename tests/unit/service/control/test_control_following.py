@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from service.control import following
@@ -27,6 +29,8 @@ class Topic:
         self.stopped = 0
         self.exists = True
         self.asked_for = 0
+        # By which connections it was asked where the topic ends.
+        self.asked_by: list[ConnectionGroup] = []
 
     def consumer(self, **_: Any) -> "Consumer":
         return Consumer(self)
@@ -36,7 +40,7 @@ class Consumer:
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
         self.at = 0
-        self._client = SimpleNamespace(send=None)
+        self._client = SimpleNamespace(send=self._send)
 
     async def start(self) -> None:
         if self.topic.start_faults:
@@ -61,7 +65,12 @@ class Consumer:
     async def position(self, tp: TopicPartition) -> int:
         return self.at
 
+    async def _send(self, _: int, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> None:
+        assert isinstance(request, OffsetRequest)
+        self.topic.asked_by.append(group)
+
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        await self._client.send(0, OffsetRequest(-1, 0, []))
         return {TP: len(self.topic.records)}
 
     async def getmany(self, tp: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
@@ -126,6 +135,12 @@ def test_the_end_is_reached_before_anybody_goes_on(bench: Bench) -> None:
         assert bench.applied[2:] == [(b"c", False)]
 
     bench.run(main)
+
+
+def test_the_end_is_asked_for_beside_the_request_for_records(bench: Bench) -> None:
+    """A broker would answer behind that one, which it keeps for two seconds."""
+    bench.run(bench.follower.read_to_end)
+    assert bench.topic.asked_by == [ConnectionGroup.COORDINATION]
 
 
 def test_an_empty_topic_has_an_end_too(bench: Bench) -> None:
