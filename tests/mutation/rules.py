@@ -118,6 +118,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "service/offsets/metadata.py": (f"{OFFSETS}metadata.py", f"{OFFSETS}deferred.py"),
     "service/settling/documents.py": (f"{SETTLING}documents.py",),
+    "service/settling/packing.py": (f"{SETTLING}packing.py",),
     "service/settling/partitioner.py": (f"{SETTLING}partitioner.py",),
     # What operators order, and what they are told.
     "service/auditing/retention.py": ("tests/unit/service/auditing/test_auditing_retention.py",),

@@ -17,7 +17,7 @@ from service.settling.packing import Packer, signed
 from service.turns import Turns
 from tests.support.fakes import START_WALL_MS, FakeTime, records_in, run
 
-PRODUCER: Any = {"producer_id": 5, "producer_epoch": 3, "transactional": True}
+PRODUCER: Any = {"producer_id": 5, "producer_epoch": 3}
 NOBODY: Any = {"producer_id": -1, "producer_epoch": -1, "base_sequence": -1, "transactional": False}
 
 
@@ -30,7 +30,10 @@ async def packed(records: Sequence[Record], at_once: int = 1_000_000) -> list[Pa
 
 def heads(batches: Sequence[Batch]) -> list[bytes]:
     """All that stands in front of the records but what depends on how these are compressed."""
-    return [batch.data[:8] + batch.data[12:17] + batch.data[21:22] + batch.data[23:61] for batch in batches]
+    return [
+        batch.data[:8] + batch.data[12:17] + batch.data[21:22] + bytes([batch.data[22] & ~7]) + batch.data[23:61]
+        for batch in batches
+    ]
 
 
 RECORDS = st.lists(
@@ -51,17 +54,25 @@ def bodies(batches: Sequence[Batch]) -> list[bytes]:
 
 
 # A record that fits but for a byte opens another batch; sequence numbers go round.
-@example([(0, None, None, [])] * 3 + [(0, None, None, [("", None)])] * 2, 2, 2**31 - 1, 100)
-@given(RECORDS, st.integers(1, 40), st.integers(0, 2**31 - 1), st.sampled_from([100, 1_000, 20_000, BATCH_BYTES]))
+@example([(0, None, None, [])] * 3 + [(0, None, None, [("", None)])] * 2, 2, 2**31 - 1, 100, True)
+@example([(0, None, None, [])] * 9 + [(0, None, None, [("a", None)])], 40, 0, 100, False)
+@given(
+    RECORDS,
+    st.integers(1, 40),
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([100, 1_000, 20_000, BATCH_BYTES]),
+    st.booleans(),
+)
 def test_what_is_packed_is_what_the_builder_writes(
-    records: list[Record], at_once: int, base_sequence: int, max_bytes: int
+    records: list[Record], at_once: int, base_sequence: int, max_bytes: int, transactional: bool
 ) -> None:
     """The same batches, whichever pieces it came in: the same heads, checksums that are right, the same bytes."""
+    producer = PRODUCER | {"base_sequence": base_sequence, "transactional": transactional}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(packing, "BATCH_BYTES", max_bytes)
         patched.setattr(packing, "_buffers", [])
-        batches = signed(asyncio.run(packed(records, at_once)), base_sequence=base_sequence, **PRODUCER)
-    expected = build(records, base_sequence=base_sequence, max_bytes=max_bytes, **PRODUCER)
+        batches = signed(asyncio.run(packed(records, at_once)), **producer)
+    expected = build(records, max_bytes=max_bytes, **producer)
     assert heads(batches) == heads(expected)
     assert bodies(batches) == bodies(expected)
     assert [(batch.base_sequence, batch.count) for batch in batches] == [
