@@ -56,6 +56,7 @@ def bodies(batches: Sequence[Batch]) -> list[bytes]:
 # A record that fits but for a byte opens another batch; sequence numbers go round.
 @example([(0, None, None, [])] * 3 + [(0, None, None, [("", None)])] * 2, 2, 2**31 - 1, 100, True)
 @example([(0, None, None, [])] * 9 + [(0, None, None, [("a", None)])], 40, 0, 100, False)
+@example([(64, None, None, []), (0, None, None, [])], 40, 0, 1_000, False)
 @given(
     RECORDS,
     st.integers(1, 40),
