@@ -20,6 +20,7 @@ MAX_ALIASES = 1_000
 MAX_DEPTH = 64
 # Aliases of aliases multiply; a configuration of this size is an attack or a mistake.
 MAX_NODES = 200_000
+_MOST_TOLD = 200  # characters
 
 Scalar = None | bool | int | float | str
 
@@ -120,7 +121,9 @@ def _syntax_fault(error: yaml.YAMLError, file: str) -> Fault:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         mark = error.problem_mark
-        return Fault(file, mark.line + 1, mark.column + 1, "", f"not YAML: {problem}")
+        # It may quote the file, at any length.
+        told = problem if len(problem) <= _MOST_TOLD else f"{problem[: _MOST_TOLD - 1]}…"
+        return Fault(file, mark.line + 1, mark.column + 1, "", f"not YAML: {told}")
     return _whole(file, f"not YAML: {str(error).splitlines()[0]}")
 
 

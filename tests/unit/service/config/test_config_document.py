@@ -88,6 +88,15 @@ def test_merge_keys_are_refused() -> None:
     assert parse('"<<": 1') == {"<<": 1}
 
 
+def test_what_is_told_of_a_broken_file_is_short() -> None:
+    """The parser quotes what it does not know, however long that is."""
+    (told,) = faults(f"a: *{'9' * 5_000}")
+    assert told.startswith("f.yaml:1:4: not YAML: found undefined alias '999")
+    assert told.endswith("99…")
+    assert len(told) < 250
+    assert faults(f"a: *{'9' * 50}")[0].endswith("99'")
+
+
 def test_aliases_are_bounded() -> None:
     """1,000 aliases are read, one more is refused."""
     many = "a: &a 1\nb: [" + ", ".join(["*a"] * MAX_ALIASES)
