@@ -1,8 +1,7 @@
 """Long work gives others a turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -13,28 +12,7 @@ from service.settling.producing import BatchBuilder
 from service.settling.settler import SettleHooks, SettlePolicy, Settler
 from service.turns import Portion, Turns, drop_in_turns, pieces, take_in_turns
 from tests.support.fakes import START_WALL_MS, FakeBroker, FakeTime, Source, eventually, run
-
-
-class Others:
-    """Counts how often others had a turn."""
-
-    def __init__(self) -> None:
-        self.turns = 0
-
-    async def run(self) -> None:
-        while True:
-            self.turns += 1
-            await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def beside() -> AsyncIterator[Others]:
-    others = Others()
-    task = asyncio.create_task(others.run())
-    try:
-        yield others
-    finally:
-        task.cancel()
+from tests.support.turns import Others, beside
 
 
 def test_pieces_are_bounded_by_count_and_size() -> None:

@@ -11,6 +11,7 @@ from service.lane.delivering import Delivering
 from tests.support.fakes import FakeTime, eventually, run
 from tests.support.import_world import ImportWorld, outcomes
 from tests.support.lane_world import SOURCES
+from tests.support.turns import ByTurns
 
 EVENTS = 3_000
 ASKED_S = 0.00005
@@ -20,21 +21,10 @@ def test_the_deadlines_of_an_import_are_looked_at_in_turns(monkeypatch: pytest.M
     """Each takes a moment, longer behind many outages: of 3,000 no 1,000 are looked at without a pause."""
 
     async def main(time: FakeTime) -> None:
-        asked: list[int] = []  # by turns of the event loop
-        goes_on = False
-        expires = Delivering._expires_at_ms
-
-        def turn_ends() -> None:
-            nonlocal goes_on
-            goes_on = False
+        asked, expires = ByTurns(), Delivering._expires_at_ms
 
         def slowly(self: Delivering, item: Item) -> float | None:
-            nonlocal goes_on
-            if not goes_on:
-                asked.append(0)
-                asyncio.get_running_loop().call_soon(turn_ends)
-            goes_on = True
-            asked[-1] += 1
+            asked.did(1)
             time.advance(ASKED_S)
             return expires(self, item)
 
@@ -48,8 +38,8 @@ def test_the_deadlines_of_an_import_are_looked_at_in_turns(monkeypatch: pytest.M
         await eventually(world.settled, within_s=600)
         lane.stop()
         await running
-        assert sum(asked) >= EVENTS
-        assert max(asked) < 1_000
+        assert sum(asked.counts) >= EVENTS
+        assert max(asked.counts) < 1_000
 
     run(main, within_s=10_000)
 
@@ -113,21 +103,10 @@ def test_a_dry_run_ends_an_import_in_turns_and_calls_nothing(monkeypatch: pytest
     """Of 3,000 events no 1,000 without a pause; each has a result, and the platform is not asked for anything."""
 
     async def main(time: FakeTime) -> None:
-        ended: list[int] = []  # by turns of the event loop
-        goes_on = False
-        end = Delivering._items_ended
-
-        def turn_ends() -> None:
-            nonlocal goes_on
-            goes_on = False
+        ended, end = ByTurns(), Delivering._items_ended
 
         def slowly(self: Delivering, items: Sequence[Item]) -> None:
-            nonlocal goes_on
-            if not goes_on:
-                ended.append(0)
-                asyncio.get_running_loop().call_soon(turn_ends)
-            goes_on = True
-            ended[-1] += len(items)
+            ended.did(len(items))
             time.advance(0.01)
             end(self, items)
 
@@ -145,7 +124,7 @@ def test_a_dry_run_ends_an_import_in_turns_and_calls_nothing(monkeypatch: pytest
         assert outcomes(results) == {"delivered": EVENTS}
         assert {(one.attempts, one.status) for result in results for one in result.operations} == {(0, None)}
         assert not world.kinds
-        assert sum(ended) == EVENTS
-        assert max(ended) < 1_000
+        assert sum(ended.counts) == EVENTS
+        assert max(ended.counts) < 1_000
 
     run(main, within_s=10_000)

@@ -1,8 +1,7 @@
 """Records packed as they come: read back as they were given, in the batches that aiokafka's builder makes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from service.settling.batches import BATCH_BYTES, Batch, PackedBatch, Record, bu
 from service.settling.packing import Packer, signed
 from service.turns import Turns
 from tests.support.fakes import START_WALL_MS, FakeTime, records_in, run
+from tests.support.turns import beside
 
 PRODUCER: Any = {"producer_id": 5, "producer_epoch": 3}
 NOBODY: Any = {"producer_id": -1, "producer_epoch": -1, "base_sequence": -1, "transactional": False}
@@ -129,28 +129,6 @@ async def test_memory_is_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch)
         assert len({id(buffer) for buffer in packing._buffers}) == len(packing._buffers) == min(count, 16)
     await packed([(1, None, b"v" * 2_000_000, [])])
     assert {len(buffer) for buffer in packing._buffers} == {BATCH_BYTES}
-
-
-class Others:
-    """Counts how often others had a turn."""
-
-    def __init__(self) -> None:
-        self.turns = 0
-
-    async def run(self) -> None:
-        while True:
-            self.turns += 1
-            await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def beside() -> AsyncIterator[Others]:
-    others = Others()
-    task = asyncio.create_task(others.run())
-    try:
-        yield others
-    finally:
-        task.cancel()
 
 
 def test_others_go_on_while_records_are_packed() -> None:
