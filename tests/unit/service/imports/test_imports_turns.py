@@ -17,6 +17,20 @@ EVENTS = 3_000
 ASKED_S = 0.00005
 
 
+async def one_import(time: FakeTime, patch: pytest.MonkeyPatch, options: str = "", **published: int) -> ImportWorld:
+    """A lane from its start until 3,000 events that go into one import are settled."""
+    batch = f"{{max_events: {EVENTS}, max_bytes: 10MB, linger: 1s}}"
+    world = ImportWorld(time, slots=1, batch=batch, options=options)
+    world.patches(patch)
+    world.publish(EVENTS, **published)
+    lane = world.lane()
+    running = asyncio.create_task(lane.run())
+    await eventually(world.settled, within_s=600)
+    lane.stop()
+    await running
+    return world
+
+
 def test_the_deadlines_of_an_import_are_looked_at_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes a moment, longer behind many outages: of 3,000 no 1,000 are looked at without a pause."""
 
@@ -29,15 +43,7 @@ def test_the_deadlines_of_an_import_are_looked_at_in_turns(monkeypatch: pytest.M
             return expires(self, item)
 
         monkeypatch.setattr(Delivering, "_expires_at_ms", slowly)
-        batch = f"{{max_events: {EVENTS}, max_bytes: 10MB, linger: 1s}}"
-        world = ImportWorld(time, slots=1, batch=batch, options="deadline: 1h")
-        world.patches(monkeypatch)
-        world.publish(EVENTS)
-        lane = world.lane()
-        running = asyncio.create_task(lane.run())
-        await eventually(world.settled, within_s=600)
-        lane.stop()
-        await running
+        await one_import(time, monkeypatch, "deadline: 1h")
         assert sum(asked.counts) >= EVENTS
         assert max(asked.counts) < 1_000
 
@@ -85,14 +91,7 @@ def test_an_import_lets_others_go_on_while_its_keys_are_freed(monkeypatch: pytes
             free(self, keys)
 
         monkeypatch.setattr(ImportBatcher, "free", slowly)
-        world = ImportWorld(time, slots=1, batch=f"{{max_events: {EVENTS}, max_bytes: 10MB, linger: 1s}}")
-        world.patches(monkeypatch)
-        world.publish(EVENTS, contacts=EVENTS)
-        lane = world.lane()
-        running = asyncio.create_task(lane.run())
-        await eventually(world.settled, within_s=600)
-        lane.stop()
-        await running
+        await one_import(time, monkeypatch, contacts=EVENTS)
         assert sum(freed) == 2 * EVENTS
         assert max(freed) <= 500
 
@@ -111,15 +110,7 @@ def test_a_dry_run_ends_an_import_in_turns_and_calls_nothing(monkeypatch: pytest
             end(self, items)
 
         monkeypatch.setattr(Delivering, "_items_ended", slowly)
-        batch = f"{{max_events: {EVENTS}, max_bytes: 10MB, linger: 1s}}"
-        world = ImportWorld(time, slots=1, batch=batch, options="dry_run: true")
-        world.patches(monkeypatch)
-        world.publish(EVENTS)
-        lane = world.lane()
-        running = asyncio.create_task(lane.run())
-        await eventually(world.settled, within_s=600)
-        lane.stop()
-        await running
+        world = await one_import(time, monkeypatch, "dry_run: true")
         results = world.results()
         assert outcomes(results) == {"delivered": EVENTS}
         assert {(one.attempts, one.status) for result in results for one in result.operations} == {(0, None)}
