@@ -16,6 +16,7 @@ from service.control.ordering import OrderError
 from service.errors import TransactorLostError
 from service.journal.looking import settled_offsets
 from service.journal.reading import Journal, read_journal
+from service.kafka.closing import end_within, stop_quietly
 from service.kafka.connection import client_for
 from service.kafka.groups import commit_for_empty_group, refuse_members
 from service.kafka.names import LaneNames
@@ -179,7 +180,7 @@ class Desk:
                         topic, value, key=key, partition=write.partition, timestamp_ms=timestamp_ms, headers=headers
                     )
         finally:
-            await _close(producer.stop())
+            await stop_quietly(producer, _CLOSE_S)
 
 
 def _settled(offsets: Mapping[TopicPartition, CommittedOffset]) -> list[tuple[int, Key, Entry]]:
@@ -223,11 +224,8 @@ async def desk(arguments: dict[str, Any], *, transactions: bool = True) -> Async
     except KafkaError as error:
         raise OrderError(f"Kafka: {type(error).__name__}: {error}") from error
     finally:
-        await _close(consumer.stop())
-        await _close(client.close())
-
-
-async def _close(closing: Any) -> None:
-    with suppress(TimeoutError, KafkaError):
-        async with asyncio.timeout(_CLOSE_S):
-            await closing
+        try:
+            await stop_quietly(consumer, _CLOSE_S)
+        finally:
+            with suppress(TimeoutError, KafkaError):
+                await end_within(client.close(), _CLOSE_S)

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from service.clock import until_next
 from service.kafka.aside import ask_offsets_aside
-from service.kafka.closing import end_within
+from service.kafka.closing import stop_within
 
 # How long a broker keeps a request of ours that it has nothing for.
 _KEPT_MS = 2000
@@ -96,9 +96,9 @@ class Follower:
             fetch_max_wait_ms=_KEPT_MS,
             consumer_timeout_ms=_FETCHER_LOOK_MS,
         )
-        await consumer.start()
-        ask_offsets_aside(consumer)
         try:
+            await consumer.start()
+            ask_offsets_aside(consumer)
             if self.missing is not None:
                 await self._find_topic(consumer)
                 await self._begin_anew(consumer)
@@ -111,7 +111,7 @@ class Follower:
         finally:
             self._consumer = None
             try:
-                await end_within(consumer.stop(), _CLOSE_S)
+                await stop_within(consumer, _CLOSE_S)
             except (TimeoutError, KafkaError) as error:
                 self._failed(type(error).__name__)
 

@@ -5,7 +5,6 @@ import getpass
 import os
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -15,6 +14,7 @@ from aiokafka.structs import TopicPartition
 from contracts.control import Key, Order, encode_key, encode_order
 from service.control.orders import Orders
 from service.errors import FanlineError
+from service.kafka.closing import stop_quietly
 from service.kafka.probing import connected, view
 
 _WITHIN_S = 20.0
@@ -54,7 +54,7 @@ async def give_orders(arguments: Mapping[str, Any], topic: str, orders: Mapping[
     except KafkaError as error:
         raise OrderError(f"topic {topic}: the order was not given ({type(error).__name__})") from error
     finally:
-        await _stop(producer)
+        await stop_quietly(producer, _CLOSE_S)
 
 
 async def read_orders(arguments: Mapping[str, Any], topic: str) -> Orders:
@@ -75,7 +75,7 @@ async def read_orders(arguments: Mapping[str, Any], topic: str) -> Orders:
     except (KafkaError, TimeoutError) as error:
         raise OrderError(f"topic {topic}: could not be read ({type(error).__name__})") from error
     finally:
-        await _stop(consumer)
+        await stop_quietly(consumer, _CLOSE_S)
     return orders
 
 
@@ -86,9 +86,3 @@ async def _refuse_missing(arguments: Mapping[str, Any], topic: str) -> None:
                 f"topic {topic}: does not exist, or may not be seen by this user of Kafka; "
                 "`fanline topics ensure` creates it"
             )
-
-
-async def _stop(client: Any) -> None:
-    with suppress(TimeoutError, KafkaError):
-        async with asyncio.timeout(_CLOSE_S):
-            await client.stop()

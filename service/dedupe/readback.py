@@ -5,7 +5,6 @@ the lane meanwhile. It ends with its task, which the next assignment cancels.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from service.intake.unparsable import find_unparsable
-from service.kafka.closing import end_within
+from service.kafka.closing import stop_quietly
 from service.kafka.frames import read_whole_frames
 from service.kafka.unpacking import unpack_aside
 
@@ -56,14 +55,17 @@ class ReadBack:
         )
 
     async def __aenter__(self) -> "ReadBack":
-        await self._consumer.start()
+        try:
+            await self._consumer.start()
+        except BaseException:
+            await stop_quietly(self._consumer, _STOP_S)
+            raise
         read_whole_frames(self._consumer)
         unpack_aside(self._consumer)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        with contextlib.suppress(TimeoutError):
-            await end_within(self._consumer.stop(), _STOP_S)
+        await stop_quietly(self._consumer, _STOP_S)
 
     async def lowest_timestamps(self, committed: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """The lowest timestamp around each committed offset, in milliseconds; absent where no record lies there."""

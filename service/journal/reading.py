@@ -6,7 +6,6 @@ stable offset. So partitions of ours are read to their high watermark, past what
 """
 
 import asyncio
-import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -31,7 +30,7 @@ from contracts.journal import (
     decode_key,
 )
 from service.errors import JournalUnreadableError
-from service.kafka.closing import end_within
+from service.kafka.closing import started
 
 _POLL_MS = 200
 # About 5 ms of decoding; then everybody else gets a turn.
@@ -95,14 +94,9 @@ async def read_journal(
         isolation_level="read_committed",
         fetch_max_wait_ms=_FETCH_WAIT_MS,
     )
-    try:
-        await consumer.start()
+    async with started(consumer, stop_within_s=_STOP_S):
         consumer.assign(list(unread))
         await _read_to_ends(consumer, unread, journal)
-    finally:
-        # Also where the next assignment has cancelled us, in the middle of the start too.
-        with contextlib.suppress(TimeoutError):
-            await end_within(consumer.stop(), _STOP_S)
     return journal
 
 

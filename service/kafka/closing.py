@@ -1,8 +1,56 @@
-"""Ends Kafka clients from tasks that may be cancelled at any moment."""
+"""Ends Kafka clients from tasks that may be cancelled at any moment, and leaves nothing of theirs open."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from service.kafka.private import tasks_of
+
+Client = AIOKafkaConsumer | AIOKafkaProducer
+
+# What is cancelled ends within a few turns, unless it waits for somebody else's code.
+_TASKS_END_S = 1.0
+
+
+@asynccontextmanager
+async def started(client: Client, *, stop_within_s: float) -> AsyncIterator[None]:
+    """A client that runs for as long as the block. Raises KafkaError where it cannot start; how it stops is nobody's
+    error."""
+    try:
+        await client.start()  # type: ignore[no-untyped-call] # aiokafka's
+        yield
+    finally:  # also where this was cancelled in the middle of the start
+        await stop_quietly(client, stop_within_s)
+
+
+async def stop_quietly(client: Client, within_s: float) -> None:
+    """As ``stop_within``, for whoever has what it wanted: it raises nothing but CancelledError."""
+    with suppress(TimeoutError, KafkaError):
+        await stop_within(client, within_s)
+
+
+async def stop_within(client: Client, within_s: float) -> None:
+    """Stop a consumer or a producer; its connections are closed however that ends. Raises what its ``stop()`` raises,
+    and TimeoutError."""
+    await end_within(_stopped(client), within_s)
+
+
+async def _stopped(client: Client) -> None:
+    try:
+        await client.stop()  # type: ignore[no-untyped-call] # aiokafka's
+    finally:
+        # aiokafka closes its connections last: never, where it is broken off, and where it cancels a fetch that has not
+        # begun or that waits to be tried again, whose end it takes for its own.
+        tasks, connections = tasks_of(client)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_TASKS_END_S)
+        await connections.close()
 
 
 async def end_within(closing: Coroutine[Any, Any, object], within_s: float) -> None:

@@ -12,7 +12,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from service.kafka.closing import end_within
+from service.kafka.closing import stop_within
 from service.kafka.private import membership
 
 # A stop that is not waiting for others is over by then.
@@ -22,10 +22,10 @@ _RETRY_S = 0.2
 
 async def stop_member(consumer: AIOKafkaConsumer, client: AIOKafkaClient, group_id: str, *, within_s: float) -> None:
     """Stop the consumer and leave the group; ``client`` is another one of the same process. A static member does not
-    leave: its partitions wait for its restart. Raises what ``consumer.stop()`` raises, and TimeoutError."""
+    leave: its partitions wait for its restart. Raises what ``stop_within`` raises."""
     leaving = asyncio.create_task(_leave(consumer, client, group_id))
     try:
-        await end_within(consumer.stop(), within_s)
+        await stop_within(consumer, within_s)
     finally:
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)

@@ -1,10 +1,16 @@
-"""The private names of aiokafka on which the fence stands, in one place; a test checks that they exist."""
+"""The private names of aiokafka on which the fence and the end of a client stand, in one place; a test checks that they
+exist."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+
+# The last one is that of a consumer without a group.
+_OF_COORDINATOR = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_reset_committed_task")
 
 
 class Membership(msgspec.Struct, frozen=True):
@@ -57,3 +63,15 @@ def on_heartbeat(consumer: AIOKafkaConsumer, answered: Callable[[float], None], 
         return proved
 
     coordinator._do_heartbeat = watched
+
+
+def tasks_of(client: AIOKafkaConsumer | AIOKafkaProducer) -> tuple[set["asyncio.Task[Any]"], AIOKafkaClient]:
+    """What still runs of a client, and what has its connections. One that never started has no tasks."""
+    of: Any = client
+    if isinstance(client, AIOKafkaProducer):
+        tasks, connections = {getattr(of._sender, "sender_task", None)}, client.client
+    else:
+        tasks, connections = {getattr(of._coordinator, name, None) for name in _OF_COORDINATOR}, of._client
+        if of._fetcher is not None:
+            tasks |= {of._fetcher._fetch_task, *of._fetcher._pending_tasks}
+    return {task for task in tasks if task is not None and not task.done()}, connections

@@ -139,15 +139,23 @@ async def connect(host: str, port: int, arguments: Mapping[str, Any]) -> AIOKafk
     made: Any = _Connection
     connection: AIOKafkaConnection = made(host, port, request_timeout_ms=CONNECT_TIMEOUT_MS, **own)
     try:
-        await connection.connect()
+        await _open(connection)
     except _FAILURES as error:
-        # What failed before there was a connection leaves nothing to close.
-        if isinstance(error, TimeoutError) or not isinstance(error, OSError):
-            await close(connection)
         raise UnreachableError(f"{host}:{port}", await _why(error, host, port, arguments)) from error
     if not protocol.startswith("SASL"):
         await _prove_welcome(connection, protocol)
     return connection
+
+
+async def _open(connection: AIOKafkaConnection) -> None:
+    """Raises what ``connect`` raises; aiokafka has closed it then, and does not wait for its socket."""
+    try:
+        await connection.connect()
+    except BaseException:
+        # What failed before there was a connection leaves nothing to close.
+        if connection._protocol is not None:
+            await close(connection)
+        raise
 
 
 async def _why(error: BaseException, host: str, port: int, arguments: Mapping[str, Any]) -> str:
@@ -182,7 +190,7 @@ async def _second_look(host: str, port: int, arguments: Mapping[str, Any]) -> st
     )
     try:
         # Versions are answered before anybody has to authenticate.
-        await plain.connect()
+        await _open(plain)
     except _FAILURES:
         return None
     await close(plain)

@@ -1,10 +1,8 @@
 """The lane's member of its consumer group: its consumer, its assignment, and its view of the topics."""
 
-import contextlib
-
 import msgspec
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from service.delivery.shares import part_of
@@ -13,7 +11,7 @@ from service.intake.assignment import Assignment
 from service.intake.assignor import LaneAssignor, View, assignor_for
 from service.journal.reading import read_journal
 from service.journal.settled import refuse_undecided, trusted
-from service.kafka.closing import end_within
+from service.kafka.closing import stop_quietly
 from service.kafka.frames import read_whole_frames
 from service.kafka.leaving import stop_member
 from service.kafka.offsets import CommittedOffset, ToldOffsets, read_told_offsets
@@ -65,11 +63,9 @@ class Group:
         consumer = self._new_consumer()
         try:
             await consumer.start()
-        except KafkaConnectionError:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await end_within(consumer.stop(), _STOP_S)
+        except BaseException:
+            await stop_quietly(consumer, _STOP_S)
             raise
-        # Kept only now: a consumer whose start was cancelled waits for ever.
         self.consumer = consumer
         read_whole_frames(consumer)
         unpack_aside(consumer)

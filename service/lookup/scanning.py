@@ -22,6 +22,7 @@ from aiokafka.structs import ConsumerRecord, OffsetAndTimestamp, TopicPartition
 
 from service.errors import FanlineError
 from service.intake.unparsable import find_unparsable
+from service.kafka.closing import started, stop_quietly
 from service.kafka.connection import client_for
 from service.kafka.probing import connected, view
 
@@ -34,6 +35,7 @@ _FETCH_MAX_BYTES = 16 * 1024 * 1024
 # So long nothing may come of partitions that have records: brokers are away, or a partition has no leader.
 _STALLED_AFTER_S = 30.0
 _AGAIN_S = 0.05
+_CLOSE_S = 5.0
 _ENDLESS = 2**63 - 1
 
 
@@ -86,8 +88,8 @@ async def reading(connection: Mapping[str, Any]) -> AsyncIterator["TopicReader"]
         fetch_max_wait_ms=100,
     )
     client = client_for(dict(connection))
-    await consumer.start()
     try:
+        await consumer.start()
         yield TopicReader(connection, consumer, client)
     except TopicAuthorizationFailedError as error:
         names = ", ".join(sorted(map(str, error.args[0]))) if error.args else "a topic"
@@ -95,8 +97,10 @@ async def reading(connection: Mapping[str, Any]) -> AsyncIterator["TopicReader"]
     except (KafkaError, TimeoutError) as error:
         raise ReadingError(f"Kafka: {type(error).__name__}; look at the brokers and try again") from error
     finally:
-        await consumer.stop()
-        await client.close()
+        try:
+            await stop_quietly(consumer, _CLOSE_S)
+        finally:
+            await client.close()
 
 
 class TopicReader:
@@ -201,12 +205,8 @@ class TopicReader:
     async def high_watermarks(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Behind the last record of each partition, committed or not. Raises ReadingError."""
         consumer = AIOKafkaConsumer(**self._connection, isolation_level="read_uncommitted", enable_auto_commit=False)
-        await consumer.start()
-        try:
-            async with asyncio.timeout(_STALLED_AFTER_S):
-                return dict(await consumer.end_offsets(list(partitions)))
-        finally:
-            await consumer.stop()
+        async with started(consumer, stop_within_s=_CLOSE_S), asyncio.timeout(_STALLED_AFTER_S):
+            return dict(await consumer.end_offsets(list(partitions)))
 
     def _begin(
         self,

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
 from service.errors import FanlineError
+from service.kafka.closing import stop_quietly
 from service.publishing.validating import STRUCTURED
 
 # Bounds what a run holds in memory.
@@ -104,9 +105,9 @@ async def publisher(
     producer = AIOKafkaProducer(
         **arguments, enable_idempotence=True, acks="all", linger_ms=5, max_request_size=max_message_bytes
     )
-    await producer.start()
     sink = Publisher(producer, topic, acknowledged)
     try:
+        await producer.start()
         async with asyncio.timeout(stalled_after_s) as deadline:
             watching = asyncio.create_task(_watch(sink, deadline, stalled_after_s))
             try:
@@ -116,9 +117,7 @@ async def publisher(
     except TimeoutError as error:
         raise sink.failure(error) from error
     finally:
-        with suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(_STOP_WITHIN_S):
-                await producer.stop()
+        await stop_quietly(producer, _STOP_WITHIN_S)
 
 
 async def _watch(sink: Publisher, deadline: asyncio.Timeout, stalled_after_s: float) -> None:

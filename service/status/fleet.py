@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
+from service.kafka.closing import stop_quietly
 from service.kafka.probing import connected, view
 from service.status.asking import NoStatusError
 from service.status.document import LaneReport, decode_report
@@ -19,6 +20,7 @@ SILENT_S = 30.0
 LOOK_BACK_S = 15 * 60.0
 _WITHIN_S = 30.0
 _POLL_MS = 200
+_CLOSE_S = 2.0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -79,9 +81,7 @@ async def read_reports(
     except (KafkaError, TimeoutError) as error:
         raise NoStatusError(f"topic {topic}: could not be read ({type(error).__name__})") from error
     finally:
-        with suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(2.0):
-                await consumer.stop()
+        await stop_quietly(consumer, _CLOSE_S)
     return newest
 
 

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from service.app import Application
-from service.kafka.closing import end_within
+from service.kafka.closing import stop_quietly
 from service.kafka.names import status_topic
 from service.lifecycle import LaneState
 from service.status.document import encode_report, report_key
@@ -108,17 +108,11 @@ class _Reporter:
         try:
             await producer.start()
         except BaseException:
-            await _stop(producer)
+            await stop_quietly(producer, _LAST_WITHIN_S)
             raise
         return producer
 
     async def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """An idempotent producer that waits for its brokers would not end by itself."""
-    with suppress(TimeoutError, KafkaError):
-        await end_within(producer.stop(), _LAST_WITHIN_S)
+            await stop_quietly(producer, _LAST_WITHIN_S)

@@ -26,7 +26,7 @@ from tests.chaos.verdict import (
 )
 from tests.chaos.watching import Watch
 from tests.support.harness import ROOT
-from tests.support.kafka import Record, partitions_of, read_committed_all
+from tests.support.kafka import Record, end_of, partitions_of, read_committed_all
 from tests.support.oracle import Place, Result, Source, check_dead_letters
 from tests.support.workflows import performed
 
@@ -221,4 +221,4 @@ async def stream(servers: str, topics: Sequence[str]) -> AsyncIterator[Record]:
                 if await consumer.position(tp) >= ends[tp]:
                     left.discard(tp)
     finally:
-        await consumer.stop()
+        await end_of(consumer)

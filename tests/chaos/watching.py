@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.chaos.books import Book, Settled
-from tests.support.kafka import partitions_of
+from tests.support.kafka import end_of, partitions_of
 from tests.support.oracle import Place
 from tests.support.secrecy import leaks
 
@@ -88,7 +88,7 @@ class Watch:
 
     async def stop(self) -> None:
         for consumer in (self._reader, self._ends):
-            await consumer.stop()
+            await end_of(consumer)
 
     def _partitions(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, n) for n in self._ends.partitions_for_topic(self._topic) or ()]

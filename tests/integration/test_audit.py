@@ -18,7 +18,15 @@ from service.status import settled_of
 from tests.support.cli import run
 from tests.support.events import Feed
 from tests.support.harness import API_KEY, KEY_VARIABLE, Stage
-from tests.support.kafka import Message, delete_before, end_offsets, produce, produce_raw_record, read_committed_all
+from tests.support.kafka import (
+    Message,
+    delete_before,
+    end_of,
+    end_offsets,
+    produce,
+    produce_raw_record,
+    read_committed_all,
+)
 from tests.support.oracle import until
 
 
@@ -50,7 +58,7 @@ async def commit(servers: str, group: str, offsets: dict[TopicPartition, int]) -
         consumer.assign(list(offsets))
         await consumer.commit(offsets)
     finally:
-        await consumer.stop()
+        await end_of(consumer)
 
 
 async def test_a_run_is_proven_also_while_it_runs(bootstrap_servers: str, prefix: str, tmp_path: Path) -> None:

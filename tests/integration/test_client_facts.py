@@ -26,7 +26,9 @@ from aiokafka.errors import (
 from aiokafka.protocol import transaction
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
+from service.kafka.closing import stop_within
 from service.kafka.groups import members_of
+from service.kafka.private import tasks_of
 from service.localkafka import LocalKafka
 from tests.support.kafka import (
     Message,
@@ -129,6 +131,36 @@ async def test_the_private_names_of_the_membership_exist(bootstrap_servers: str,
         assert not inspect.iscoroutinefunction(private.request_rejoin)
         assert inspect.iscoroutinefunction(private._do_heartbeat)
         assert await private._do_heartbeat() is True
+
+
+async def test_the_private_names_of_what_runs_of_a_client_exist(bootstrap_servers: str, prefix: str) -> None:
+    """It ends with the client, whatever aiokafka's own end came to (service/kafka/private.py)."""
+    await records_of(bootstrap_servers, f"{prefix}.t", 0)
+    names: set[str] = set()
+    of_a_member = {
+        "_coordination_routine",
+        "_heartbeat_routine",
+        "_commit_refresh_routine",
+        "_fetch_requests_routine",
+        "_proc_fetch_request",
+    }
+
+    def look(client: AIOKafkaConsumer | AIOKafkaProducer) -> bool:
+        names.update(getattr(task.get_coro(), "__name__", "") for task in tasks_of(client)[0])
+        return True
+
+    async with joined(bootstrap_servers, f"{prefix}.g", [f"{prefix}.t"], Listener()) as consumer:
+        await until(lambda: look(consumer) and names >= of_a_member)
+        assert tasks_of(consumer)[1]._conns
+    alone = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
+    for client in (alone, producer):
+        await client.start()
+        assert look(client)
+        await stop_within(client, DEADLINE_S)
+        assert tasks_of(client)[0] == set()
+    # Positions are asked for before records are, in a task of the same kind.
+    assert names - {"_update_fetch_positions"} == of_a_member | {"_reset_committed_routine", "_sender_routine"}
 
 
 async def test_the_membership_is_known_inside_the_callback(bootstrap_servers: str, prefix: str) -> None:

@@ -19,7 +19,7 @@ from service.settling.batches import PartitionWrite
 from service.settling.producing import TransactorPolicy
 from service.settling.settler import Committer
 from service.settling.transactor import Committed, Transactor
-from tests.support.kafka import create_topics, read_committed_all
+from tests.support.kafka import create_topics, end_of, read_committed_all
 from tests.support.oracle import until
 from tests.support.patience import patiently
 
@@ -35,7 +35,7 @@ async def member(bootstrap_servers: str, group: str, topic: str) -> AsyncIterato
         await until(lambda: bool(consumer.assignment()), within_s=20, what="the member has partitions")
         yield consumer
     finally:
-        await consumer.stop()
+        await end_of(consumer)
 
 
 async def commit(committer: Committer, results: str, place: TopicPartition, value: bytes, as_: Membership) -> None:

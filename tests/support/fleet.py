@@ -26,6 +26,7 @@ from handlers.sandbox import SandboxServer
 from tests.support import import_halts
 from tests.support.harness import KEY_VARIABLE, SHORT_SESSION, ServiceProcess, Stage, free_port
 from tests.support.import_halts import Point
+from tests.support.kafka import end_of
 from tests.support.oracle import NAMESPACE
 from tests.support.patience import Patience, patiently
 
@@ -136,7 +137,7 @@ class Tally:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._consumer.stop()
+        await end_of(self._consumer)
 
     async def look(self, wait_s: float = 0.1) -> None:
         """Take what has come."""

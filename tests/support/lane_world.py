@@ -109,13 +109,16 @@ class FakeConsumer:
             generation=-1, member_id="m", _group_instance_id=None, _do_heartbeat=self._heartbeat, request_rejoin=print
         )
         # Nothing is fetched here.
-        self._fetcher = SimpleNamespace(_proc_fetch_request=None)
-        self._client = SimpleNamespace(_get_conn=None)
+        self._fetcher = SimpleNamespace(_proc_fetch_request=None, _fetch_task=None, _pending_tasks=set())
+        self._client = SimpleNamespace(_get_conn=None, close=self._closed)
         world.consumer = self
 
     async def start(self) -> None:
         await asyncio.sleep(HOP_S)
         self._tasks.append(asyncio.create_task(self._beat()))
+
+    async def _closed(self) -> None:
+        assert self._stopped
 
     async def stop(self) -> None:
         self._stopped = True

@@ -17,7 +17,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer
 
 from handlers.sandbox import Call
-from tests.support.kafka import Record, partitions_of, read_committed_all
+from tests.support.kafka import Record, end_of, partitions_of, read_committed_all
 from tests.support.patience import Patience, patiently
 
 NAMESPACE = uuid.UUID("a06f0ca3-e230-4067-9938-b01c7eb393a8")
@@ -119,7 +119,7 @@ class Results:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
+        await end_of(self._consumer)
 
     async def look(self, wait_s: float = 0.05) -> None:
         """Take what has come."""

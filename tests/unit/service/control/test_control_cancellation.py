@@ -23,7 +23,7 @@ class Topic:
     """The control topic: consumers that read it are counted."""
 
     def __init__(self) -> None:
-        self.open = 0
+        self.open: set[TopicConsumer] = set()
         self.fails = 1
 
     def consumer(self, **options: Any) -> "TopicConsumer":
@@ -33,15 +33,19 @@ class Topic:
 class TopicConsumer:
     def __init__(self, topic: Topic) -> None:
         self._topic, self._position = topic, 0
-        self._client = SimpleNamespace(send=None)
+        self._client = SimpleNamespace(send=None, close=self._close)
+        self._coordinator = self._fetcher = None
 
     async def start(self) -> None:
+        self._topic.open.add(self)
         await asyncio.sleep(HOP_S)
-        self._topic.open += 1
 
     async def stop(self) -> None:
         await asyncio.sleep(HOP_S)
-        self._topic.open -= 1
+        await self._close()
+
+    async def _close(self) -> None:
+        self._topic.open.discard(self)
 
     def assign(self, tps: list[TopicPartition]) -> None:
         self._position = 0
@@ -92,7 +96,7 @@ def test_the_reader_of_orders_is_cancelled_at_any_await(monkeypatch: pytest.Monk
                 task.cancel()
             await asyncio.gather(known, running, return_exceptions=True)
             assert running.cancelled(), "the cancellation was swallowed"
-            assert topic.open == 0, "a consumer is left"
+            assert not topic.open, "a consumer is left"
         assert applied == sorted(applied)
 
     assert len(at_every_await(life, most=200)) > 15
@@ -152,7 +156,7 @@ def test_a_process_is_cancelled_at_any_await(monkeypatch: pytest.MonkeyPatch) ->
         assert running.cancelled() == cancelling.done, "the cancellation was swallowed"
         assert running.cancelled() or running.exception() is None
         assert not lanes[0].running
-        assert topic.open == 0
+        assert not topic.open
         for account in application.accounts.values():
             assert account._transport._connector is None, "an account is left open"  # type: ignore[attr-defined]
 
