@@ -16,7 +16,7 @@ from service.control.ordering import OrderError
 from service.errors import TransactorLostError
 from service.journal.looking import settled_offsets
 from service.journal.reading import Journal, read_journal
-from service.kafka.closing import end_within, stop_quietly
+from service.kafka.clients import end_within, stop_quietly
 from service.kafka.connection import client_for
 from service.kafka.groups import commit_for_empty_group, refuse_members
 from service.kafka.names import LaneNames

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from service.clock import until_next
 from service.kafka.aside import ask_offsets_aside
-from service.kafka.closing import stop_within
+from service.kafka.clients import start, stop_within
 
 # How long a broker keeps a request of ours that it has nothing for.
 _KEPT_MS = 2000
@@ -96,9 +96,9 @@ class Follower:
             fetch_max_wait_ms=_KEPT_MS,
             consumer_timeout_ms=_FETCHER_LOOK_MS,
         )
+        await start(consumer, stop_within_s=_CLOSE_S)
+        ask_offsets_aside(consumer)
         try:
-            await consumer.start()
-            ask_offsets_aside(consumer)
             if self.missing is not None:
                 await self._find_topic(consumer)
                 await self._begin_anew(consumer)

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from contracts.control import Key, Order, encode_key, encode_order
 from service.control.orders import Orders
 from service.errors import FanlineError
-from service.kafka.closing import stop_quietly
+from service.kafka.clients import stop_quietly
 from service.kafka.probing import connected, view
 
 _WITHIN_S = 20.0

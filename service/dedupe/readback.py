@@ -14,7 +14,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from service.intake.unparsable import find_unparsable
-from service.kafka.closing import stop_quietly
+from service.kafka.clients import start, stop_quietly
 from service.kafka.frames import read_whole_frames
 from service.kafka.unpacking import unpack_aside
 
@@ -55,11 +55,7 @@ class ReadBack:
         )
 
     async def __aenter__(self) -> "ReadBack":
-        try:
-            await self._consumer.start()
-        except BaseException:
-            await stop_quietly(self._consumer, _STOP_S)
-            raise
+        await start(self._consumer, stop_within_s=_STOP_S)
         read_whole_frames(self._consumer)
         unpack_aside(self._consumer)
         return self

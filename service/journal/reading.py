@@ -30,7 +30,7 @@ from contracts.journal import (
     decode_key,
 )
 from service.errors import JournalUnreadableError
-from service.kafka.closing import started
+from service.kafka.clients import started
 
 _POLL_MS = 200
 # About 5 ms of decoding; then everybody else gets a turn.

@@ -12,7 +12,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from service.kafka.closing import stop_within
+from service.kafka.clients import stop_within
 from service.kafka.private import membership
 
 # A stop that is not waiting for others is over by then.

@@ -11,7 +11,7 @@ from service.intake.assignment import Assignment
 from service.intake.assignor import LaneAssignor, View, assignor_for
 from service.journal.reading import read_journal
 from service.journal.settled import refuse_undecided, trusted
-from service.kafka.closing import stop_quietly
+from service.kafka.clients import start
 from service.kafka.frames import read_whole_frames
 from service.kafka.leaving import stop_member
 from service.kafka.offsets import CommittedOffset, ToldOffsets, read_told_offsets
@@ -61,11 +61,7 @@ class Group:
     async def start(self) -> AIOKafkaConsumer:
         """Start the consumer; it joins the group once it subscribes. Raises KafkaConnectionError."""
         consumer = self._new_consumer()
-        try:
-            await consumer.start()
-        except BaseException:
-            await stop_quietly(consumer, _STOP_S)
-            raise
+        await start(consumer, stop_within_s=_STOP_S)
         self.consumer = consumer
         read_whole_frames(consumer)
         unpack_aside(consumer)

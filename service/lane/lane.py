@@ -31,7 +31,7 @@ from service.intake.item import Item
 from service.intake.planner import Planner, stack_of
 from service.journal.deliveries import OpenDeliveries
 from service.journal.held_time import HeldTimeWriter
-from service.kafka.closing import end_within
+from service.kafka.clients import end_within
 from service.lane.assigning import Assigning, Rebalances
 from service.lane.buffer import Buffer
 from service.lane.bulks import BulkWay

@@ -22,7 +22,7 @@ from aiokafka.structs import ConsumerRecord, OffsetAndTimestamp, TopicPartition
 
 from service.errors import FanlineError
 from service.intake.unparsable import find_unparsable
-from service.kafka.closing import started, stop_quietly
+from service.kafka.clients import started, stop_quietly
 from service.kafka.connection import client_for
 from service.kafka.probing import connected, view
 

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
 from service.errors import FanlineError
-from service.kafka.closing import stop_quietly
+from service.kafka.clients import stop_quietly
 from service.publishing.validating import STRUCTURED
 
 # Bounds what a run holds in memory.

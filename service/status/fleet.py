@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
-from service.kafka.closing import stop_quietly
+from service.kafka.clients import stop_quietly
 from service.kafka.probing import connected, view
 from service.status.asking import NoStatusError
 from service.status.document import LaneReport, decode_report

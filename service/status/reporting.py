@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from service.app import Application
-from service.kafka.closing import stop_quietly
+from service.kafka.clients import start, stop_quietly
 from service.kafka.names import status_topic
 from service.lifecycle import LaneState
 from service.status.document import encode_report, report_key
@@ -105,11 +105,7 @@ class _Reporter:
             compression_type="zstd",
             linger_ms=5,
         )
-        try:
-            await producer.start()
-        except BaseException:
-            await stop_quietly(producer, _LAST_WITHIN_S)
-            raise
+        await start(producer, stop_within_s=_LAST_WITHIN_S)
         return producer
 
     async def _drop(self) -> None:

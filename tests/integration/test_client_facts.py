@@ -26,7 +26,7 @@ from aiokafka.errors import (
 from aiokafka.protocol import transaction
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from service.kafka.closing import stop_within
+from service.kafka.clients import stop_within
 from service.kafka.groups import members_of
 from service.kafka.private import tasks_of
 from service.localkafka import LocalKafka

@@ -3,11 +3,12 @@
 import asyncio
 from typing import Any
 
+import aiokafka.client
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup
 
-from service.kafka.closing import Client, started, stop_quietly, stop_within
+from service.kafka.clients import Client, start, started, stop_quietly, stop_within
 from service.kafka.private import tasks_of
 from tests.support.kafka import create_topics
 from tests.support.oracle import until
@@ -147,6 +148,35 @@ async def test_a_start_that_is_cancelled(bootstrap_servers: str, topic: str) -> 
         await using
     assert connections_of(consumer) == []
     assert of._client._sync_task is None
+
+
+async def test_a_start_that_is_cancelled_at_its_first_question(
+    bootstrap_servers: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is on a connection of its own, which aiokafka would forget."""
+    made: list[Any] = []
+    connect, asked = aiokafka.client.create_conn, asyncio.Event()
+
+    async def noted(*args: Any, **named: Any) -> Any:
+        connection = await connect(*args, **named)
+        send = connection.send
+
+        def telling(request: Any, **more: Any) -> Any:
+            asked.set()
+            return send(request, **more)
+
+        connection.send = telling
+        made.append(connection)
+        return connection
+
+    monkeypatch.setattr(aiokafka.client, "create_conn", noted)
+    starting = asyncio.create_task(start(consumer_of(bootstrap_servers, topic, None), stop_within_s=WITHIN_S))
+    await asked.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert made
+    assert not any(connection.connected() for connection in made)
 
 
 async def test_a_cancellation_meanwhile_is_kept(bootstrap_servers: str, topic: str) -> None:

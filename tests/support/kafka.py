@@ -19,7 +19,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import ConsumerRecord
 
-from service.kafka.closing import stop_quietly
+from service.kafka.clients import stop_quietly
 from service.localkafka import Cluster
 from tests.support.patience import patiently
 

@@ -16,7 +16,7 @@ EVENTS = 6
 # Where it has to have been cancelled, so that a life that became too short is noticed.
 AWAITS = {
     "Lane.run",
-    "Group.start",
+    "start",
     "Group.committed",
     "Preparing._orders_known",
     "Preparing._journal",

@@ -1,4 +1,4 @@
-"""Ends Kafka clients from tasks that may be cancelled at any moment, and leaves nothing of theirs open."""
+"""Starts and ends Kafka clients in tasks that may be cancelled at any moment, and leaves nothing of theirs open."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -14,17 +14,35 @@ Client = AIOKafkaConsumer | AIOKafkaProducer
 
 # What is cancelled ends within a few turns, unless it waits for somebody else's code.
 _TASKS_END_S = 1.0
+_ANSWERED_S = 1.0
 
 
 @asynccontextmanager
 async def started(client: Client, *, stop_within_s: float) -> AsyncIterator[None]:
     """A client that runs for as long as the block. Raises KafkaError where it cannot start; how it stops is nobody's
     error."""
+    await start(client, stop_within_s=stop_within_s)
     try:
-        await client.start()  # type: ignore[no-untyped-call] # aiokafka's
         yield
-    finally:  # also where this was cancelled in the middle of the start
+    finally:
         await stop_quietly(client, stop_within_s)
+
+
+async def start(client: Client, *, stop_within_s: float) -> None:
+    """Start a consumer or a producer; where that fails, or is cancelled, it is stopped. Raises KafkaError, and whatever
+    else its ``start()`` raises."""
+    starting = asyncio.ensure_future(client.start())  # type: ignore[no-untyped-call] # aiokafka's
+    try:
+        await asyncio.shield(starting)
+    except BaseException:
+        try:
+            # aiokafka forgets the connection that it asks on first where it is cancelled: an answer is soon there.
+            await asyncio.wait({starting}, timeout=_ANSWERED_S)
+        finally:
+            starting.add_done_callback(_take_exception)
+            starting.cancel()
+            await stop_quietly(client, stop_within_s)
+        raise
 
 
 async def stop_quietly(client: Client, within_s: float) -> None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.kafka.closing import end_within
+from service.kafka.clients import end_within
 
 
 class Client:
