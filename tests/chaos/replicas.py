@@ -124,7 +124,7 @@ class Replica:
 
     def found_no_brokers(self) -> bool:
         """Whether it ended because it could reach no broker at its start, as it has to."""
-        told = self.process.tail(3)
+        told = "\n".join(self._said().decode("utf-8", "replace").splitlines()[-3:])
         return not self._has_started() and any(why in told for why in _NO_BROKERS)
 
     def told(self, wall_to_monotonic_s: float) -> tuple[list[Trouble], Counter[str]]:

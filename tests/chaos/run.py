@@ -47,6 +47,7 @@ _TELL_EVERY_S = 30.0
 # Longer than the brokers may be away.
 _PUBLISHED_WITHIN_MS = 180_000
 _OTHERS_WITHIN_S = 20.0
+_FOUND_NO_BROKERS = "started again: it found no brokers at its start"
 
 
 class Run:
@@ -167,7 +168,7 @@ class Run:
         for replica in self._replicas:
             if replica.died():
                 if replica.found_no_brokers():
-                    self.findings.allow("started again: it found no brokers at its start")
+                    self.findings.allow(_FOUND_NO_BROKERS)
                     replica.start()
                     continue
                 replica.wanted = False
@@ -286,7 +287,10 @@ class Run:
             self.findings.blame("did not end within its drain", (replica.name, replica.process.tail(3)))
             replica.kill()
             return
-        if code:
+        if code and replica.found_no_brokers():
+            # It had ended before the signal came, and is started again when the fault is over.
+            self.findings.allow(_FOUND_NO_BROKERS)
+        elif code:
             self.findings.blame("exit code", (replica.name, code, replica.process.tail(3)))
 
     async def _befall_broker(self, fault: Fault) -> None:

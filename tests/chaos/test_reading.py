@@ -1,8 +1,11 @@
-"""What the oracle reads by itself: commits' metadata, and results kept in small."""
+"""What the oracle reads by itself: commits' metadata, results kept in small, and how a process ended."""
 
 import subprocess
 import sys
 import uuid
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,9 @@ from service.offsets.deferred import key_digest
 from service.offsets.metadata import encode
 from tests.chaos.books import Book, Settled
 from tests.chaos.commits import decode
+from tests.chaos.replicas import Replica
+from tests.chaos.run import Run
+from tests.chaos.verdict import Findings
 from tests.support.harness import ROOT
 from tests.support.oracle import Place
 
@@ -43,6 +49,41 @@ def test_metadata_of_another_offset_is_refused() -> None:
     assert decode(10, text).ranges == [(12, 14)]
     with pytest.raises(ValueError, match="checksum"):
         decode(11, text)
+
+
+class Ended(Replica):
+    """A process that had ended with exit code 1 when it was told to stop; ``log`` is what it said."""
+
+    def __init__(self, log: Path) -> None:
+        self.name = "r1"
+        self.process: Any = SimpleNamespace(log=log, tail=lambda lines: log.read_text()[-100:])
+
+    async def stop(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("former", "said", "blamed"),
+    [
+        ("service_started", "Kafka at b:1: connection refused; is the broker running?", False),
+        ("is the broker running", "lane segments: topic contacts is missing", True),
+        ("", '"event":"service_started"\nKafka at b:1: is the broker running?', True),
+        ("", "killed", True),
+    ],
+)
+async def test_a_process_that_found_no_brokers_at_its_start_is_not_blamed(
+    tmp_path: Path, former: str, said: str, *, blamed: bool
+) -> None:
+    """Nor where it is told to stop just then; whatever it said in a former life, and any other end, is not excused."""
+    log, findings = tmp_path / "log", Findings()
+    log.write_text(former)
+    replica = Ended(log)
+    replica._log_before = len(former)
+    log.write_text(former + said)
+    run: Any = SimpleNamespace(findings=findings)
+    await Run._stopped(run, replica)
+    assert bool(findings.wrong) is blamed
+    assert bool(findings.counts) is not blamed
 
 
 def test_a_book_keeps_the_first_result_of_each_record() -> None:
