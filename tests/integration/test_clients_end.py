@@ -39,6 +39,14 @@ async def fetching(consumer: AIOKafkaConsumer) -> "asyncio.Task[Any]":
     return found[0]
 
 
+async def fetching_member(bootstrap_servers: str, topic: str) -> tuple[Any, set["asyncio.Task[Any]"]]:
+    """A member of a group that asks for records, and what runs of it."""
+    consumer = consumer_of(bootstrap_servers, topic, f"{topic}.g")
+    await consumer.start()
+    await fetching(consumer)
+    return consumer, tasks_of(consumer)[0]
+
+
 def connections_of(client: Client) -> list[Any]:
     kept: Any = tasks_of(client)[1]
     return [connection for connection in kept._conns.values() if connection.connected()]
@@ -84,32 +92,24 @@ async def test_a_consumer_whose_fetch_has_just_failed(bootstrap_servers: str, to
 
 async def test_a_consumer_whose_fetch_has_not_begun(bootstrap_servers: str, topic: str) -> None:
     """The same for a fetch that is cancelled before its first step."""
-    consumer = consumer_of(bootstrap_servers, topic, f"{topic}.g")
-    await consumer.start()
-    await fetching(consumer)
-    tasks = tasks_of(consumer)[0]
-    of: Any = consumer
+    of, tasks = await fetching_member(bootstrap_servers, topic)
     waiting = asyncio.ensure_future(asyncio.sleep(3600))
     of._fetcher._pending_tasks.add(waiting)
-    await stop_within(consumer, WITHIN_S)
-    assert connections_of(consumer) == []
+    await stop_within(of, WITHIN_S)
+    assert connections_of(of) == []
     assert waiting.cancelled()
     assert all(task.done() for task in tasks)
 
 
 async def test_a_consumer_whose_stop_takes_too_long(bootstrap_servers: str, topic: str) -> None:
     """It waits for others: TimeoutError is raised when the time is over, and nothing of it goes on."""
-    consumer = consumer_of(bootstrap_servers, topic, f"{topic}.g")
-    await consumer.start()
-    await fetching(consumer)
-    tasks = tasks_of(consumer)[0]
-    of: Any = consumer
+    of, tasks = await fetching_member(bootstrap_servers, topic)
     of._coordinator.close = asyncio.Event().wait
     with pytest.raises(TimeoutError):
-        await stop_within(consumer, 0.05)
-    await until(lambda: not connections_of(consumer), within_s=WITHIN_S, what="closed connections")
+        await stop_within(of, 0.05)
+    await until(lambda: not connections_of(of), within_s=WITHIN_S, what="closed connections")
     assert all(task.done() for task in tasks)
-    assert tasks_of(consumer)[0] == set()
+    assert tasks_of(of)[0] == set()
 
 
 async def test_a_producer_whose_stop_takes_too_long(bootstrap_servers: str, topic: str) -> None:
@@ -181,9 +181,7 @@ async def test_a_start_that_is_cancelled_at_its_first_question(
 
 async def test_a_cancellation_meanwhile_is_kept(bootstrap_servers: str, topic: str) -> None:
     """aiokafka would swallow it: the client ends first, and then the cancellation is raised."""
-    consumer = consumer_of(bootstrap_servers, topic, f"{topic}.g")
-    await consumer.start()
-    await fetching(consumer)
+    consumer, _ = await fetching_member(bootstrap_servers, topic)
     stopping = asyncio.create_task(stop_within(consumer, WITHIN_S))
     await asyncio.sleep(0)
     stopping.cancel()
